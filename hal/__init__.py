@@ -1,0 +1,1 @@
+"""Hardware abstraction: small ports with declared errors, and the drivers behind them."""
