@@ -1,0 +1,1 @@
+"""The evsed agent: station, gateway and installer processes of an EV charger."""

@@ -1,0 +1,162 @@
+"""Everything that can happen to the station: the only way in.
+
+Charter: plain data. Each event is given to ``Station.step(event, at_ms)`` with its monotonic time.
+Events of hardware are the port events of ``hal.ports`` wrapped with the EVSE they belong to.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from agent.core.commands import Command
+from agent.core.facts import Sample, Token
+from hal.ports import MeterEvent, PilotEvent, PowerEvent
+
+
+@dataclass(frozen=True, slots=True)
+class FromPilot:
+    evse: int
+    event: PilotEvent
+
+
+@dataclass(frozen=True, slots=True)
+class FromMeter:
+    evse: int
+    event: MeterEvent
+
+
+@dataclass(frozen=True, slots=True)
+class FromPower:
+    evse: int
+    event: PowerEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed; deadlines are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSet:
+    """Wall time is now ``wall_ms``. ``trusted``: it comes from the CSMS, NTP or a kept RTC."""
+
+    wall_ms: int
+    source: str
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """The CSMS can (not) be reached."""
+
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """The token may start a transaction here (decided by ``agent.auth``, list, cache or CSMS)."""
+
+    evse: int
+    token: Token
+    group: str | None
+    remote_start_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopAuthorized:
+    """The token may stop the transaction that runs here."""
+
+    evse: int
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Deauthorized:
+    """The CSMS refused the token of a running transaction. ``stop`` ends it (StopTxOnInvalidId),
+    otherwise only its energy stops."""
+
+    tx_id: str
+    stop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSet:
+    """The current limit from charging profiles or load sharing; None: no limit from there.
+
+    After ``valid_until_ms`` (monotonic; None: until replaced) the offline limit holds instead."""
+
+    evse: int
+    limit_ma: int | None
+    valid_until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DcDemand:
+    """What the vehicle asks of a DC output. The bench profile gives it at start; an ISO 15118
+    controller gives it while charging: this event is where it plugs in."""
+
+    evse: int
+    voltage_mv: int
+    current_ma: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    command_id: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """Everything appended under this ticket is on disk."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLost:
+    """The ledger cannot be written: no billing, no power."""
+
+
+class GapKind(enum.StrEnum):
+    """What cut an open transaction."""
+
+    PROCESS = "process"  # the station process restarted, the machine did not
+    POWER = "power"  # the machine restarted
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A transaction that has a start but no end in the ledger; told before any device event.
+
+    ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it."""
+
+    evse: int
+    tx_id: str
+    next_seq_no: int
+    token: Token | None
+    group: str | None
+    begin_energy_mwh: int
+    last: Sample
+    gap: GapKind
+    gap_ms: int | None
+
+
+Event = (
+    FromPilot
+    | FromMeter
+    | FromPower
+    | Tick
+    | ClockSet
+    | LinkChanged
+    | Authorized
+    | StopAuthorized
+    | Deauthorized
+    | LimitSet
+    | DcDemand
+    | Commanded
+    | Durable
+    | LedgerLost
+    | Recovered
+)

@@ -1,0 +1,1 @@
+"""Typed messages between the processes: commands down, facts up."""

@@ -1,0 +1,260 @@
+"""The station as the outside sees it: requests, answers and news, and the port that carries them.
+
+Charter: the contract between station and everything that is not the station (dialects in the
+gateway, command line). Plain data plus one Protocol. The gateway implements ``StationPort`` over the
+local socket; the simulated world implements it in memory.
+
+Units as in the core; ``wall_ms`` is UTC in milliseconds since 1970, already restamped where the
+clock was set later in the same boot.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agent.core.commands import Command
+from agent.core.facts import Fact, Token
+from agent.core.status import ConnectorStatus, EvseView, Outcome
+
+# ------------------------------------------------------------------------------- ledger, upwards
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One ledger row as a dialect needs it.
+
+    ``clock_offset_ms`` + a sample's ``at_ms`` = the sample's wall time. ``trusted_time`` is False
+    where no clock fix of that boot is known (yet)."""
+
+    seq: int
+    kind: str
+    fact: Fact
+    wall_ms: int
+    clock_offset_ms: int
+    trusted_time: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CsmsTx:
+    """What the CSMS calls a transaction of ours (1.6). ``csms_id`` -1 with ``given_up``: its start
+    was never accepted (16-TX-07)."""
+
+    tx_id: str
+    csms_id: int
+    given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the CSMS has been told, and the ids it gave."""
+
+    delivered_seq: int
+    csms_txs: tuple[CsmsTx, ...]  # of transactions that are not yet wholly delivered
+    undelivered: int  # rows behind the cursor that concern the CSMS
+
+
+# ------------------------------------------------------------------------------------- answers
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAnswer:
+    outcome: Outcome
+    tx_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVerdict:
+    """What the CSMS said of a token. ``status`` is OCPP 2.0.1 AuthorizationStatusEnumType
+    (Accepted, Blocked, ConcurrentTx, Expired, Invalid, NoCredit, Unknown, ...)."""
+
+    status: str
+    group: str | None = None
+    expiry_wall_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingWrite:
+    """One SetVariables item: names as received, ``value`` as text."""
+
+    component: str
+    variable: str
+    value: str
+    instance: str | None = None
+    component_instance: str | None = None
+    evse: int | None = None
+    connector: int | None = None
+    attribute: str = "Actual"
+
+
+# ---------------------------------------------------------------------------------------- news
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The first thing the station says to whoever connects."""
+
+    protocol: int
+    boot_id: str
+    boot_cause: str
+    software_version: str
+    identity: str
+    vendor: str
+    model: str
+    serial: str
+    evses: tuple[int, ...]
+    settings: dict[str, str]  # DeviceModel snapshot
+    head_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowsAppended:
+    head_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorChanged:
+    status: ConnectorStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    settings: dict[str, str]  # the changed ones only
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizeWanted:
+    """The station wants the CSMS's word on a token; answered with ``StationPort.token_verdict``."""
+
+    request_id: int
+    token: Token
+    evse: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTaken:
+    """The reading asked for by ``TakeSample`` where no transaction runs (it goes out as a plain
+    MeterValues message; inside a transaction it is a ledger row)."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class RestartComing:
+    """The station restarts now (after Reset); ``cause`` is a BootReasonEnumType."""
+
+    cause: str
+
+
+News = RowsAppended | ConnectorChanged | SettingsChanged | AuthorizeWanted | SampleTaken | RestartComing
+
+
+class ProfileOutcome(enum.StrEnum):
+    ACCEPTED = "Accepted"
+    REJECTED = "Rejected"
+    UNKNOWN = "Unknown"
+    NOT_SUPPORTED = "NotSupported"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileAnswer:
+    outcome: ProfileOutcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePeriod:
+    start_s: int
+    limit_tenths: int  # 0.1 A or 0.1 W, by the asked unit
+    phases: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompositeSchedule:
+    start_wall_ms: int
+    duration_s: int
+    unit: str  # "A" or "W"
+    periods: tuple[SchedulePeriod, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StationStatus:
+    """For ``evsed status``: everything a technician asks first."""
+
+    identity: str
+    boot_id: str
+    software_version: str
+    uptime_ms: int
+    online: bool
+    dialect: str | None
+    wall_ms: int
+    time_status: str
+    head_seq: int
+    delivered_seq: int
+    evses: tuple[EvseView, ...] = field(default=())
+
+
+class StationLost(Exception):
+    """The station process is gone; the gateway waits for it and says nothing to the CSMS."""
+
+
+class StationPort(Protocol):
+    """All that a dialect may ask of the station. Every method raises ``StationLost``."""
+
+    async def command(self, command: Command) -> CommandAnswer: ...
+
+    async def records(self, after_seq: int, limit: int) -> list[Record]:
+        """Rows with seq > ``after_seq`` in order, at most ``limit``; all kinds."""
+        ...
+
+    async def transaction(self, tx_id: str) -> list[Record]:
+        """All rows of one transaction, in order."""
+        ...
+
+    async def progress(self) -> Progress: ...
+
+    async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
+        """Everything up to ``seq`` is with the CSMS, or given up by policy. Kept durably before
+        the call returns when ``csms_tx`` is given, lazily otherwise (a repeat is harmless)."""
+        ...
+
+    async def token_verdict(
+        self, token: Token, verdict: TokenVerdict, *, request_id: int | None = None, tx_id: str | None = None
+    ) -> None:
+        """The CSMS's word on a token: for an ``AuthorizeWanted`` (``request_id``), or in the answer
+        to a transaction message (``tx_id``); either way the cache learns it. ``request_id`` with
+        status "" means: no answer could be had, decide by the offline rules."""
+        ...
+
+    async def link_state(self, online: bool, dialect: str | None) -> None: ...
+
+    async def clock(self, wall_ms: int) -> None:
+        """The CSMS says it is ``wall_ms``."""
+        ...
+
+    async def set_settings(self, writes: list[SettingWrite]) -> list[str]:
+        """One SetVariableStatusEnumType per write, in order; accepted ones are durable."""
+        ...
+
+    async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
+        """(GetVariableStatusEnumType, value) per read, in order (``value`` of a read is ignored)."""
+        ...
+
+    async def report(self, base: str) -> list[dict[str, Any]] | None:
+        """ReportDataType dicts (camelCase, OCPP 2.0.1) of a base report; None: not supported."""
+        ...
+
+    async def clear_cache(self) -> bool: ...
+
+    async def install_profile(self, evse: int, profile: dict[str, Any], rules: str) -> ProfileAnswer:
+        """``profile`` in the neutral form of ``agent.charging``; ``rules`` "1.6" or "2.0.1"."""
+        ...
+
+    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer: ...
+
+    async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None: ...
+
+    async def security_event(self, event_type: str, tech_info: str) -> None: ...
+
+    async def status(self) -> StationStatus: ...
