@@ -1,0 +1,60 @@
+"""How much current may be offered now: the least of all who have a say.
+
+Rules:
+
+* hard limit (board, wiring, configuration), cable rating, limit of the CSMS or load sharing.
+* A limit from outside has an expiry; when it has passed, or when the CSMS is away and never gave
+  one, the configured offline limit holds. A limit that is valid holds over any loss of the link.
+* Below the minimum current nothing is offered (IEC 61851-1: 6 A for AC); never rounded up.
+* Lowering is at once. Raising waits ``raise_limit_every_ms`` since the last change, because a
+  vehicle may take 5 s to follow a change.
+"""
+
+from __future__ import annotations
+
+from agent.core.settings import Behaviour, EvseHardware, Timing
+
+
+class Limit:
+    """Limit and offer of one EVSE, in mA."""
+
+    def __init__(self, hardware: EvseHardware, timing: Timing) -> None:
+        self._hardware = hardware
+        self._timing = timing
+        self._outside_ma: int | None = None
+        self._outside_until_ms: int | None = None
+        self.cable_ma: int | None = None
+        self.offered_ma = 0
+        self._changed_at_ms: int | None = None
+        self.deadline_ms: int | None = None
+
+    def set_outside(self, limit_ma: int | None, valid_until_ms: int | None) -> None:
+        self._outside_ma, self._outside_until_ms = limit_ma, valid_until_ms
+
+    def allowed_ma(self, at_ms: int, behaviour: Behaviour, online: bool) -> int:
+        """The limit in force, 0 where it is below the minimum."""
+        allowed = self._hardware.hard_limit_ma
+        if self._hardware.socket:
+            allowed = min(allowed, self.cable_ma or 0)
+        expired = self._outside_until_ms is not None and at_ms >= self._outside_until_ms
+        if self._outside_ma is not None and not expired:
+            allowed = min(allowed, self._outside_ma)
+        elif (expired or not online) and behaviour.offline_limit_ma is not None:
+            allowed = min(allowed, behaviour.offline_limit_ma)
+        return allowed if allowed >= self._hardware.min_current_ma else 0
+
+    def offer(self, allowed_ma: int, at_ms: int) -> int:
+        """Move the offer towards what is allowed (0: nothing may be offered); returns the offer."""
+        self.deadline_ms = None
+        if allowed_ma > self.offered_ma > 0 and self._changed_at_ms is not None:
+            may_raise_at_ms = self._changed_at_ms + self._timing.raise_limit_every_ms
+            if at_ms < may_raise_at_ms:
+                self.deadline_ms = may_raise_at_ms
+                return self.offered_ma
+        if allowed_ma != self.offered_ma:
+            self.offered_ma, self._changed_at_ms = allowed_ma, at_ms
+        return self.offered_ma
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        return self._outside_until_ms

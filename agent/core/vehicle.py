@@ -1,0 +1,61 @@
+"""The control pilot as seen by the session: what the board says, debounced.
+
+Rules (IEC 61851-1, charging-behaviour reference):
+
+* Power reacts to ``raw`` at once and only ever downwards: leaving C needs no debounce.
+* The session (plugged, unplugged, ready) believes a state after it has lasted ``debounce_ms``.
+* While the board is lost nothing is known: ``raw`` and ``stable`` are None, power is off.
+* F is what *we* send; a board that reports it says nothing of the vehicle, so ``stable`` stays.
+"""
+
+from __future__ import annotations
+
+from hal.ports import CpState
+
+CONNECTED = frozenset({CpState.B, CpState.C, CpState.D})
+DRAWING = frozenset({CpState.C, CpState.D})
+
+
+class Vehicle:
+    """Debounced pilot of one EVSE."""
+
+    def __init__(self, debounce_ms: int) -> None:
+        self._debounce_ms = debounce_ms
+        self.raw: CpState | None = None
+        self.stable: CpState | None = None
+        self._settles_at_ms: int | None = None
+
+    def observe(self, cp: CpState, at_ms: int) -> None:
+        if cp is self.raw:
+            return
+        self.raw = cp
+        if cp is CpState.F:
+            self._settles_at_ms = None
+        elif self.stable is None:
+            self.stable = cp
+        else:
+            self._settles_at_ms = at_ms + self._debounce_ms if cp is not self.stable else None
+
+    def lose(self) -> None:
+        self.raw = self.stable = self._settles_at_ms = None
+
+    def settle(self, at_ms: int) -> None:
+        """Time passed: believe the raw state if it has lasted long enough."""
+        if self._settles_at_ms is not None and at_ms >= self._settles_at_ms:
+            self.stable = self.raw
+            self._settles_at_ms = None
+
+    @property
+    def deadline_ms(self) -> int | None:
+        return self._settles_at_ms
+
+    @property
+    def connected(self) -> bool | None:
+        """None: unknown (board lost, or state E where the pilot is shorted)."""
+        if self.stable is None or self.stable is CpState.E:
+            return None
+        return self.stable in CONNECTED
+
+    def wants_power(self, ventilation: bool) -> bool:
+        """The vehicle is ready now, and the place can serve it (D needs ventilation)."""
+        return self.raw is CpState.C or (self.raw is CpState.D and ventilation)
