@@ -1,0 +1,1 @@
+"""Energy meters: register maps as data, and the drivers that read them."""
