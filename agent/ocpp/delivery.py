@@ -1,0 +1,186 @@
+"""The delivery pump: what the ledger holds goes to the CSMS, once, in order, one at a time.
+
+Charter: moves the station's cursor over the ledger. It pulls rows in small pages, lets the dialect
+(``Translator``) make a CALL of each row that concerns the CSMS, and moves the cursor on only when
+that CALL was validly answered or given up by the retry rules; the rows stay in the ledger in any
+case. It keeps no queue: memory is one page, however long the station was offline.
+
+Retry rules (16-TX-03, 20-TE-04): after a CALLERROR, an unusable answer or a time-out, the same
+message goes again after ``interval`` x the number of sends so far, ``attempts`` sends in total; then
+it is dropped, counted and logged, and the next one goes (a poison message must not stop billing).
+A lost link is no attempt (16-TX-04), and a time-out counts only on the connection it happened on:
+it may have been the link that was dead. Refusals count over reconnects.
+
+Message ids derive from the row, so that a message repeated on a new connection carries the id it
+had on the old one and the CSMS can spot the duplicate. A retry on the same connection takes a new id
+in 1.6, where ids must differ, and keeps its id in 2.x (16-TX-05).
+
+Sources: OCPP 1.6 section 4.1, 3.7.1; OCPP 2.0.1 part 2 E04, E13; checklist 16-TX-01 to 05, WS-11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+
+from agent.ipc.port import CsmsTx, Progress, Record, StationPort
+from agent.ocpp.dialect import Line
+from agent.ocpp.frames import Payload
+from agent.ocpp.rpc import CallError, CallResult, Priority, TimedOut
+
+log = structlog.get_logger("ocpp")
+
+PAGE_ROWS: Final = 16
+INTERVAL_MAX_S: Final = 3600
+_ID_SPACE: Final = uuid.UUID("6f2b1d1e-6d0c-4f0c-9a53-2b8f6c1f7a40")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One CALL made of one row. ``once``: it is not transaction-related, so a refusal is the end of it."""
+
+    action: str
+    payload: dict[str, Any]
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """``attempts`` sends in total, ``interval_s`` x sends so far between them."""
+
+    attempts: int
+    interval_s: int
+
+
+class Translator(Protocol):
+    """The dialect's part in delivery."""
+
+    async def begin(self, progress: Progress) -> None:
+        """A connection begins here; ``progress`` is what the station remembers."""
+        ...
+
+    async def render(self, record: Record) -> Message | None:
+        """The CALL that tells the CSMS of this row; None where the row does not concern it."""
+        ...
+
+    async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:
+        """The CSMS took it; the answer conforms to its schema. Returns what must be kept with the cursor.
+
+        May happen again for the same row, if we die before the cursor is on disk."""
+        ...
+
+    async def given_up(self, record: Record, message: Message) -> CsmsTx | None:
+        """The retry rules gave it up. Returns what must be kept with the cursor."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the gateway started."""
+
+    delivered: int = 0
+    dropped: int = 0
+    retried: int = 0
+
+
+class Delivery:
+    """The pump of one dialect; ``run`` once per connection, never two at a time.
+
+    ``policy`` is asked before every retry decision, so that a changed setting holds at once."""
+
+    def __init__(
+        self,
+        station: StationPort,
+        identity: str,
+        translator: Translator,
+        policy: Callable[[], RetryPolicy],
+        *,
+        new_id_on_retry: bool,
+    ) -> None:
+        self.counters = Counters()
+        self._station = station
+        self._identity = identity
+        self._translator = translator
+        self._policy = policy
+        self._new_id_on_retry = new_id_on_retry
+        self._rows_appended = asyncio.Event()
+        self._refused_seq = 0  # the row that refusals are counted of, over reconnects
+        self._refusals = 0
+
+    def wake(self) -> None:
+        """Rows were appended."""
+        self._rows_appended.set()
+
+    async def run(self, line: Line) -> None:
+        """Deliver until the link ends. Raises ``LinkGone``, ``StationLost``."""
+        progress = await self._station.progress()
+        await self._translator.begin(progress)
+        kept_seq = cursor = progress.delivered_seq
+        while True:
+            self._rows_appended.clear()
+            page = await self._station.records(cursor, PAGE_ROWS)
+            for record in page:
+                if await self._deliver(line, record):
+                    kept_seq = record.seq
+                cursor = record.seq
+            if cursor > kept_seq:  # rows that concern nobody: told once per page
+                await self._station.delivered(cursor)
+                kept_seq = cursor
+            if not page:
+                await self._rows_appended.wait()
+
+    async def _deliver(self, line: Line, record: Record) -> bool:
+        """Bring one row to an end; False when there was nothing to send."""
+        message = await self._translator.render(record)
+        if message is None:
+            return False
+        if self._refused_seq != record.seq:
+            self._refused_seq, self._refusals = record.seq, 0
+        sends = timeouts = 0
+        while True:
+            attempt = sends if self._new_id_on_retry else 0
+            outcome = await line.call(
+                message.action,
+                message.payload,
+                priority=Priority.STATUS if message.once else Priority.TRANSACTION,
+                message_id=message_id(self._identity, record, attempt),
+            )
+            sends += 1
+            match outcome:
+                case CallResult(answer):
+                    kept = await self._translator.answered(record, message, answer)
+                    await self._station.delivered(record.seq, kept)
+                    self.counters.delivered += 1
+                    return True
+                case CallError():
+                    self._refusals += 1
+                case TimedOut():
+                    timeouts += 1
+            failures = self._refusals + timeouts
+            policy = self._policy()
+            refused = isinstance(outcome, CallError)
+            if (message.once and refused) or failures >= max(1, policy.attempts):
+                await self._give_up(record, message, failures)
+                return True
+            self.counters.retried += 1
+            log.warning("delivery_retry", seq=record.seq, action=message.action, failures=failures)
+            await asyncio.sleep(min(policy.interval_s * failures, INTERVAL_MAX_S))
+
+    async def _give_up(self, record: Record, message: Message, failures: int) -> None:
+        self.counters.dropped += 1
+        log.error("delivery_dropped", seq=record.seq, action=message.action, failures=failures)
+        kept = await self._translator.given_up(record, message)
+        await self._station.delivered(record.seq, kept)
+
+
+def message_id(identity: str, record: Record, attempt: int) -> str:
+    """The id of the ``attempt``-th sending of this row on one connection.
+
+    The fact itself is part of it: should a ledger ever start anew, its rows repeat old numbers but must
+    not repeat old ids."""
+    return str(uuid.uuid5(_ID_SPACE, f"{identity}/{record.seq}/{attempt}/{record.fact!r}"))

@@ -1,0 +1,207 @@
+"""What every OCPP dialect is to the rest of the gateway, and the few things all of them stand on.
+
+Charter: the shape of a dialect (``Dialect``), what the gateway knows of the station (``StationView``)
+and one connection as a dialect uses it (``Line``). A dialect lives as long as the gateway knows the
+station; connections come and go under it, and what must outlive a connection (registration, what the
+CSMS was told of the connectors) is kept inside it.
+
+How the gateway runs one: every news item goes first to ``view.hear``, then to ``await dialect.hear``;
+on each connection it makes ``Session(transport, dialect.version, dialect.handle, dialect.supported)``
+and runs ``session.run()`` beside ``dialect.run(session)``; whichever ends first, the other is cancelled.
+
+Time is the event loop's (``loop.time()``, ``asyncio.sleep``): a loop with virtual time makes all of
+this run in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from agent.core.status import ConnectorStatus
+from agent.ipc.port import (
+    AuthorizeWanted,
+    ConnectorChanged,
+    News,
+    RowsAppended,
+    SettingsChanged,
+    StationLost,
+    StationPort,
+    TokenVerdict,
+    Welcome,
+)
+from agent.ocpp.frames import Payload
+from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
+from agent.ocpp.session import Reply
+from agent.ocpp.version import Version
+
+log = structlog.get_logger("ocpp")
+
+ASYNC_JOBS_MAX = 32  # what CSMS and station may have us do later on one connection, at the same time
+
+
+class Caller(Protocol):
+    """The part of ``Session`` that dialects use."""
+
+    async def call(
+        self,
+        action: str,
+        payload: Payload,
+        *,
+        priority: Priority,
+        timeout_s: float | None = None,
+        message_id: str | None = None,
+    ) -> CallOutcome: ...
+
+
+class Dialect(Protocol):
+    """One OCPP version, translating between the CSMS and the station."""
+
+    version: Version
+    supported: frozenset[str]  # actions of the CSMS that ``handle`` takes
+
+    async def handle(self, action: str, payload: Payload) -> Payload | Reply:
+        """Answer one CALL of the CSMS. Raises ``RpcError`` to refuse. Never calls the CSMS itself."""
+        ...
+
+    async def hear(self, news: News) -> None:
+        """Take one news item of the station, with or without a connection. Returns at once.
+        Raises ``StationLost``."""
+        ...
+
+    async def run(self, session: Caller) -> None:
+        """Converse over this connection until it ends. Raises ``StationLost``."""
+        ...
+
+
+class LinkGone(Exception):
+    """The connection ended; whatever was under way is taken up on the next one."""
+
+
+class Line:
+    """One connection: calls that raise ``LinkGone`` when it ends, and the time of the last exchange."""
+
+    def __init__(self, session: Caller) -> None:
+        self._session = session
+        self.last_answer_s = asyncio.get_running_loop().time()
+
+    async def call(
+        self,
+        action: str,
+        payload: Payload,
+        *,
+        priority: Priority,
+        timeout_s: float | None = None,
+        message_id: str | None = None,
+    ) -> CallResult | CallError | TimedOut:
+        """As ``Session.call``, but a lost link raises ``LinkGone``."""
+        outcome = await self._session.call(
+            action, payload, priority=priority, timeout_s=timeout_s, message_id=message_id
+        )
+        if isinstance(outcome, LinkLost):
+            raise LinkGone(outcome.reason)
+        if not isinstance(outcome, TimedOut):
+            self.last_answer_s = asyncio.get_running_loop().time()
+        return outcome
+
+
+@dataclass(slots=True)
+class StationView:
+    """What the gateway knows of the station: its ``Welcome``, folded with all news since.
+
+    ``connectors`` is keyed by EVSE, 0 = the station as a whole."""
+
+    welcome: Welcome
+    settings: dict[str, str] = field(default_factory=dict)
+    connectors: dict[int, ConnectorStatus] = field(default_factory=dict)
+    head_seq: int = 0
+
+    def __post_init__(self) -> None:
+        self.settings = dict(self.welcome.settings)
+        self.head_seq = self.welcome.head_seq
+
+    def hear(self, news: News) -> None:
+        """Fold one news item in."""
+        match news:
+            case RowsAppended(head_seq):
+                self.head_seq = max(self.head_seq, head_seq)
+            case ConnectorChanged(status):
+                self.connectors[status.evse] = status
+            case SettingsChanged(settings):
+                self.settings.update(settings)
+            case _:
+                pass
+
+    def text(self, key: str, default: str = "") -> str:
+        """A setting's value by its ``DeviceModel`` key text, ``default`` where the station has none."""
+        return self.settings.get(key, default)
+
+    def integer(self, key: str, default: int) -> int:
+        """A whole-number setting; ``default`` where it is missing or no number."""
+        try:
+            return int(self.settings[key])
+        except (KeyError, ValueError):
+            return default
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A boolean setting."""
+        return self.settings.get(key, str(default)).lower() == "true"
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """A comma-separated list setting, blanks and empty entries removed."""
+        return tuple(name for part in self.settings.get(key, "").split(",") if (name := part.strip()))
+
+
+class Jobs:
+    """What is to be done on one connection besides the steady work: triggered messages, authorizations.
+
+    A bounded set of tasks; ``later`` says whether the job was taken."""
+
+    def __init__(self) -> None:
+        self._group: asyncio.TaskGroup | None = None
+        self._under_way = 0
+
+    def open(self, group: asyncio.TaskGroup | None) -> None:
+        """A connection begins, or (None) ends; the group's end cancels what is under way."""
+        self._group = group
+        self._under_way = 0
+
+    def later(self, job: Coroutine[object, object, None]) -> bool:
+        """Run ``job`` in the background of this connection; False: no connection, or too many already."""
+        if self._group is None or self._under_way >= ASYNC_JOBS_MAX:
+            job.close()
+            return False
+        self._under_way += 1
+        group = self._group
+        task = group.create_task(job)
+        task.add_done_callback(lambda _task: self._finished(group))
+        return True
+
+    def _finished(self, group: asyncio.TaskGroup) -> None:
+        if group is self._group:
+            self._under_way -= 1
+
+
+async def refuse_authorize(station: StationPort, wanted: AuthorizeWanted) -> None:
+    """No answer can be had from the CSMS: the station decides by its offline rules."""
+    await station.token_verdict(wanted.token, TokenVerdict(""), request_id=wanted.request_id)
+
+
+async def until_link_gone(work: Awaitable[None]) -> None:
+    """Await a connection's work; the end of the link is its ordinary end. Of several failures that
+    happened together the station's loss counts, since the gateway waits for it."""
+    try:
+        await work
+    except* LinkGone as gone:
+        log.info("link_gone", reason=str(_leaf(gone)))
+    except* StationLost as lost:
+        raise _leaf(lost) from None
+
+
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,42 @@
+"""Heartbeat: show that we live, and learn the time.
+
+Charter: sends Heartbeat when nothing was exchanged for an interval; other traffic replaces it, but
+at least one a day goes out, because only its answer carries the time. Same in 1.6 and 2.x.
+
+Source: OCPP 1.6 section 4.6, OCPP 2.0.1 part 2 G02; checklist 1.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from agent.ipc.port import StationPort
+from agent.ocpp.dialect import Line
+from agent.ocpp.registration import set_clock
+from agent.ocpp.rpc import CallResult, Priority
+
+CLOCK_EVERY_S: Final = 86_400.0
+LOOK_EVERY_S: Final = 60.0  # a changed interval is honoured within this time
+
+
+async def beat(line: Line, station: StationPort) -> None:
+    """One Heartbeat."""
+    outcome = await line.call("Heartbeat", {}, priority=Priority.STATUS)
+    if isinstance(outcome, CallResult):
+        await set_clock(station, outcome.payload)
+
+
+async def keep_beating(line: Line, station: StationPort, interval_s: Callable[[], float]) -> None:
+    """Beat until the link ends (``LinkGone``). ``interval_s`` is asked again every time."""
+    loop = asyncio.get_running_loop()
+    last_try_s = last_beat_s = loop.time()
+    while True:
+        quiet_until_s = max(line.last_answer_s, last_try_s) + max(1.0, interval_s())
+        due_s = min(quiet_until_s, max(last_beat_s + CLOCK_EVERY_S, last_try_s + 1.0))
+        if due_s > loop.time():
+            await asyncio.sleep(min(due_s - loop.time(), LOOK_EVERY_S))
+            continue
+        last_try_s = last_beat_s = loop.time()
+        await beat(line, station)
