@@ -1,0 +1,247 @@
+"""The station port in memory, for tests of dialects.
+
+Charter: a ledger that is a list, a cursor, and a notebook of everything that was asked. It answers
+commands as told (``outcomes``) and tells its news to ``listener``. It does not charge anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.core.commands import Command
+from agent.core.facts import (
+    ChargingState,
+    Fact,
+    Sample,
+    SampleContext,
+    StopReason,
+    Token,
+    TransactionFact,
+    Trigger,
+    TxKind,
+    kind_of,
+)
+from agent.core.status import ConnectorState, ConnectorStatus, FaultCode, Outcome
+from agent.ipc.port import (
+    CommandAnswer,
+    CompositeSchedule,
+    ConnectorChanged,
+    CsmsTx,
+    News,
+    ProfileAnswer,
+    ProfileOutcome,
+    Progress,
+    Record,
+    RowsAppended,
+    SettingsChanged,
+    SettingWrite,
+    StationStatus,
+    TokenVerdict,
+    Welcome,
+)
+
+T0_MS = 1_795_507_200_000
+"""2026-11-24T08:00:00Z: the wall time of monotonic 0 in this ledger."""
+
+TOKEN = Token("04A2B3C4D5E6F7")
+
+
+def welcome(**changes: Any) -> Welcome:
+    """A plausible first message of the station."""
+    values: dict[str, Any] = {
+        "protocol": 1,
+        "boot_id": "boot-1",
+        "boot_cause": "PowerUp",
+        "software_version": "0.1.0",
+        "identity": "CP-1",
+        "vendor": "Example",
+        "model": "Bench",
+        "serial": "S-0001",
+        "evses": (1, 2),
+        "settings": {},
+        "head_seq": 0,
+    }
+    return Welcome(**values | changes)
+
+
+def sample(context: SampleContext, at_ms: int, energy_mwh: int, **changes: Any) -> Sample:
+    """A reading of a three-phase meter at ``at_ms``."""
+    values: dict[str, Any] = {
+        "power_mw": 11_040_500,
+        "voltage_mv": (230_100, 229_900, 230_000),
+        "current_ma": (16_000, 15_990, 16_010),
+        "offered_current_ma": 16_000,
+        "frequency_mhz": 50_010,
+    }
+    return Sample(context, at_ms, "M-1", energy_mwh, **values | changes)
+
+
+@dataclass
+class FakeStation:
+    """Implements ``agent.ipc.port.StationPort``. Public fields are for tests to set and to read."""
+
+    ledger: list[Record] = field(default_factory=list)
+    delivered_seq: int = 0
+    csms_txs: dict[str, CsmsTx] = field(default_factory=dict)
+    listener: Callable[[News], Awaitable[None]] | None = None
+    outcomes: dict[type, CommandAnswer] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+    verdicts: list[tuple[Token, TokenVerdict, int | None, str | None]] = field(default_factory=list)
+    link_states: list[tuple[bool, str | None]] = field(default_factory=list)
+    clocks: list[int] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    writes: list[SettingWrite] = field(default_factory=list)
+    write_status: Callable[[SettingWrite], str] = field(default=lambda _write: "Accepted")
+    key_text: Callable[[SettingWrite], str] = field(default=lambda write: f"{write.component}.{write.variable}")
+    profiles: list[tuple[int, dict[str, Any], str]] = field(default_factory=list)
+    profile_answer: ProfileAnswer = field(default_factory=lambda: ProfileAnswer(ProfileOutcome.ACCEPTED))
+    cleared: list[dict[str, Any]] = field(default_factory=list)
+    schedule: CompositeSchedule | None = None
+    cache_enabled: bool = True
+    report_rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    security_events: list[tuple[str, str]] = field(default_factory=list)
+    records_asked_max: int = 0  # the largest page anyone wanted
+
+    # -------------------------------------------------------------------------- what tests do to it
+
+    async def tell(self, news: News) -> None:
+        """Tell one news item to whoever listens."""
+        if self.listener is not None:
+            await self.listener(news)
+
+    async def append(self, *facts: Fact, wall_ms: int | None = None, trusted: bool = True) -> None:
+        """Append rows; the wall time is that of the fact's last sample unless given."""
+        for fact in facts:
+            seq = self.ledger[-1].seq + 1 if self.ledger else 1
+            samples = getattr(fact, "samples", ()) or tuple(filter(None, (getattr(fact, "sample", None),)))
+            at_ms = samples[-1].at_ms if samples else 0
+            self.ledger.append(
+                Record(seq, kind_of(fact), fact, T0_MS + at_ms if wall_ms is None else wall_ms, T0_MS, trusted)
+            )
+        await self.tell(RowsAppended(self.ledger[-1].seq))
+
+    async def show(self, evse: int, state: ConnectorState, *faults: FaultCode, wall_ms: int = T0_MS) -> None:
+        """A connector changes its state."""
+        await self.tell(ConnectorChanged(ConnectorStatus(evse, state, faults, wall_ms)))
+
+    async def set(self, key: str, value: str) -> None:
+        """A setting changes, by its key text."""
+        self.settings[key] = value
+        await self.tell(SettingsChanged({key: value}))
+
+    # --------------------------------------------------------------------------------- StationPort
+
+    async def command(self, command: Command) -> CommandAnswer:
+        self.commands.append(command)
+        return self.outcomes.get(type(command), CommandAnswer(Outcome.ACCEPTED))
+
+    async def records(self, after_seq: int, limit: int) -> list[Record]:
+        await asyncio.sleep(0)  # as over a socket: others get their turn
+        self.records_asked_max = max(self.records_asked_max, limit)
+        # Rows count from 1 without gaps.
+        return self.ledger[after_seq : after_seq + limit]
+
+    async def transaction(self, tx_id: str) -> list[Record]:
+        return [record for record in self.ledger if getattr(record.fact, "tx_id", None) == tx_id]
+
+    async def progress(self) -> Progress:
+        return Progress(self.delivered_seq, tuple(self.csms_txs.values()), len(self.ledger) - self.delivered_seq)
+
+    async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
+        assert seq >= self.delivered_seq, "the cursor never moves back"
+        self.delivered_seq = seq
+        if csms_tx is not None:
+            self.csms_txs[csms_tx.tx_id] = csms_tx
+        for record in self.ledger[:seq]:
+            if isinstance(record.fact, TransactionFact) and record.fact.kind is TxKind.ENDED:
+                self.csms_txs.pop(record.fact.tx_id, None)
+
+    async def token_verdict(
+        self, token: Token, verdict: TokenVerdict, *, request_id: int | None = None, tx_id: str | None = None
+    ) -> None:
+        self.verdicts.append((token, verdict, request_id, tx_id))
+
+    async def link_state(self, online: bool, dialect: str | None) -> None:
+        self.link_states.append((online, dialect))
+
+    async def clock(self, wall_ms: int) -> None:
+        self.clocks.append(wall_ms)
+
+    async def set_settings(self, writes: list[SettingWrite]) -> list[str]:
+        self.writes.extend(writes)
+        statuses = [self.write_status(write) for write in writes]
+        for write, status in zip(writes, statuses, strict=True):
+            if status in ("Accepted", "RebootRequired"):
+                await self.set(self.key_text(write), write.value)
+        return statuses
+
+    async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
+        found = [self.settings.get(self.key_text(read)) for read in reads]
+        return [("UnknownVariable", None) if value is None else ("Accepted", value) for value in found]
+
+    async def report(self, base: str) -> list[dict[str, Any]] | None:
+        return self.report_rows.get(base)
+
+    async def clear_cache(self) -> bool:
+        return self.cache_enabled
+
+    async def install_profile(self, evse: int, profile: dict[str, Any], rules: str) -> ProfileAnswer:
+        self.profiles.append((evse, profile, rules))
+        return self.profile_answer
+
+    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer:
+        self.cleared.append(criteria)
+        return self.profile_answer
+
+    async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:
+        return self.schedule
+
+    async def security_event(self, event_type: str, tech_info: str) -> None:
+        self.security_events.append((event_type, tech_info))
+
+    async def status(self) -> StationStatus:
+        return StationStatus("CP-1", "boot-1", "0.1.0", 0, True, None, T0_MS, "S", len(self.ledger), self.delivered_seq)
+
+
+def session_facts(
+    tx_id: str,
+    *,
+    evse: int = 1,
+    start_ms: int = 0,
+    begin_mwh: int = 1_000_900,
+    periodic: int = 1,
+    offline: bool = False,
+) -> tuple[TransactionFact, ...]:
+    """One whole transaction: Started, a state change, ``periodic`` readings of a minute each, Ended.
+
+    1.5 kWh more per reading; the end reading comes a minute after the last."""
+
+    def fact(kind: TxKind, seq_no: int, trigger: Trigger, state: ChargingState, **more: Any) -> TransactionFact:
+        return TransactionFact(kind, tx_id, seq_no, evse, trigger, state, offline, **more)
+
+    begin = sample(SampleContext.BEGIN, start_ms, begin_mwh)
+    facts = [
+        fact(TxKind.STARTED, 0, Trigger.AUTHORIZED, ChargingState.EV_CONNECTED, samples=(begin,), token=TOKEN),
+        fact(TxKind.UPDATED, 1, Trigger.CHARGING_STATE_CHANGED, ChargingState.CHARGING),
+    ]
+    for number in range(1, periodic + 1):
+        reading = sample(SampleContext.PERIODIC, start_ms + number * 60_000, begin_mwh + number * 1_500_000)
+        facts.append(
+            fact(TxKind.UPDATED, number + 1, Trigger.METER_VALUE_PERIODIC, ChargingState.CHARGING, samples=(reading,))
+        )
+    end = sample(SampleContext.END, start_ms + (periodic + 1) * 60_000, begin_mwh + (periodic + 1) * 1_500_000)
+    facts.append(
+        fact(
+            TxKind.ENDED,
+            periodic + 2,
+            Trigger.STOP_AUTHORIZED,
+            ChargingState.EV_CONNECTED,
+            samples=(end,),
+            token=TOKEN,
+            stopped_reason=StopReason.LOCAL,
+        )
+    )
+    return tuple(facts)
