@@ -79,7 +79,9 @@ class Hooks:
 
     on_frame: Callable[[Direction, str], None] | None = None  # message trace; the text is redacted
     on_invalid_messages: Callable[[str, int], None] | None = None  # reason, count; at most once a minute
-    on_timed_out: Callable[[], None] | None = None  # a call got no answer: is the link half-open? (WS-07)
+
+
+NO_HOOKS: Final = Hooks()
 
 
 def monotonic_ms() -> int:
@@ -98,6 +100,8 @@ class Session:
     ``handle(action, payload)`` answers the CSMS's calls for the actions in ``supported``; the payload has
     passed its schema. It raises ``RpcError`` to refuse. It must not await ``call`` of this session: the
     CSMS waits for the answer meanwhile (use ``Reply.after``).
+
+    ``on_result`` is called for each good answer, ``on_timed_out`` for each call without one.
     """
 
     def __init__(
@@ -111,7 +115,9 @@ class Session:
         handler_timeout_s: float = HANDLER_TIMEOUT_S,
         send_timeout_s: float = SEND_TIMEOUT_S,
         validate_outgoing: bool = False,
-        hooks: Hooks = Hooks(),
+        hooks: Hooks = NO_HOOKS,
+        on_result: Callable[[], None] = lambda: None,
+        on_timed_out: Callable[[], None] = lambda: None,
         clock_ms: Callable[[], int] = monotonic_ms,
         new_id: Callable[[], str] = new_uuid,
     ) -> None:
@@ -122,6 +128,8 @@ class Session:
         self._handler_timeout_s = handler_timeout_s
         self._send_timeout_s = send_timeout_s
         self._hooks = hooks
+        self._on_result = on_result
+        self._on_timed_out = on_timed_out
         self._clock_ms = clock_ms
         self._new_id = new_id
         self._rpc = rpc.Rpc(version, supported, validate_outgoing=validate_outgoing)
@@ -249,10 +257,16 @@ class Session:
         future = self._calls.get(message_id)
         if future is not None and not future.done():  # else the caller gave up
             future.set_result(outcome)
-        if isinstance(outcome, rpc.TimedOut):
-            log.warning("call_timed_out", message_id=message_id)
-            if self._hooks.on_timed_out is not None:
-                self._hooks.on_timed_out()
+        match outcome:
+            case rpc.CallResult():
+                self._on_result()
+            case rpc.TimedOut():
+                log.warning("call_timed_out", message_id=message_id)
+                self._on_timed_out()
+            case rpc.CallError(code, description):
+                log.warning("call_refused", message_id=message_id, code=code, description=description)
+            case LinkLost():
+                pass  # told once for the link, not for each call
 
     def _arm_timer(self) -> None:
         if self._timer is not None:
