@@ -13,8 +13,8 @@ from agent.core.facts import Token
 
 @dataclass(frozen=True, slots=True)
 class RemoteStart:
-    """Start charging for this token. ``authorize`` asks for the usual check first (C10 of 1.6
-    AuthorizeRemoteTxRequests, 2.0.1 AuthorizeRemoteStart)."""
+    """Start charging for this token. Whether the token is checked first is the station's setting
+    (1.6 AuthorizeRemoteTxRequests, 2.0.1 AuthCtrlr.AuthorizeRemoteStart)."""
 
     token: Token
     evse: int | None = None

@@ -109,7 +109,7 @@ class Contactor:
         after = {
             _S.CLOSING: None if self._autonomous else timing.contactor_close_ms,
             _S.RELEASING: timing.release_ms,
-            _S.OPENING: timing.contactor_open_ms,
+            _S.OPENING: timing.board_open_ms if self._autonomous else timing.contactor_open_ms,
         }.get(state)
         self.deadline_ms = None if after is None else at_ms + after
         # The mirror contact may already say what we now wait for; it tells changes only.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.core.facts import Fact
+from agent.core.facts import Fact, Sample
 from agent.core.status import ConnectorStatus, Outcome
 
 
@@ -120,6 +120,14 @@ class StatusChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleTaken:
+    """The reading that ``TakeSample`` asked for, outside a transaction."""
+
+    evse: int
+    sample: Sample
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionEnded:
     """The end row is durable: the driver may be told, profiles of the transaction may go."""
 
@@ -149,6 +157,7 @@ Effect = (
     | SaveAvailability
     | Answer
     | StatusChanged
+    | SampleTaken
     | TransactionEnded
     | Restart
 )

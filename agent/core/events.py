@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from agent.core.commands import Command
 from agent.core.facts import Sample, Token
+from agent.core.settings import Behaviour
 from hal.ports import MeterEvent, PilotEvent, PowerEvent
 
 
@@ -102,6 +103,13 @@ class DcDemand:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """Settings that govern behaviour changed."""
+
+    behaviour: Behaviour
+
+
+@dataclass(frozen=True, slots=True)
 class Commanded:
     command_id: int
     command: Command
@@ -155,6 +163,7 @@ Event = (
     | Deauthorized
     | LimitSet
     | DcDemand
+    | Configured
     | Commanded
     | Durable
     | LedgerLost

@@ -81,6 +81,9 @@ class ConnectorLock:
 
     def observe(self, position: LockPosition, at_ms: int) -> None:
         self._position = position
+        wanted = LockPosition.LOCKED if self._want_locked else LockPosition.UNLOCKED
+        if self.state is _S.JAMMED and position is not wanted:
+            return  # the same news again is not a release
         if position is not LockPosition.UNKNOWN:
             seen = _E.SEEN_LOCKED if position is LockPosition.LOCKED else _E.SEEN_UNLOCKED
             self._move(LOCK.next(self.state, seen), at_ms)

@@ -131,9 +131,7 @@ SESSION = Table(
 # States in which a token or a remote start can begin a transaction.
 STARTABLE = frozenset({_S.IDLE, _S.PLUGGED, _S.FINISHED})
 # States in which the ledger has a start without an end (BEGIN_WRITING: about to).
-IN_TRANSACTION = frozenset(
-    {_S.BEGIN_WRITING, _S.ACTIVE, _S.RELEASING, _S.END_READING, _S.END_WRITING, _S.RECOVERING}
-)
+IN_TRANSACTION = frozenset({_S.BEGIN_WRITING, _S.ACTIVE, _S.RELEASING, _S.END_READING, _S.END_WRITING, _S.RECOVERING})
 # States in which the cable belongs to the session.
 HOLDS_CABLE = frozenset({_S.BEGIN_READING, *IN_TRANSACTION}) - {_S.END_READING, _S.END_WRITING}
 
@@ -146,6 +144,11 @@ class Stop:
     reason: StopReason
     token: Token | None = None
     at_once: bool = False
+
+    @classmethod
+    def abnormal(cls, reason: StopReason | None) -> Stop:
+        """A stop that a fault demands: at once, not gently."""
+        return cls(Trigger.ABNORMAL_CONDITION, reason or StopReason.OTHER, at_once=True)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ class Timing:
     release_ms: int = 6_000  # C1: a vehicle that goes on drawing without PWM is cut off (norm: 6 s)
     contactor_close_ms: int = 2_000  # mirror contact must follow
     contactor_open_ms: int = 500  # mirror contact must follow; else welded
+    board_open_ms: int = 3_000  # the same for a board that opens by itself and is polled
     weld_current_ma: int = 1_000  # current that must not flow through an open contactor
     weld_current_ms: int = 3_000
     lock_ms: int = 3_000  # one try of the lock motor

@@ -1,0 +1,369 @@
+"""One EVSE: all its machines together. Only all of them may close; any one may open.
+
+Charter: routes device events to the machines, lets them settle, and computes the outputs from their
+states. Power needs every one of: an active transaction with durable start row, no fault, a vehicle
+that is connected and ready, a lock in place, a known and sound contactor, a limit of at least the
+minimum current, a working ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent.core.contactor import Contactor, ContactorEvent, ContactorState
+from agent.core.context import Context
+from agent.core.effects import ResetBoard, SetLock
+from agent.core.facts import MeterFact, SampleContext, Token
+from agent.core.faults import FROM_BOARD, Faults
+from agent.core.flow import Flow
+from agent.core.iec61851 import duty_for
+from agent.core.limit import Limit
+from agent.core.lock import ConnectorLock, LockState
+from agent.core.outlook import charging_state
+from agent.core.outputs import Wanted, autonomous_effects, subordinate_effects
+from agent.core.sampling import AlignedClock, to_sample
+from agent.core.session import HOLDS_CABLE, STARTABLE, SessionState, Stop
+from agent.core.settings import DcBench, EvseHardware, Timing
+from agent.core.status import FaultCode
+from agent.core.vehicle import DRAWING, Vehicle
+from hal.ports import (
+    DUTY_DIGITAL,
+    Back,
+    BoardFaults,
+    Cable,
+    CpState,
+    Lock,
+    LossKind,
+    Lost,
+    MeterEvent,
+    MeterReading,
+    ModuleFaults,
+    PilotEvent,
+    PilotState,
+    PowerEvent,
+    PowerOutput,
+)
+from hal.ports import Contactor as ContactorSeen
+
+_C = ContactorEvent
+_QUIET_MA = 1_000  # DC: below this the contactor may open without load
+
+
+class Evse:
+    """One EVSE with one connector."""
+
+    def __init__(self, hardware: EvseHardware, timing: Timing, ctx: Context, *, operative: bool) -> None:
+        self.hardware = hardware
+        self.operative = operative
+        self.pending_operative: bool | None = None
+        self._timing = timing
+        self._ctx = ctx
+        self.vehicle = Vehicle(timing.pilot_debounce_ms)
+        self.contactor = Contactor(timing, has_feedback=hardware.has_contactor_feedback, autonomous=hardware.autonomous)
+        self.lock = ConnectorLock(timing) if hardware.has_lock else None
+        self.faults = Faults(timing.fault_clear_ms)
+        self.limit = Limit(hardware, timing)
+        self.flow = Flow(hardware.evse, timing, ctx)
+        self.reading: MeterReading | None = None
+        self.sample_wanted = False
+        self.force_unlock = False
+        self._aligned = AlignedClock()
+        self._dc: DcBench | None = hardware.dc_bench
+        self._output: PowerOutput | None = None
+        self._over_since_ms: int | None = None
+        self._leak_since_ms: int | None = None
+        self._exchanged = False
+        self._told: Wanted | None = None
+
+    # ------------------------------------------------------------------------------ device events
+
+    def on_pilot(self, event: PilotEvent) -> None:
+        now_ms = self._ctx.at_ms
+        if isinstance(event, PilotState):
+            self.vehicle.observe(event.cp, now_ms)
+        elif isinstance(event, ContactorSeen):
+            self.contactor.feed(_C.SEEN_CLOSED if event.closed else _C.SEEN_OPEN, now_ms)
+        elif isinstance(event, Cable):
+            self.limit.cable_ma = event.rating_ma
+        elif isinstance(event, Lock):
+            if self.lock is not None:
+                self.lock.observe(event.position, now_ms)
+        elif isinstance(event, BoardFaults):
+            present = {FROM_BOARD[fault] for fault in event.faults}
+            for code in FROM_BOARD.values():
+                self.faults.set(code, "board", code in present, now_ms)
+        elif isinstance(event, Back):
+            self._told = None
+            self.contactor.board_back(now_ms)
+            self.faults.set(FaultCode.PILOT_LOST, "pilot", False, now_ms)
+        else:
+            self.vehicle.lose()
+            self.contactor.feed(_C.LOST, now_ms)
+            if self.lock is not None:
+                self.lock.lose()
+            for code in FROM_BOARD.values():
+                self.faults.set(code, "board", False, now_ms)
+            self.faults.set(FaultCode.PILOT_LOST, "pilot", True, now_ms)
+
+    def on_meter(self, event: MeterEvent) -> None:
+        now_ms = self._ctx.at_ms
+        if isinstance(event, MeterReading):
+            self._on_reading(event)
+        elif isinstance(event, Back):
+            self.faults.set(FaultCode.METER_LOST, "meter", False, now_ms)
+        else:
+            implausible = event.kind is LossKind.GARBAGE
+            code = FaultCode.METER_IMPLAUSIBLE if implausible else FaultCode.METER_LOST
+            self.faults.set(code, "meter", True, now_ms)
+
+    def on_power(self, event: PowerEvent) -> None:
+        now_ms = self._ctx.at_ms
+        if isinstance(event, PowerOutput):
+            self._output = event
+        elif isinstance(event, ModuleFaults):
+            self.faults.set(FaultCode.POWER_MODULE, "module", bool(event.faults), now_ms)
+        elif isinstance(event, Lost):
+            self._output = None
+            self.faults.set(FaultCode.POWER_MODULE_LOST, "module", True, now_ms)
+        elif isinstance(event, Back):
+            self.faults.set(FaultCode.POWER_MODULE_LOST, "module", False, now_ms)
+
+    def _on_reading(self, reading: MeterReading) -> None:
+        now_ms, last, tx = self._ctx.at_ms, self.reading, self.flow.tx
+        known = last is not None and last.serial == reading.serial
+        backwards = known and last is not None and reading.energy_import_mwh < last.energy_import_mwh
+        self._exchanged = (
+            self.flow.state not in (SessionState.RECOVERING, SessionState.BEGIN_READING)
+            and tx is not None
+            and tx.last is not None
+            and tx.last.meter_serial != reading.serial
+        )
+        self.faults.set(FaultCode.METER_IMPLAUSIBLE, "meter", backwards or self._exchanged, now_ms)
+        if backwards or self._exchanged:
+            return  # nothing impossible is billed: the session ends, or waits, at the last good value
+        self.faults.set(FaultCode.METER_LOST, "meter", False, now_ms)
+        self.reading = reading
+        self._check_current(reading)
+        offered_ma = self.limit.offered_ma
+        self.flow.reading(reading, offered_ma)
+        if self.sample_wanted and self.flow.active:
+            self.sample_wanted = False
+            self.flow.triggered_sample(reading, offered_ma)
+        behaviour, trusted = self._ctx.behaviour, self._ctx.time_status != "U"
+        due = self._aligned.due(self._ctx.wall_ms, behaviour.aligned_interval_ms, trusted)
+        if due and not self.flow.in_transaction:
+            sample = to_sample(reading, SampleContext.CLOCK, offered_ma)
+            self._ctx.append(MeterFact(self.hardware.evse, sample))
+
+    def _check_current(self, reading: MeterReading) -> None:
+        """Soft over-current against what was signalled, and current that no closed contactor explains."""
+        now_ms, timing = self._ctx.at_ms, self._timing
+        current_ma = max((c for c in reading.current_ma if c is not None), default=0)
+        offered_ma = self.limit.offered_ma
+        bound_ma = (offered_ma + timing.over_current_margin_ma) * timing.over_current_factor_percent // 100
+        over = offered_ma > 0 and current_ma > bound_ma
+        self._over_since_ms = (self._over_since_ms or now_ms) if over else None
+        too_long = self._over_since_ms is not None and now_ms - self._over_since_ms >= timing.over_current_ms
+        self.faults.set(FaultCode.OVER_CURRENT, "meter", too_long, now_ms)
+        leaking = self.contactor.state is ContactorState.OPEN and current_ma > timing.weld_current_ma
+        self._leak_since_ms = (self._leak_since_ms or now_ms) if leaking else None
+        if self._leak_since_ms is not None and now_ms - self._leak_since_ms >= timing.weld_current_ms:
+            self.contactor.feed(_C.WELD_SEEN, now_ms)
+
+    # -------------------------------------------------------------------------------- other events
+
+    def demand(self, voltage_mv: int, current_ma: int) -> None:
+        """What the vehicle asks of a DC output."""
+        self._dc = DcBench(voltage_mv, current_ma)
+
+    def stop(self, stop: Stop) -> None:
+        self.flow.stop(stop)
+
+    def clear_faults(self) -> bool:
+        """An authorized person clears latched faults. True when none is left."""
+        if self.contactor.state in (ContactorState.WELDED, ContactorState.STUCK):
+            self.contactor.feed(_C.CLEAR, self._ctx.at_ms)
+            for code in (FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_OPEN):
+                self.faults.set(code, "contactor", False, self._ctx.at_ms)
+        self._ctx.emit(ResetBoard(self.hardware.evse))
+        return self.faults.acknowledge()
+
+    # ------------------------------------------------------------------------------------ settling
+
+    def settle(self) -> None:
+        """Let time and all machines have their say, then tell the outputs what follows."""
+        now_ms = self._ctx.at_ms
+        self.vehicle.settle(now_ms)
+        self.contactor.tick(now_ms)
+        if self.lock is not None:
+            self.lock.tick(now_ms)
+        self._derive_faults()
+        self.faults.tick(now_ms, vehicle_gone=self.vehicle.connected is False)
+        before = None
+        while before is not self.flow.state:  # each turn walks the session at least one state on
+            before = self.flow.state
+            self._drive_session()
+            self._drive_contactor()
+        self._drive_lock()
+        self._tell()
+        self._note_progress()
+        self.flow.tell(charging_state(self))
+
+    def _note_progress(self) -> None:
+        tx = self.flow.tx
+        if tx is None or self.limit.offered_ma == 0:
+            return
+        if tx.offered_since_ms is None:
+            tx.offered_since_ms = self._ctx.at_ms
+        tx.ever_closed = tx.ever_closed or self.contactor.state is ContactorState.CLOSED
+
+    def _derive_faults(self) -> None:
+        now_ms, state, raw = self._ctx.at_ms, self.contactor.state, self.vehicle.raw
+        self.faults.set(FaultCode.CONTACTOR_WELDED, "contactor", state is ContactorState.WELDED, now_ms)
+        self.faults.set(FaultCode.CONTACTOR_OPEN, "contactor", state is ContactorState.STUCK, now_ms)
+        if state is ContactorState.STUCK and self.vehicle.connected is False:
+            self.contactor.feed(_C.CLEAR, now_ms)
+        jammed = self.lock is not None and self.lock.state is LockState.JAMMED
+        self.faults.set(FaultCode.LOCK, "lock", jammed, now_ms)
+        self.faults.set(FaultCode.PILOT_SHORT, "pilot", raw is CpState.E, now_ms)
+        no_air = raw is CpState.D and not self.hardware.ventilation
+        self.faults.set(FaultCode.NO_VENTILATION, "pilot", no_air, now_ms)
+        self.faults.set(FaultCode.LEDGER, "ledger", not self._ctx.ledger_ok, now_ms)
+        if self.vehicle.connected is False:
+            self.faults.set(FaultCode.OVER_CURRENT, "meter", False, now_ms)
+
+    def _drive_session(self) -> None:
+        reason = self.faults.ends
+        if reason is not None and self.flow.active:
+            self.flow.stop(Stop.abnormal(reason))
+        if self._exchanged and self.flow.active:
+            self.flow.stop(Stop.abnormal(None))
+        self.flow.follow(self.vehicle.connected)
+        is_open = self.contactor.state is ContactorState.OPEN
+        if is_open:
+            self.flow.opened()
+        self.flow.tick(self.vehicle.connected, is_open)
+
+    def _drive_contactor(self) -> None:
+        now_ms = self._ctx.at_ms
+        offered_ma = self.limit.offer(self.allowed_ma() if self._may_offer() else 0, now_ms)
+        drawing = self.vehicle.raw in DRAWING
+        if offered_ma > 0 and (self.hardware.autonomous or self.vehicle.wants_power(self.hardware.ventilation)):
+            self.contactor.feed(_C.GRANT, now_ms)
+        elif self._must_open_now() or not drawing:
+            self.contactor.feed(_C.WITHDRAW, now_ms)
+        else:
+            self.contactor.feed(_C.RELEASE, now_ms)
+            if self.hardware.dc and (self._output is None or self._output.current_ma < _QUIET_MA):
+                self.contactor.feed(_C.VEHICLE_IDLE, now_ms)
+
+    def _may_offer(self) -> bool:
+        tx = self.flow.tx
+        return (
+            self.flow.active
+            and tx is not None
+            and not tx.energy_blocked
+            and self._ctx.ledger_ok
+            and not self.faults.active
+            and self.vehicle.connected is True
+            and self.vehicle.raw not in (None, CpState.A, CpState.E, CpState.F)
+            and (self.lock is None or self.lock.locked)
+            and self.contactor.state
+            not in (ContactorState.UNKNOWN, ContactorState.WELDED, ContactorState.STUCK, ContactorState.OPENING)
+        )
+
+    def _must_open_now(self) -> bool:
+        tx = self.flow.tx
+        at_once = tx is not None and tx.stop is not None and tx.stop.at_once
+        # Without a running transaction nothing justifies the seconds of a gentle release.
+        orderly = self.flow.active or self.flow.state is SessionState.RELEASING
+        return bool(self.faults.active) or at_once or not orderly or not self._ctx.ledger_ok
+
+    def _drive_lock(self) -> None:
+        if self.lock is None:
+            return
+        holds = self.flow.state in HOLDS_CABLE or self.flow.held_token is not None
+        shorted = self.vehicle.raw is CpState.E
+        live = self.contactor.closed or self.contactor.powered
+        self.lock.want(live or (holds and not self.force_unlock and not shorted), self._ctx.at_ms)
+        command = self.lock.take_command()
+        if command is not None:
+            self._ctx.emit(SetLock(self.hardware.evse, command))
+        if self.flow.state is SessionState.IDLE:
+            self.force_unlock = False
+
+    def _tell(self) -> None:
+        if self.vehicle.raw is None and self._told is None:
+            return  # not yet there: it is told everything once it has spoken
+        wanted = self._wanted()
+        if self.hardware.autonomous:
+            effects = autonomous_effects(self.hardware.evse, self._told, wanted)
+        else:
+            effects = subordinate_effects(self.hardware.evse, self._told, wanted, dc=self.hardware.dc)
+        for effect in effects:
+            self._ctx.emit(effect)
+        self._told = wanted
+
+    def _wanted(self) -> Wanted:
+        offered_ma, powered = self.limit.offered_ma, self.contactor.powered
+        duty = duty_for(offered_ma)
+        if self.hardware.dc and offered_ma > 0:
+            duty = DUTY_DIGITAL
+        closed = self.contactor.state is ContactorState.CLOSED
+        on = self.hardware.dc and closed and self._dc is not None and offered_ma > 0
+        return Wanted(
+            duty_centipercent=duty,
+            power=powered,
+            offer_ma=offered_ma if powered else 0,
+            disable=self.contactor.state in (ContactorState.OPENING, ContactorState.WELDED, ContactorState.STUCK),
+            output_on=on,
+            output_mv=self._dc.voltage_mv if on and self._dc else 0,
+            output_ma=min(self._dc.current_ma, offered_ma) if on and self._dc else 0,
+        )
+
+    # ------------------------------------------------------------------------------------- outlook
+
+    def allowed_ma(self) -> int:
+        return self.limit.allowed_ma(self._ctx.at_ms, self._ctx.behaviour, self._ctx.online)
+
+    def told_duty_centipercent(self) -> int | None:
+        return self._told.duty_centipercent if self._told else None
+
+    def fresh_reading(self) -> MeterReading | None:
+        """The last reading, if it is recent enough to be called current."""
+        if self.reading is None or self._ctx.at_ms - self.reading.at_ms > self._timing.reading_fresh_ms:
+            return None
+        return self.reading
+
+    def vehicle_is_late(self) -> bool:
+        ready_at_ms = self._ready_at_ms()
+        return ready_at_ms is not None and self._ctx.at_ms >= ready_at_ms
+
+    def startable(self) -> bool:
+        """Whether a token or a remote start could begin a transaction now (availability apart)."""
+        return self.flow.state in STARTABLE and not self.faults.active and self._ctx.ledger_ok
+
+    def authorize(self, token: Token, group: str | None, remote_start_id: int | None) -> None:
+        self.force_unlock = False
+        self.flow.authorize(token, group, remote_start_id)
+
+    def deadlines(self) -> Iterator[int]:
+        """Every instant at which time alone will change something."""
+        now_ms = self._ctx.at_ms
+        candidates = (
+            self.vehicle.deadline_ms,
+            self.contactor.deadline_ms,
+            self.lock.deadline_ms if self.lock is not None else None,
+            self.faults.deadline_ms,
+            self.flow.deadline_ms,
+            self.limit.deadline_ms,
+            self.limit.expires_at_ms,
+            self._ready_at_ms(),
+        )
+        return (at_ms for at_ms in candidates if at_ms is not None and at_ms > now_ms)
+
+    def _ready_at_ms(self) -> int | None:
+        tx = self.flow.tx
+        if tx is None or tx.ever_closed or tx.offered_since_ms is None:
+            return None
+        return tx.offered_since_ms + self._timing.vehicle_ready_ms

@@ -1,0 +1,314 @@
+"""The session of one EVSE in motion: walks the ``SESSION`` table and writes the facts.
+
+Charter: owns session state and transaction; knows neither pilot nor contactor, only what the EVSE
+tells it of them (connected, opened, readings). ``session.py`` holds rules and table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.core.context import Context
+from agent.core.effects import ReadMeter, TransactionEnded
+from agent.core.events import GapKind, Recovered
+from agent.core.facts import (
+    ChargingState,
+    CheckpointFact,
+    Sample,
+    SampleContext,
+    StopReason,
+    Token,
+    TransactionFact,
+    Trigger,
+    TxKind,
+)
+from agent.core.sampling import AlignedClock, to_sample
+from agent.core.session import IN_TRANSACTION, SESSION, SessionEvent, SessionState, Stop, Transaction
+from agent.core.settings import Timing
+from hal.ports import MeterReading
+
+_S, _E = SessionState, SessionEvent
+
+
+class Flow:
+    """State and transaction of one EVSE's session."""
+
+    def __init__(self, evse: int, timing: Timing, ctx: Context) -> None:
+        self._evse = evse
+        self._timing = timing
+        self._ctx = ctx
+        self._aligned = AlignedClock()
+        self.state = _S.IDLE
+        self.tx: Transaction | None = None
+        self.held_token: Token | None = None  # keeps the cable after a deauthorized stop (16-TX-09)
+        self.deadline_ms: int | None = None
+        self._authorization: tuple[Token, str | None, int | None] | None = None
+        self._begin_trigger = Trigger.AUTHORIZED
+        self._reading_after_ms: int | None = None
+        self._recovered: Recovered | None = None
+        self._recovery_reading: MeterReading | None = None
+        self._ticket: int | None = None
+
+    # ------------------------------------------------------------------------------- what happens
+
+    def authorize(self, token: Token, group: str | None, remote_start_id: int | None) -> None:
+        if self.held_token is not None:
+            self.held_token = None
+        self._authorization = (token, group, remote_start_id)
+        self._begin_trigger = Trigger.AUTHORIZED if remote_start_id is None else Trigger.REMOTE_START
+        self._feed(_E.AUTHORIZE)
+
+    def stop(self, stop: Stop) -> None:
+        """End the transaction, or drop an authorization that has not become one."""
+        if self.tx is not None and (self.tx.stop is None or (stop.at_once and not self.tx.stop.at_once)):
+            first = self.tx.stop or stop
+            self.tx.stop = replace(first, at_once=stop.at_once)
+        if self.state is _S.RECOVERING:
+            return  # it is decided there, once meter and pilot have spoken
+        self._feed(_E.STOP)
+
+    def follow(self, connected: bool | None) -> None:
+        """The vehicle is (not) there; None: nobody knows, so nothing changes."""
+        if connected and self.state in (_S.IDLE, _S.WAITING):
+            if self.state is _S.WAITING:
+                self._begin_trigger = Trigger.CABLE_PLUGGED_IN
+            self._feed(_E.PLUG)
+        elif connected is False:
+            self._follow_unplugged()
+
+    def _follow_unplugged(self) -> None:
+        if self.state in (_S.PLUGGED, _S.BEGIN_READING, _S.FINISHED):
+            self.held_token = None
+            self._feed(_E.UNPLUG)
+        elif self.state in (_S.ACTIVE, _S.BEGIN_WRITING) and self._ctx.behaviour.stop_on_unplug:
+            assert self.tx is not None
+            if self.tx.stop is None:
+                self.tx.stop = Stop(Trigger.EV_COMMUNICATION_LOST, StopReason.EV_DISCONNECTED, at_once=True)
+            self._feed(_E.UNPLUG)
+
+    def opened(self) -> None:
+        """The contactor is known to be open."""
+        if self.state is _S.RELEASING:
+            self._feed(_E.OPENED)
+
+    def durable(self, ticket: int) -> None:
+        if ticket == self._ticket:
+            self._ticket = None
+            self._feed(_E.DURABLE)
+
+    def reading(self, reading: MeterReading, offered_ma: int) -> None:
+        """A plausible reading came."""
+        if self.state is _S.ACTIVE:
+            self._sample(reading, offered_ma)
+        fresh = self._reading_after_ms is not None and reading.at_ms >= self._reading_after_ms
+        if not fresh:
+            return
+        if self.state is _S.BEGIN_READING:
+            self._begin(to_sample(reading, SampleContext.BEGIN, offered_ma))
+        elif self.state is _S.END_READING:
+            assert self.tx is not None
+            self.tx.last = to_sample(reading, SampleContext.END, offered_ma)
+            self._feed(_E.READING)
+        elif self.state is _S.RECOVERING:
+            self._recovery_reading = reading
+
+    def tick(self, connected: bool | None, is_open: bool) -> None:
+        if self.state is _S.RECOVERING:
+            self._try_recovery(connected, is_open)
+        if self.deadline_ms is None or self._ctx.at_ms < self.deadline_ms:
+            return
+        self.deadline_ms = None
+        if self.state is _S.WAITING:
+            self._feed(_E.CONNECT_TIMEOUT)
+        elif self.state in (_S.BEGIN_READING, _S.END_READING):
+            self._feed(_E.NO_READING)
+        elif self.state is _S.RELEASING:
+            self._feed(_E.OPENED)  # welded or mute: the register is read all the same
+
+    # ---------------------------------------------------------------------------------- the table
+
+    def _feed(self, event: SessionEvent) -> None:
+        before, self.state = self.state, SESSION.next(self.state, event)
+        if self.state is not before or (self.state is _S.WAITING and event is _E.AUTHORIZE):
+            self._enter(before, event)
+
+    def _enter(self, before: SessionState, event: SessionEvent) -> None:
+        now_ms, timing = self._ctx.at_ms, self._timing
+        self.deadline_ms = self._reading_after_ms = None
+        if self.state in (_S.IDLE, _S.PLUGGED):
+            self._authorization = None
+        elif self.state is _S.WAITING:
+            self.deadline_ms = now_ms + self._ctx.behaviour.connect_timeout_ms
+        elif self.state is _S.BEGIN_READING:
+            self._want_reading(timing.begin_reading_ms)
+        elif self.state is _S.ACTIVE:
+            self._enter_active()
+        elif self.state is _S.RELEASING:
+            self.deadline_ms = now_ms + timing.end_release_ms
+        elif self.state is _S.END_READING:
+            self._want_reading(timing.end_reading_ms)
+        elif self.state is _S.END_WRITING:
+            self._end(substituted=event is _E.NO_READING)
+        elif self.state is _S.FINISHED and before is _S.END_WRITING:
+            assert self.tx is not None
+            self._ctx.emit(TransactionEnded(self._evse, self.tx.tx_id))
+            self.tx = self._authorization = None
+
+    def _want_reading(self, within_ms: int) -> None:
+        self._reading_after_ms = self._ctx.at_ms
+        self.deadline_ms = self._ctx.at_ms + within_ms
+        self._ctx.emit(ReadMeter(self._evse))
+
+    # -------------------------------------------------------------------------------- begin to end
+
+    def _begin(self, sample: Sample) -> None:
+        assert self._authorization is not None
+        token, group, remote_start_id = self._authorization
+        tx = Transaction(self._ctx.new_tx_id(), token, group, remote_start_id)
+        tx.begin_energy_mwh = sample.energy_import_mwh
+        self.tx = tx
+        interval_ms = self._ctx.behaviour.sample_interval_ms
+        tx.next_sample_ms = self._ctx.at_ms + interval_ms if interval_ms else None
+        self._ticket = self._append(TxKind.STARTED, self._begin_trigger, sample, token=token)
+        self._feed(_E.READING)
+
+    def _enter_active(self) -> None:
+        assert self.tx is not None
+        if self.tx.stop is not None:
+            self._feed(_E.STOP)
+
+    def _end(self, *, substituted: bool) -> None:
+        tx = self.tx
+        assert tx is not None and tx.stop is not None and tx.last is not None
+        sample = replace(tx.last, context=SampleContext.END)
+        if substituted:
+            sample = replace(sample, at_ms=self._ctx.at_ms, substituted=True)
+        if tx.stop.reason is StopReason.DE_AUTHORIZED:
+            self.held_token = tx.token
+        self._ticket = self._append(TxKind.ENDED, tx.stop.trigger, sample, token=tx.stop.token, reason=tx.stop.reason)
+
+    def _append(
+        self,
+        kind: TxKind,
+        trigger: Trigger,
+        sample: Sample | None,
+        *,
+        token: Token | None = None,
+        reason: StopReason | None = None,
+    ) -> int:
+        tx = self.tx
+        assert tx is not None
+        fact = TransactionFact(
+            kind=kind,
+            tx_id=tx.tx_id,
+            seq_no=tx.next_seq_no,
+            evse=self._evse,
+            trigger=trigger,
+            charging_state=tx.told_state,
+            offline=not self._ctx.online,
+            samples=() if sample is None else (sample,),
+            token=token,
+            group=tx.group if kind is TxKind.STARTED else None,
+            remote_start_id=tx.remote_start_id if kind is TxKind.STARTED else None,
+            stopped_reason=reason,
+        )
+        tx.next_seq_no += 1
+        if sample is not None:
+            tx.last, tx.last_durable_ms = sample, self._ctx.at_ms
+        return self._ctx.append(fact)
+
+    # ------------------------------------------------------------------------------- while it runs
+
+    def _sample(self, reading: MeterReading, offered_ma: int) -> None:
+        tx, now_ms, behaviour = self.tx, self._ctx.at_ms, self._ctx.behaviour
+        assert tx is not None
+        tx.last = to_sample(reading, SampleContext.PERIODIC, offered_ma)
+        aligned = self._aligned.due(self._ctx.wall_ms, behaviour.aligned_interval_ms, self._ctx.time_status != "U")
+        if behaviour.sample_interval_ms <= 0:
+            tx.next_sample_ms = None
+        elif tx.next_sample_ms is None:
+            tx.next_sample_ms = now_ms + behaviour.sample_interval_ms
+        if tx.next_sample_ms is not None and now_ms >= tx.next_sample_ms:
+            missed = (now_ms - tx.next_sample_ms) // behaviour.sample_interval_ms
+            tx.next_sample_ms += (missed + 1) * behaviour.sample_interval_ms
+            self._append(TxKind.UPDATED, Trigger.METER_VALUE_PERIODIC, tx.last)
+        if aligned:
+            clock = replace(tx.last, context=SampleContext.CLOCK)
+            self._append(TxKind.UPDATED, Trigger.METER_VALUE_CLOCK, clock)
+        if now_ms - tx.last_durable_ms >= behaviour.checkpoint_ms:
+            self._ctx.append(CheckpointFact(tx.tx_id, self._evse, tx.last))
+            tx.last_durable_ms = now_ms
+
+    def triggered_sample(self, reading: MeterReading, offered_ma: int) -> None:
+        """The CSMS asked for a reading inside a transaction."""
+        self._append(TxKind.UPDATED, Trigger.TRIGGER, to_sample(reading, SampleContext.TRIGGER, offered_ma))
+
+    def tell(self, state: ChargingState) -> None:
+        """The charging state is now this; a change is a fact."""
+        if self.state is _S.ACTIVE and self.tx is not None and state is not self.tx.told_state:
+            self.tx.told_state = state
+            self._append(TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, None)
+
+    def block_energy(self) -> None:
+        """The CSMS refused the token: no energy, but the transaction stays open."""
+        if self.tx is not None:
+            self.tx.energy_blocked = True
+            if self.state is _S.ACTIVE:
+                self._append(TxKind.UPDATED, Trigger.DEAUTHORIZED, None)
+
+    # ------------------------------------------------------------------------------------ recovery
+
+    def recover(self, found: Recovered) -> None:
+        """An open transaction was found in the ledger (before any device has spoken)."""
+        self._recovered = found
+        tx = Transaction(found.tx_id, found.token, found.group, next_seq_no=found.next_seq_no)
+        tx.begin_energy_mwh, tx.last = found.begin_energy_mwh, found.last
+        self.tx, self.state = tx, _S.RECOVERING
+        self.deadline_ms = self._ctx.at_ms + self._timing.recover_ms
+
+    def _try_recovery(self, connected: bool | None, is_open: bool) -> None:
+        """Wait for: contactor open, then a register reading, and the pilot's word on the vehicle."""
+        tx, found = self.tx, self._recovered
+        assert tx is not None and tx.last is not None and found is not None
+        if is_open and self._reading_after_ms is None:
+            self._reading_after_ms = self._ctx.at_ms
+            self._ctx.emit(ReadMeter(self._evse))
+        timed_out = self.deadline_ms is not None and self._ctx.at_ms >= self.deadline_ms
+        reading = self._recovery_reading
+        if not timed_out and (reading is None or connected is None):
+            return
+        good = (
+            reading is not None
+            and reading.serial == found.last.meter_serial
+            and reading.energy_import_mwh >= found.last.energy_import_mwh
+        )
+        in_window = found.gap_ms is not None and found.gap_ms <= self._ctx.behaviour.resume_window_ms
+        if good and connected and in_window and tx.stop is None:
+            assert reading is not None
+            self._ticket = self._append(
+                TxKind.UPDATED,
+                Trigger.CHARGING_STATE_CHANGED,
+                to_sample(reading, SampleContext.INTERRUPTION_END, 0),
+            )
+            interval_ms = self._ctx.behaviour.sample_interval_ms
+            tx.next_sample_ms = self._ctx.at_ms + interval_ms if interval_ms else None
+            self._feed(_E.RESUME)
+            return
+        if tx.stop is None:
+            gone = found.gap is GapKind.PROCESS and connected is False
+            lost = StopReason.POWER_LOSS if found.gap is GapKind.POWER else StopReason.OTHER
+            tx.stop = Stop(Trigger.ABNORMAL_CONDITION, StopReason.EV_DISCONNECTED if gone else lost)
+        if good:
+            assert reading is not None
+            tx.last = to_sample(reading, SampleContext.END, 0)
+        else:
+            tx.last = replace(tx.last, at_ms=self._ctx.at_ms, substituted=True)
+        self._feed(_E.CLOSE)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.state in IN_TRANSACTION
+
+    @property
+    def active(self) -> bool:
+        return self.state is _S.ACTIVE

@@ -1,0 +1,46 @@
+"""When a reading becomes a fact: periodic, clock-aligned, checkpoint (J01, J02; 16-MV-01, 16-MV-02).
+
+Rules:
+
+* Periodic samples count from the transaction's start; aligned ones from 00:00:00 UTC, one per
+  interval, and none for an interval that began before the station knew the time.
+* A checkpoint is written when nothing else was for ``checkpoint_ms``, so that the newest reading on
+  disk is never older than that.
+"""
+
+from __future__ import annotations
+
+from agent.core.facts import Sample, SampleContext
+from hal.ports import MeterReading
+
+
+def to_sample(reading: MeterReading, context: SampleContext, offered_ma: int | None) -> Sample:
+    return Sample(
+        context=context,
+        at_ms=reading.at_ms,
+        meter_serial=reading.serial,
+        energy_import_mwh=reading.energy_import_mwh,
+        energy_export_mwh=reading.energy_export_mwh,
+        power_mw=reading.power_mw,
+        voltage_mv=reading.voltage_mv,
+        current_ma=reading.current_ma,
+        offered_current_ma=offered_ma,
+        frequency_mhz=reading.frequency_mhz,
+    )
+
+
+class AlignedClock:
+    """Tells when a new clock-aligned interval has begun."""
+
+    def __init__(self) -> None:
+        self._slot: int | None = None
+
+    def due(self, wall_ms: int, interval_ms: int, trusted: bool) -> bool:
+        """True once per interval, at the first reading in it. A clock that steps back does not
+        repeat an interval; one that steps forward gives a single sample."""
+        if interval_ms <= 0 or not trusted:
+            self._slot = None
+            return False
+        slot = wall_ms // interval_ms
+        previous, self._slot = self._slot, max(slot, self._slot or slot)
+        return previous is not None and slot > previous

@@ -1,0 +1,309 @@
+"""The whole station: one step per event.
+
+Charter: routes events to EVSEs, carries out commands, and gathers the effects. ``step`` is the only
+way in. After every event all EVSEs settle, so that no event can leave a wanted output untold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.core.commands import (
+    ChangeAvailability,
+    ClearFaults,
+    RemoteStart,
+    RemoteStop,
+    Reset,
+    TakeSample,
+    Unlock,
+)
+from agent.core.context import Context
+from agent.core.effects import Answer, Effect, ReadMeter, Restart, SampleTaken, SaveAvailability, StatusChanged
+from agent.core.events import (
+    Authorized,
+    ClockSet,
+    Commanded,
+    Configured,
+    DcDemand,
+    Deauthorized,
+    Durable,
+    Event,
+    FromMeter,
+    FromPilot,
+    FromPower,
+    LedgerLost,
+    LimitSet,
+    LinkChanged,
+    Recovered,
+    StopAuthorized,
+)
+from agent.core.evse import Evse
+from agent.core.facts import ClockFact, SampleContext, StopReason, Trigger
+from agent.core.outlook import connector_state, view
+from agent.core.sampling import to_sample
+from agent.core.session import SessionState, Stop
+from agent.core.settings import StationSettings
+from agent.core.status import ConnectorState, ConnectorStatus, EvseView, FaultCode, Outcome
+
+_UNLOCK_ANSWER_MS = 4_500  # the CSMS waits for the answer; the motor goes on regardless
+_CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row
+
+
+class Station:
+    """The pure station. Not thread-safe; every call carries its monotonic time in ms."""
+
+    def __init__(self, settings: StationSettings, new_tx_id: Callable[[], str]) -> None:
+        self.ctx = Context(settings.behaviour, new_tx_id)
+        self.evses = {
+            hardware.evse: Evse(
+                hardware, settings.timing, self.ctx, operative=hardware.evse not in settings.inoperative_evses
+            )
+            for hardware in settings.evses
+        }
+        self.operative = settings.operative
+        self._pending_operative: bool | None = None
+        self._reset: Reset | None = None
+        self._unlocks: dict[int, tuple[int, int]] = {}  # evse -> (command id, answer by)
+        self._told: dict[int, tuple[ConnectorState, tuple[FaultCode, ...]]] = {}
+
+    def step(self, event: Event, at_ms: int) -> list[Effect]:
+        """Handle one event that happened at ``at_ms``; returns what is to be done, in order."""
+        self.ctx.at_ms = at_ms
+        self._handle(event)
+        for evse in self.evses.values():
+            evse.settle()
+        self._after()
+        return self.ctx.take_effects()
+
+    def deadline_ms(self) -> int | None:
+        """When a ``Tick`` is due at the latest; None: only events matter."""
+        times = [at_ms for evse in self.evses.values() for at_ms in evse.deadlines()]
+        times += [by_ms for _, by_ms in self._unlocks.values()]
+        return min(times, default=None)
+
+    def views(self) -> tuple[EvseView, ...]:
+        return tuple(view(evse, station_operative=self.operative) for evse in self.evses.values())
+
+    def accepts_start(self, evse_id: int) -> bool:
+        """Whether a token presented at this EVSE could start a transaction now."""
+        evse = self.evses[evse_id]
+        available = self.operative and evse.operative and evse.pending_operative is not False
+        return available and self._reset is None and self._pending_operative is not False and evse.startable()
+
+    # ------------------------------------------------------------------------------------- routing
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, FromPilot):
+            self.evses[event.evse].on_pilot(event.event)
+        elif isinstance(event, FromMeter):
+            self._on_meter(event)
+        elif isinstance(event, FromPower):
+            self.evses[event.evse].on_power(event.event)
+        elif isinstance(event, Durable):
+            for evse in self.evses.values():
+                evse.flow.durable(event.ticket)
+        elif isinstance(event, Commanded):
+            self._command(event)
+        else:
+            self._handle_rest(event)
+
+    def _handle_rest(self, event: Event) -> None:
+        if isinstance(event, Authorized):
+            if self.accepts_start(event.evse):
+                self.evses[event.evse].authorize(event.token, event.group, event.remote_start_id)
+        elif isinstance(event, StopAuthorized):
+            stop = Stop(Trigger.STOP_AUTHORIZED, StopReason.LOCAL, event.token)
+            self.evses[event.evse].flow.stop(stop)
+        elif isinstance(event, Deauthorized):
+            self._deauthorize(event)
+        elif isinstance(event, LimitSet):
+            self.evses[event.evse].limit.set_outside(event.limit_ma, event.valid_until_ms)
+        elif isinstance(event, DcDemand):
+            self.evses[event.evse].demand(event.voltage_mv, event.current_ma)
+        elif isinstance(event, LinkChanged):
+            self.ctx.online = event.online
+        elif isinstance(event, ClockSet):
+            self._set_clock(event)
+        elif isinstance(event, Configured):
+            self.ctx.behaviour = event.behaviour
+        elif isinstance(event, Recovered):
+            self.evses[event.evse].flow.recover(event)
+        elif isinstance(event, LedgerLost):
+            self.ctx.ledger_ok = False
+
+    def _on_meter(self, event: FromMeter) -> None:
+        evse = self.evses[event.evse]
+        evse.on_meter(event.event)
+        if evse.sample_wanted and evse.reading is event.event:
+            evse.sample_wanted = False
+            sample = to_sample(evse.reading, SampleContext.TRIGGER, evse.limit.offered_ma)
+            self.ctx.emit(SampleTaken(event.evse, sample))
+
+    def _deauthorize(self, event: Deauthorized) -> None:
+        for evse in self.evses.values():
+            if evse.flow.tx is None or evse.flow.tx.tx_id != event.tx_id:
+                continue
+            if event.stop:
+                evse.flow.stop(Stop(Trigger.DEAUTHORIZED, StopReason.DE_AUTHORIZED))
+            else:
+                evse.flow.block_energy()
+
+    def _set_clock(self, event: ClockSet) -> None:
+        before_ms, was = self.ctx.wall_ms, self.ctx.time_status
+        self.ctx.wall_offset_ms = event.wall_ms - self.ctx.at_ms
+        if event.trusted:
+            self.ctx.time_status = "S"
+        elif was == "U" and event.source == "rtc":
+            self.ctx.time_status = "I"
+        stepped = abs(event.wall_ms - before_ms) >= _CLOCK_STEP_MS
+        if event.trusted and (was != "S" or stepped):
+            self.ctx.append(ClockFact(event.wall_ms, event.source, before_ms))
+
+    # ------------------------------------------------------------------------------------ commands
+
+    def _command(self, event: Commanded) -> None:
+        command, answer = event.command, _Answerer(self.ctx, event.command_id)
+        if isinstance(command, RemoteStart):
+            self._remote_start(command, answer)
+        elif isinstance(command, RemoteStop):
+            self._remote_stop(command, answer)
+        elif isinstance(command, ChangeAvailability):
+            self._change_availability(command, answer)
+        elif isinstance(command, Reset):
+            self._begin_reset(command, answer)
+        elif isinstance(command, Unlock):
+            self._unlock(command, answer)
+        elif isinstance(command, TakeSample):
+            self._take_sample(command, answer)
+        elif isinstance(command, ClearFaults):
+            evse = self.evses.get(command.evse)
+            if evse is None:
+                answer(Outcome.UNKNOWN_EVSE)
+            else:
+                answer(Outcome.ACCEPTED if evse.clear_faults() else Outcome.REJECTED)
+
+    def _remote_start(self, command: RemoteStart, answer: _Answerer) -> None:
+        """F01/F02, 16-CMD-04. The token has been checked before, where that was wanted."""
+        if command.evse is not None and command.evse not in self.evses:
+            return answer(Outcome.UNKNOWN_EVSE)
+        ids = [command.evse] if command.evse is not None else self._by_readiness()
+        for evse_id in ids:
+            if self.accepts_start(evse_id):
+                answer(Outcome.ACCEPTED)
+                return self.evses[evse_id].authorize(command.token, command.group, command.remote_start_id)
+        running = self.evses[command.evse].flow.tx if command.evse is not None else None
+        return answer(Outcome.REJECTED, running.tx_id if running else None)
+
+    def _by_readiness(self) -> list[int]:
+        """EVSEs with a waiting vehicle come first: that is where the driver stands."""
+        return sorted(self.evses, key=lambda e: (self.evses[e].flow.state is not SessionState.PLUGGED, e))
+
+    def _remote_stop(self, command: RemoteStop, answer: _Answerer) -> None:
+        for evse in self.evses.values():
+            if evse.flow.tx is not None and evse.flow.tx.tx_id == command.tx_id:
+                answer(Outcome.ACCEPTED)
+                return evse.flow.stop(Stop(Trigger.REMOTE_STOP, StopReason.REMOTE))
+        return answer(Outcome.UNKNOWN_TRANSACTION)
+
+    def _change_availability(self, command: ChangeAvailability, answer: _Answerer) -> None:
+        """G03/G04, 16-CMD-01: a running transaction is never cut; the latest request wins."""
+        if command.evse is not None and command.evse not in self.evses:
+            return answer(Outcome.UNKNOWN_EVSE)
+        concerned = [self.evses[command.evse]] if command.evse is not None else list(self.evses.values())
+        busy = any(evse.flow.in_transaction for evse in concerned)
+        if command.evse is None:
+            self._pending_operative = command.operative
+        else:
+            self.evses[command.evse].pending_operative = command.operative
+        return answer(Outcome.SCHEDULED if busy and not command.operative else Outcome.ACCEPTED)
+
+    def _begin_reset(self, command: Reset, answer: _Answerer) -> None:
+        """B11/B12, 16-CMD-07. A single EVSE has nothing to restart."""
+        if command.evse is not None:
+            return answer(Outcome.REJECTED)
+        busy = any(evse.flow.in_transaction for evse in self.evses.values())
+        self._reset = command
+        answer(Outcome.SCHEDULED if busy and not command.immediate else Outcome.ACCEPTED)
+        if command.immediate:
+            reason = StopReason.IMMEDIATE_RESET if command.hard else StopReason.REBOOT
+            for evse in self.evses.values():
+                if evse.flow.in_transaction:
+                    evse.flow.stop(Stop(Trigger.RESET_COMMAND, reason, at_once=True))
+        return None
+
+    def _unlock(self, command: Unlock, answer: _Answerer) -> None:
+        """F05, 16-TX-18."""
+        evse = self.evses.get(command.evse)
+        if evse is None:
+            return answer(Outcome.UNKNOWN_EVSE)
+        if evse.lock is None:
+            return answer(Outcome.NOT_SUPPORTED)
+        if evse.flow.in_transaction and not command.end_transaction:
+            return answer(Outcome.ONGOING_TRANSACTION)
+        evse.force_unlock, evse.flow.held_token = True, None
+        if evse.flow.in_transaction:
+            evse.flow.stop(Stop(Trigger.UNLOCK_COMMAND, StopReason.UNLOCK, at_once=True))
+        self._unlocks[command.evse] = (answer.command_id, self.ctx.at_ms + _UNLOCK_ANSWER_MS)
+        return None
+
+    def _take_sample(self, command: TakeSample, answer: _Answerer) -> None:
+        if command.evse is not None and command.evse not in self.evses:
+            return answer(Outcome.UNKNOWN_EVSE)
+        for evse_id in self.evses if command.evse is None else [command.evse]:
+            self.evses[evse_id].sample_wanted = True
+            self.ctx.emit(ReadMeter(evse_id))
+        return answer(Outcome.ACCEPTED)
+
+    # ---------------------------------------------------------------------------- after every event
+
+    def _after(self) -> None:
+        self._apply_availability()
+        self._answer_unlocks()
+        idle = not any(evse.flow.in_transaction for evse in self.evses.values())
+        if self._reset is not None and idle:
+            self.ctx.emit(Restart("RemoteReset"))
+            self._reset = None
+        for evse_id, evse in self.evses.items():
+            self._tell(evse_id, connector_state(evse, station_operative=self.operative), evse.faults.active)
+        station = ConnectorState.AVAILABLE if self.operative else ConnectorState.UNAVAILABLE
+        if not self.ctx.ledger_ok:
+            station = ConnectorState.FAULTED
+        self._tell(0, station, () if self.ctx.ledger_ok else (FaultCode.LEDGER,))
+
+    def _tell(self, evse_id: int, state: ConnectorState, faults: tuple[FaultCode, ...]) -> None:
+        if self._told.get(evse_id) != (state, faults):
+            self._told[evse_id] = (state, faults)
+            self.ctx.emit(StatusChanged(ConnectorStatus(evse_id, state, faults, self.ctx.wall_ms)))
+
+    def _apply_availability(self) -> None:
+        busy = any(evse.flow.in_transaction for evse in self.evses.values())
+        if self._pending_operative is not None and (self._pending_operative or not busy):
+            self.operative, self._pending_operative = self._pending_operative, None
+            self.ctx.emit(SaveAvailability(None, self.operative))
+        for evse_id, evse in self.evses.items():
+            wish = evse.pending_operative
+            if wish is not None and (wish or not evse.flow.in_transaction):
+                evse.operative, evse.pending_operative = wish, None
+                self.ctx.emit(SaveAvailability(evse_id, wish))
+        for evse in self.evses.values():
+            if not (self.operative and evse.operative) and evse.flow.state is SessionState.WAITING:
+                evse.flow.stop(Stop(Trigger.REMOTE_STOP, StopReason.REMOTE))
+
+    def _answer_unlocks(self) -> None:
+        for evse_id, (command_id, by_ms) in list(self._unlocks.items()):
+            lock = self.evses[evse_id].lock
+            unlocked = lock is not None and lock.unlocked
+            if unlocked or self.ctx.at_ms >= by_ms:
+                del self._unlocks[evse_id]
+                _Answerer(self.ctx, command_id)(Outcome.UNLOCKED if unlocked else Outcome.UNLOCK_FAILED)
+
+
+class _Answerer:
+    """Answers one command."""
+
+    def __init__(self, ctx: Context, command_id: int) -> None:
+        self._ctx = ctx
+        self.command_id = command_id
+
+    def __call__(self, outcome: Outcome, tx_id: str | None = None) -> None:
+        self._ctx.emit(Answer(self.command_id, outcome, tx_id))
