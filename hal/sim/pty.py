@@ -56,6 +56,10 @@ class PtyLink:
     def plugged(self) -> bool:
         return self._master_fd >= 0
 
+    def seconds_on_wire(self, byte_count: int) -> float:
+        """How long so many bytes take at the configured pace; 0 without one."""
+        return byte_count * self._seconds_per_byte
+
     def start(self, loop: asyncio.AbstractEventLoop, on_bytes: Callable[[bytes], None]) -> None:
         """Begin to hear what the driver writes. Call once, inside the loop's thread."""
         self._loop = loop
