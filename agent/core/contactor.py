@@ -140,6 +140,11 @@ class Contactor:
         return self.state in POWERED
 
     @property
+    def known_open(self) -> bool:
+        """No current can flow: opened, or it never closed."""
+        return self.state in (_S.OPEN, _S.STUCK)
+
+    @property
     def closed(self) -> bool:
         """Whether current can flow, as far as is known: anything but a known open is closed."""
         if self._has_feedback:

@@ -239,7 +239,7 @@ class Evse:
         if self._exchanged and self.flow.active:
             self.flow.stop(Stop.abnormal(None))
         self.flow.follow(self.vehicle.connected)
-        is_open = self.contactor.state is ContactorState.OPEN
+        is_open = self.contactor.known_open
         if is_open:
             self.flow.opened()
         self.flow.tick(self.vehicle.connected, is_open)

@@ -26,6 +26,8 @@ def charging_state(evse: Evse) -> ChargingState:
     tx = evse.flow.tx
     if tx is None or evse.vehicle.connected is False:
         return ChargingState.IDLE
+    if evse.limit.offered_ma == 0 and not evse.vehicle.settled:
+        return tx.told_state  # it may be leaving
     if evse.limit.offered_ma == 0:
         untried = not tx.ever_closed and not evse.faults.active and not tx.energy_blocked
         waits_for_lock = evse.lock is not None and not evse.lock.locked

@@ -50,6 +50,10 @@ class Vehicle:
         return self._settles_at_ms
 
     @property
+    def settled(self) -> bool:
+        return self._settles_at_ms is None
+
+    @property
     def connected(self) -> bool | None:
         """None: unknown (board lost, or state E where the pilot is shorted)."""
         if self.stable is None or self.stable is CpState.E:
