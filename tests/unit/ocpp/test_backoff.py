@@ -1,0 +1,58 @@
+"""Back-off in simulated time: WS-04 and WS-05."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from agent.ocpp.backoff import Backoff, BackoffSettings
+
+
+def waits(settings: BackoffSettings, seed: int, count: int = 10) -> list[float]:
+    backoff = Backoff(settings, random.Random(seed))
+    return [backoff.next_wait_s() for _ in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ws_04_ten_attempts_double_with_jitter_then_stay(seed: int) -> None:
+    sequence = waits(BackoffSettings(10, 10, 5), seed)
+    assert 10 <= sequence[0] <= 20
+    for previous, following in pairwise(sequence[:6]):
+        assert 2 * previous <= following <= 2 * previous + 10
+    assert sequence[6:] == [sequence[5]] * 4, "after RetryBackOffRepeatTimes doublings the wait stays"
+
+
+def test_ws_04_without_jitter_the_waits_are_exact() -> None:
+    assert waits(BackoffSettings(10, 0, 3), 1, 6) == [10, 20, 40, 80, 80, 80]
+
+
+def test_ws_04_no_doubling_when_repeat_times_is_zero() -> None:
+    assert waits(BackoffSettings(10, 0, 0), 1, 3) == [10, 10, 10]
+
+
+def test_ws_04_stations_of_a_fleet_do_not_come_back_together() -> None:
+    first = {round(waits(BackoffSettings(), seed, 1)[0], 3) for seed in range(50)}
+    assert len(first) > 45 and max(first) - min(first) > 7
+
+
+def test_ws_05_reset_starts_again_at_the_minimum() -> None:
+    backoff = Backoff(BackoffSettings(10, 0, 5), random.Random(1))
+    before = [backoff.next_wait_s() for _ in range(3)]
+    backoff.reset()
+    assert before == [10, 20, 40]
+    assert backoff.next_wait_s() == 10
+
+
+def test_ws_04_a_raised_minimum_holds_even_when_the_wait_stays() -> None:
+    backoff = Backoff(BackoffSettings(10, 0, 0), random.Random(1))
+    assert backoff.next_wait_s() == 10
+    backoff.settings = BackoffSettings(60, 0, 0)
+    assert backoff.next_wait_s() == 60
+
+
+@pytest.mark.parametrize("values", [(0, 10, 5), (-1, 10, 5), (10, -1, 5), (10, 10, -1)])
+def test_settings_that_would_hammer_the_server_are_refused(values: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="RetryBackOff"):
+        BackoffSettings(*values)
