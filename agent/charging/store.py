@@ -1,0 +1,178 @@
+"""The set of installed profiles: install, clear, look up.
+
+Charter: an immutable value; every change gives a new set, which the caller makes durable (``records``) before
+it answers Accepted. Profiles survive reboots and lost links (16-SC-10); a TxProfile lives only as long as its
+transaction (``keep_transactions``, called when one ends and after every boot). Time alone never removes a
+profile: a clock that jumped must not be able to delete a limit. Expired profiles have no effect; they leave
+when another one is installed, because the clock is then as good as the CSMS's word.
+
+Rows: 16-SC-01, -02, -07, -09, -10; OCPP 2.0.1 K01, K09, K10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from agent.charging.profiles import ChargingProfile, Kind, LimitSource, Purpose
+from agent.charging.rules import Capabilities, Reason, Refusal, Rules, check_profile
+from agent.charging.timeline import expired
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A profile in its place: EVSE (0: whole station) and who installed it."""
+
+    evse_id: int
+    profile: ChargingProfile
+    source: LimitSource = LimitSource.CSO
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What to select; None: any. All given criteria must match. ``evse_id`` 0 is the station itself."""
+
+    ids: frozenset[int] | None = None
+    evse_id: int | None = None
+    purpose: Purpose | None = None
+    stack_level: int | None = None
+    sources: frozenset[LimitSource] | None = None
+
+    def match(self, entry: Installed) -> bool:
+        return (
+            (self.ids is None or entry.profile.id in self.ids)
+            and (self.evse_id is None or entry.evse_id == self.evse_id)
+            and (self.purpose is None or entry.profile.purpose is self.purpose)
+            and (self.stack_level is None or entry.profile.stack_level == self.stack_level)
+            and (self.sources is None or entry.source in self.sources)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSet:
+    """All installed profiles, in order of installation."""
+
+    entries: tuple[Installed, ...] = ()
+
+    def install(
+        self,
+        profile: ChargingProfile,
+        evse_id: int,
+        *,
+        rules: Rules,
+        capabilities: Capabilities,
+        running: Mapping[int, str],
+        wall_ms: int,
+        source: LimitSource = LimitSource.CSO,
+    ) -> ProfileSet | Refusal:
+        """The set with the profile in it, or why not. ``running``: transaction id by EVSE."""
+        refusal = check_profile(
+            profile, evse_id, rules=rules, capabilities=capabilities, wall_ms=wall_ms, source=source
+        )
+        if refusal is None and profile.purpose is Purpose.TX:
+            refusal = _check_transaction(profile, evse_id, rules, running)
+        if refusal is not None:
+            return refusal
+        new = Installed(evse_id, _bound(profile, evse_id, running, wall_ms), source)
+        living = [entry for entry in self.entries if not expired(entry.profile, wall_ms)]
+        others = [entry for entry in living if not _replaces(new, entry, rules)]
+        for other in others:
+            if (refusal := _conflict(new, other, rules)) is not None:
+                return refusal
+        if len(others) >= capabilities.max_installed:
+            detail = f"{len(others)} profiles are installed, at most {capabilities.max_installed}"
+            return Refusal(Reason.TOO_MANY, "16-SC-07, K01", detail)
+        return ProfileSet((*others, new))
+
+    def clear(self, criteria: Criteria, *, source: LimitSource = LimitSource.CSO) -> tuple[ProfileSet, int]:
+        """The set without the matching profiles, and how many matched (0: answer Unknown).
+
+        An id stands alone: other criteria beside it are ignored (16-SC-09). Whoever clears reaches only
+        what he installed himself; so the CSMS cannot clear external constraints (K10).
+        """
+        wanted = criteria if criteria.ids is None else Criteria(ids=criteria.ids)
+        kept = tuple(entry for entry in self.entries if entry.source is not source or not wanted.match(entry))
+        return ProfileSet(kept), len(self.entries) - len(kept)
+
+    def select(self, criteria: Criteria) -> tuple[Installed, ...]:
+        """The matching profiles (K09); an empty answer is NoProfiles."""
+        return tuple(entry for entry in self.entries if criteria.match(entry))
+
+    def keep_transactions(self, running: Collection[str]) -> ProfileSet:
+        """The set without the TxProfiles of all transactions but these."""
+        return ProfileSet(
+            tuple(
+                entry
+                for entry in self.entries
+                if entry.profile.purpose is not Purpose.TX or entry.profile.transaction_id in running
+            )
+        )
+
+
+def _check_transaction(
+    profile: ChargingProfile, evse_id: int, rules: Rules, running: Mapping[int, str]
+) -> Refusal | None:
+    if evse_id not in running:
+        return Refusal(Reason.TX_NOT_FOUND, "16-SC-01, K01.FR.09", f"no transaction on EVSE {evse_id}")
+    if profile.transaction_id is None:
+        if rules is Rules.OCPP16:  # means the running one
+            return None
+        return Refusal(Reason.MISSING_PARAM, "K01.FR.03", "a TxProfile needs transactionId")
+    if profile.transaction_id != running[evse_id]:
+        detail = f"transaction {profile.transaction_id} does not run on EVSE {evse_id}"
+        return Refusal(Reason.TX_NOT_FOUND, "16-SC-01, K01.FR.33", detail)
+    return None
+
+
+def _bound(profile: ChargingProfile, evse_id: int, running: Mapping[int, str], wall_ms: int) -> ChargingProfile:
+    """The profile with what 1.6 leaves open: the transaction of a TxProfile is the running one, and a limit
+    that no transaction could start, because it is not about one, starts when it is installed."""
+    if profile.purpose is Purpose.TX:
+        return replace(profile, transaction_id=running[evse_id])
+    if profile.purpose is not Purpose.TX_DEFAULT and profile.schedule.start_ms is None:
+        return replace(profile, kind=Kind.ABSOLUTE, schedules=(replace(profile.schedule, start_ms=wall_ms),))
+    return profile
+
+
+def _replaces(new: Installed, old: Installed, rules: Rules) -> bool:
+    """16-SC-02: same id, or same purpose, stack level and EVSE. 2.0.1 replaces by id alone (K01.FR.05)."""
+    if old.source is not new.source:
+        return False
+    return old.profile.id == new.profile.id or (rules is Rules.OCPP16 and _same_place(new, old))
+
+
+def _same_place(one: Installed, other: Installed) -> bool:
+    def place(entry: Installed) -> tuple[Purpose, int, int, LimitSource]:
+        return entry.profile.purpose, entry.profile.stack_level, entry.evse_id, entry.source
+
+    return place(one) == place(other)
+
+
+def _conflict(new: Installed, old: Installed, rules: Rules) -> Refusal | None:
+    """Why ``old``, which ``new`` does not replace, keeps it out."""
+    if old.profile.id == new.profile.id:
+        detail = f"id {new.profile.id} is a profile of {old.source}"
+        return Refusal(Reason.DUPLICATE, "K01.FR.05", detail)
+    if rules is Rules.OCPP16:
+        return None
+    clash = f"profile {old.profile.id} has stackLevel {old.profile.stack_level}"
+    if _same_place(new, old) and _valid_together(new.profile, old.profile):
+        rule = "K01.FR.39" if new.profile.purpose is Purpose.TX else "K01.FR.06"
+        return Refusal(Reason.DUPLICATE, rule, f"{clash} at the same time on EVSE {old.evse_id}")
+    both_default = new.profile.purpose is old.profile.purpose is Purpose.TX_DEFAULT
+    if both_default and new.profile.stack_level == old.profile.stack_level and 0 in (new.evse_id, old.evse_id):
+        if new.evse_id == old.evse_id:  # not valid at the same time
+            return None
+        rule = "K01.FR.52" if new.evse_id == 0 else "K01.FR.53"
+        return Refusal(Reason.DUPLICATE, rule, f"{clash} as a TxDefaultProfile on EVSE {old.evse_id}")
+    return None
+
+
+def _valid_together(one: ChargingProfile, other: ChargingProfile) -> bool:
+    if one.purpose is Purpose.TX:  # validity is not used with a TxProfile; its place is the transaction
+        return one.transaction_id == other.transaction_id
+
+    def begins_before_end(first: ChargingProfile, second: ChargingProfile) -> bool:
+        return first.valid_from_ms is None or second.valid_to_ms is None or first.valid_from_ms < second.valid_to_ms
+
+    return begins_before_end(one, other) and begins_before_end(other, one)

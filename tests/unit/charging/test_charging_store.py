@@ -1,0 +1,174 @@
+"""Clearing, selecting and keeping installed profiles; their plain form on disk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from agent.charging.profiles import (
+    ChargingProfile,
+    Kind,
+    LimitSource,
+    Period,
+    Purpose,
+    RateUnit,
+    Recurrency,
+    Schedule,
+)
+from agent.charging.records import (
+    MalformedRecord,
+    criteria_from_plain,
+    criteria_to_plain,
+    profile_from_plain,
+    set_from_plain,
+    set_to_plain,
+)
+from agent.charging.store import Criteria, Installed, ProfileSet
+
+
+def profile(id: int, purpose: Purpose, stack_level: int, **fields: Any) -> ChargingProfile:
+    schedule = Schedule(RateUnit.AMPERE, (Period(0, 10_000),), start_ms=0)
+    return ChargingProfile(id, stack_level, purpose, Kind.ABSOLUTE, (schedule,), **fields)
+
+
+EVERYTHING = ChargingProfile(
+    id=6,
+    stack_level=3,
+    purpose=Purpose.TX_DEFAULT,
+    kind=Kind.RECURRING,
+    schedules=(
+        Schedule(
+            RateUnit.WATT,
+            (Period(0, 11_000_000, number_phases=3), Period(3600, 0, number_phases=1, phase_to_use=2)),
+            duration_s=7200,
+            start_ms=1_790_000_000_123,
+            id=44,
+            min_charging_rate_milli=1_380_000,
+        ),
+    ),
+    recurrency=Recurrency.WEEKLY,
+    valid_from_ms=1,
+    valid_to_ms=2_000_000_000_000,
+)
+PROFILES = ProfileSet(
+    (
+        Installed(0, profile(1, Purpose.STATION_MAX, 0)),
+        Installed(0, profile(2, Purpose.TX_DEFAULT, 0)),
+        Installed(1, profile(3, Purpose.TX_DEFAULT, 1)),
+        Installed(1, profile(4, Purpose.TX, 1, transaction_id="tx-1")),
+        Installed(2, profile(5, Purpose.TX, 0, transaction_id="tx-2")),
+        Installed(2, EVERYTHING),
+        Installed(0, profile(7, Purpose.STATION_EXTERNAL, 0), LimitSource.EMS),
+    )
+)
+
+
+def ids(entries: tuple[Installed, ...]) -> list[int]:
+    return [entry.profile.id for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "cleared"),
+    [
+        (Criteria(), [1, 2, 3, 4, 5, 6]),
+        (Criteria(ids=frozenset({3})), [3]),
+        (Criteria(ids=frozenset({3}), evse_id=2, purpose=Purpose.TX, stack_level=8), [3]),  # an id stands alone
+        (Criteria(ids=frozenset({99})), []),
+        (Criteria(evse_id=0), [1, 2]),
+        (Criteria(evse_id=1), [3, 4]),
+        (Criteria(purpose=Purpose.TX), [4, 5]),
+        (Criteria(stack_level=1), [3, 4]),
+        (Criteria(purpose=Purpose.TX_DEFAULT, stack_level=0), [2]),
+        (Criteria(evse_id=2, purpose=Purpose.TX_DEFAULT, stack_level=3), [6]),
+        (Criteria(evse_id=2, purpose=Purpose.TX_DEFAULT, stack_level=4), []),
+        (Criteria(ids=frozenset({7})), []),  # K10: external constraints are not the CSMS's
+        (Criteria(purpose=Purpose.STATION_EXTERNAL), []),
+    ],
+)
+def test_16_sc_09_k10_clear(criteria: Criteria, cleared: list[int]) -> None:
+    left, count = PROFILES.clear(criteria)
+    assert count == len(cleared)
+    assert ids(left.entries) == [id for id in range(1, 8) if id not in cleared]
+
+
+def test_k10_who_set_external_constraints_clears_them_and_nothing_else() -> None:
+    left, count = PROFILES.clear(Criteria(), source=LimitSource.EMS)
+    assert (count, ids(left.entries)) == (1, [1, 2, 3, 4, 5, 6])
+
+
+@pytest.mark.parametrize(
+    ("criteria", "selected"),
+    [
+        (Criteria(), [1, 2, 3, 4, 5, 6, 7]),
+        (Criteria(ids=frozenset({3, 7})), [3, 7]),
+        (Criteria(ids=frozenset({3, 7}), evse_id=0), [7]),
+        (Criteria(sources=frozenset({LimitSource.EMS, LimitSource.SO})), [7]),
+        (Criteria(evse_id=0, sources=frozenset({LimitSource.CSO})), [1, 2]),
+        (Criteria(purpose=Purpose.TX, stack_level=3), []),
+    ],
+)
+def test_k09_select(criteria: Criteria, selected: list[int]) -> None:
+    assert ids(PROFILES.select(criteria)) == selected
+    assert criteria_from_plain(json.loads(json.dumps(criteria_to_plain(criteria)))) == criteria
+
+
+def test_16_sc_10_tx_profiles_live_as_long_as_their_transaction() -> None:
+    assert ids(PROFILES.keep_transactions({"tx-2"}).entries) == [1, 2, 3, 5, 6, 7]
+    assert ids(PROFILES.keep_transactions(()).entries) == [1, 2, 3, 6, 7]
+    assert PROFILES.keep_transactions({"tx-1", "tx-2"}) == PROFILES
+
+
+def test_16_sc_10_field_fault_9_profiles_survive_a_reboot_unchanged() -> None:
+    on_disk = json.dumps(set_to_plain(PROFILES))
+    assert set_from_plain(json.loads(on_disk)) == PROFILES
+
+
+def test_none_is_left_out_of_records() -> None:
+    assert "null" not in json.dumps(set_to_plain(PROFILES))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "detail"),
+    [
+        (("format",), 2, "not 1"),
+        (("format",), None, "is None"),
+        (("installed",), {}, "not a list"),
+        (("surprise",), 1, "unknown field 'surprise'"),
+        (("installed", 0), 5, "not an object"),
+        (("installed", 0, "evse_id"), "1", "not an integer"),
+        (("installed", 0, "source"), "Me", "not one of"),
+        (("installed", 0, "profile", "id"), True, "not an integer"),
+        (("installed", 0, "profile", "purpose"), ["TxProfile"], "not one of"),
+        (("installed", 0, "profile", "colour"), "red", "unknown field"),
+        (("installed", 0, "profile", "schedules"), [], "InvalidSchedule"),
+        (("installed", 0, "profile", "schedules", 0, "unit"), "V", "not one of"),
+        (("installed", 0, "profile", "schedules", 0, "periods"), [], "no period"),
+        (("installed", 0, "profile", "schedules", 0, "periods", 0, "limit_milli"), 1.5, "not an integer"),
+        (("installed", 0, "profile", "schedules", 0, "periods", 0, "limit_milli"), -1, "out of range"),
+        (("installed", 0, "profile", "schedules", 0, "periods", 0, "start_s"), 3, "must be 0"),
+        (("installed", 0, "profile", "kind"), "Recurring", "recurrencyKind"),
+        (("installed", 0, "profile", "id"), 2, "same id"),
+        (("installed", 3, "profile", "transaction_id"), 1, "not a string"),
+    ],
+)
+def test_loading_is_strict_and_names_the_place(path: tuple[str | int, ...], value: object, detail: str) -> None:
+    plain: Any = json.loads(json.dumps(set_to_plain(PROFILES)))
+    *parents, last = path
+    place = plain
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    with pytest.raises(MalformedRecord, match=detail) as caught:
+        set_from_plain(plain)
+    assert caught.value.path.startswith("profiles")
+
+
+@pytest.mark.parametrize("key", ["id", "stack_level", "purpose", "kind", "schedules"])
+def test_missing_fields_are_named(key: str) -> None:
+    plain = set_to_plain(PROFILES)["installed"][0]["profile"]
+    del plain[key]
+    with pytest.raises(MalformedRecord) as caught:
+        profile_from_plain(plain)
+    assert (caught.value.path, caught.value.detail) == (f"profile.{key}", "is missing")
