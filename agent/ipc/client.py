@@ -1,0 +1,173 @@
+"""The other side of the local socket: the station, as if it were in this process.
+
+Charter: implements ``StationPort`` over the socket. When the station is gone every call under way,
+and every later one, raises ``StationLost``; the owner connects again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+from typing import Any, cast
+
+from agent.core.commands import Command
+from agent.core.facts import Token
+from agent.ipc.codec import CodecError, from_plain, to_plain
+from agent.ipc.port import (
+    CommandAnswer,
+    CompositeSchedule,
+    CsmsTx,
+    News,
+    ProfileAnswer,
+    Progress,
+    Record,
+    SettingWrite,
+    StationLost,
+    StationStatus,
+    TokenVerdict,
+    Welcome,
+)
+from agent.ipc.server import METHODS
+from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
+
+_MAX_NEWS = 10_000  # the station outruns us: start over rather than grow
+
+
+class RemoteStation:
+    """A connection to the station process. ``welcome`` is what it said first; ``news`` what came since.
+
+    ``news`` yields None once, when the station is gone."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, welcome: Welcome) -> None:
+        self.welcome = welcome
+        self.news: asyncio.Queue[News | None] = asyncio.Queue()
+        self._reader = reader
+        self._writer = writer
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._lost = False
+        self._task = asyncio.create_task(self._read())
+
+    @classmethod
+    async def connect(cls, path: Path) -> RemoteStation:
+        """Raises ``StationLost`` if nobody listens there, or speaks another protocol."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+            message = await read_message(reader)
+        except (OSError, WireError) as error:
+            raise StationLost(f"station does not answer at {path}: {error}") from error
+        if message is None:
+            writer.close()
+            raise StationLost(f"station refused this user at {path}")
+        plain = dict(message.get("news", {}))
+        plain.pop("_type", None)
+        if plain.get("protocol") != PROTOCOL:
+            writer.close()
+            raise StationLost(f"station speaks protocol {plain.get('protocol')}, this program {PROTOCOL}")
+        return cls(reader, writer, cast(Welcome, from_plain(plain, Welcome)))
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._fail()
+        self._writer.close()
+
+    async def _read(self) -> None:
+        try:
+            while (message := await read_message(self._reader)) is not None:
+                self._take(message)
+        except (WireError, CodecError):
+            pass  # the same as gone: the owner reconnects
+        self._fail()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "news" in message:
+            if self.news.qsize() >= _MAX_NEWS:
+                raise WireError("news outran us")
+            self.news.put_nowait(from_plain(message["news"], News))
+            return
+        future = self._waiting.pop(message.get("answer", -1), None)
+        if future is None or future.done():
+            return
+        if "error" in message:
+            future.set_exception(CodecError(str(message["error"])))
+        else:
+            future.set_result(message.get("value"))
+
+    def _fail(self) -> None:
+        if not self._lost:
+            self._lost = True
+            self.news.put_nowait(None)
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(StationLost("station went away"))
+        self._waiting.clear()
+
+    async def _call(self, method: str, **arguments: Any) -> Any:
+        if self._lost or self._writer.is_closing():
+            raise StationLost("station is away")
+        hints, number = METHODS[method], next(self._numbers)
+        args = {name: to_plain(value, hints[name]) for name, value in arguments.items()}
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._writer.write(frame({"call": number, "method": method, "args": args}))
+        try:
+            value = await future
+        finally:
+            self._waiting.pop(number, None)
+        return from_plain(value, hints["return"]) if hints["return"] is not type(None) else None
+
+    async def command(self, command: Command) -> CommandAnswer:
+        return cast(CommandAnswer, await self._call("command", command=command))
+
+    async def records(self, after_seq: int, limit: int) -> list[Record]:
+        return cast(list[Record], await self._call("records", after_seq=after_seq, limit=limit))
+
+    async def transaction(self, tx_id: str) -> list[Record]:
+        return cast(list[Record], await self._call("transaction", tx_id=tx_id))
+
+    async def progress(self) -> Progress:
+        return cast(Progress, await self._call("progress"))
+
+    async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
+        await self._call("delivered", seq=seq, csms_tx=csms_tx)
+
+    async def token_verdict(
+        self, token: Token, verdict: TokenVerdict, *, request_id: int | None = None, tx_id: str | None = None
+    ) -> None:
+        await self._call("token_verdict", token=token, verdict=verdict, request_id=request_id, tx_id=tx_id)
+
+    async def link_state(self, online: bool, dialect: str | None) -> None:
+        await self._call("link_state", online=online, dialect=dialect)
+
+    async def clock(self, wall_ms: int) -> None:
+        await self._call("clock", wall_ms=wall_ms)
+
+    async def set_settings(self, writes: list[SettingWrite]) -> list[str]:
+        return cast(list[str], await self._call("set_settings", writes=writes))
+
+    async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
+        return cast(list[tuple[str, str | None]], await self._call("read_settings", reads=reads))
+
+    async def report(self, base: str) -> list[dict[str, Any]] | None:
+        return cast(list[dict[str, Any]] | None, await self._call("report", base=base))
+
+    async def clear_cache(self) -> bool:
+        return cast(bool, await self._call("clear_cache"))
+
+    async def install_profile(self, evse: int, profile: dict[str, Any], rules: str) -> ProfileAnswer:
+        return cast(ProfileAnswer, await self._call("install_profile", evse=evse, profile=profile, rules=rules))
+
+    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer:
+        return cast(ProfileAnswer, await self._call("clear_profiles", criteria=criteria))
+
+    async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:
+        call = self._call("composite_schedule", evse=evse, duration_s=duration_s, unit=unit)
+        return cast(CompositeSchedule | None, await call)
+
+    async def security_event(self, event_type: str, tech_info: str) -> None:
+        await self._call("security_event", event_type=event_type, tech_info=tech_info)
+
+    async def status(self) -> StationStatus:
+        return cast(StationStatus, await self._call("status"))

@@ -1,0 +1,159 @@
+"""The station's side of the local socket.
+
+Charter: accepts peers whose user may speak to the station, answers their calls on a ``StationPort``,
+and sends news to all. A peer that does not read is dropped, not waited for: the station never
+blocks for anybody. Source of the peer's identity: SO_PEERCRED (kernel, cannot be forged).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import structlog
+
+from agent.ipc.codec import CodecError, from_plain, to_plain
+from agent.ipc.port import News, StationPort, Welcome
+from agent.ipc.wire import WireError, frame, read_message
+
+_MAX_PEERS = 16
+_MAX_UNSENT_BYTES = 4 * 1024 * 1024
+_MAX_CALLS = 64  # under way at once, per peer
+
+log = structlog.get_logger("ipc")
+
+
+def _methods() -> dict[str, dict[str, Any]]:
+    """Parameter and return types of every method of the port: the protocol is its signature."""
+    names = [name for name in vars(StationPort) if not name.startswith("_")]
+    return {name: get_type_hints(getattr(StationPort, name)) for name in names}
+
+
+METHODS = _methods()
+
+
+class IpcServer:
+    """Serves one ``StationPort`` on a Unix socket at ``path``."""
+
+    def __init__(
+        self,
+        path: Path,
+        station: StationPort,
+        welcome: Callable[[], Welcome],
+        uids: frozenset[int],
+        on_gateway_gone: Callable[[], None],
+    ) -> None:
+        self._path = path
+        self._station = station
+        self._welcome = welcome
+        self._uids = uids
+        self._on_gateway_gone = on_gateway_gone
+        self._peers: set[_Peer] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._accept, self._path)
+        self._path.chmod(0o660)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for peer in list(self._peers):
+            peer.drop()
+        self._path.unlink(missing_ok=True)
+
+    def publish(self, news: News) -> None:
+        """Tell everybody who is connected."""
+        message = frame({"news": to_plain(news, News)})
+        for peer in list(self._peers):
+            peer.send(message)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        uid = _peer_uid(writer.get_extra_info("socket"))
+        if uid not in self._uids or len(self._peers) >= _MAX_PEERS:
+            log.warning("peer refused", uid=uid, peers=len(self._peers))
+            writer.close()
+            return
+        peer = _Peer(reader, writer, self._station)
+        self._peers.add(peer)
+        peer.send(frame({"news": {"_type": "Welcome", **to_plain(self._welcome())}}))
+        try:
+            await peer.serve()
+        except WireError as error:
+            log.warning("peer dropped", uid=uid, reason=str(error))
+        finally:
+            self._peers.discard(peer)
+            peer.drop()
+            if peer.is_gateway:
+                self._on_gateway_gone()
+
+
+class _Peer:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, station: StationPort) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._station = station
+        self._calls: set[asyncio.Task[None]] = set()
+        self.is_gateway = False
+
+    def send(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            return
+        self._writer.write(data)
+        if self._writer.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+            log.warning("peer dropped", reason="does not read")
+            self._writer.transport.abort()
+
+    def drop(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        self._writer.close()
+
+    async def serve(self) -> None:
+        while (message := await read_message(self._reader)) is not None:
+            if len(self._calls) >= _MAX_CALLS:
+                raise WireError("too many calls at once")
+            call = asyncio.create_task(self._answer(message))
+            self._calls.add(call)
+            call.add_done_callback(self._done)
+
+    def _done(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled() and (error := call.exception()) is not None:
+            # A bug in the station must not hide: the process ends and is restarted safe.
+            call.get_loop().call_exception_handler({"message": "station call failed", "exception": error})
+
+    async def _answer(self, message: dict[str, Any]) -> None:
+        number, method = message.get("call"), message.get("method")
+        hints = METHODS.get(method) if isinstance(method, str) else None
+        try:
+            if hints is None or not isinstance(number, int):
+                raise CodecError(f"no such method: {str(method)[:60]!r}")
+            arguments = _arguments(hints, message.get("args"))
+        except CodecError as error:
+            self.send(frame({"answer": number if isinstance(number, int) else -1, "error": str(error)}))
+            return
+        self.is_gateway = self.is_gateway or method == "link_state"
+        value = await getattr(self._station, str(method))(**arguments)
+        self.send(frame({"answer": number, "value": to_plain(value, hints["return"])}))
+
+
+def _arguments(hints: dict[str, Any], given: Any) -> dict[str, Any]:
+    names = {name: hint for name, hint in hints.items() if name != "return"}
+    if not isinstance(given, dict) or set(given) - set(names):
+        raise CodecError("arguments do not fit the method")
+    return {name: from_plain(value, names[name]) for name, value in given.items()}
+
+
+def _peer_uid(sock: socket.socket) -> int:
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)

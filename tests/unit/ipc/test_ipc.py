@@ -1,0 +1,208 @@
+"""The local socket: every method of the port crosses it unharmed, and bad bytes harm nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.commands import RemoteStart
+from agent.core.facts import ChargingState, Fact, SecurityFact, Token, TransactionFact, Trigger, TxKind
+from agent.core.status import Outcome
+from agent.ipc.client import RemoteStation
+from agent.ipc.codec import CodecError, decode_fact, encode_fact, from_json, from_plain
+from agent.ipc.port import (
+    CommandAnswer,
+    Record,
+    RowsAppended,
+    SettingWrite,
+    StationLost,
+    StationPort,
+    Welcome,
+)
+from agent.ipc.server import METHODS, IpcServer
+from agent.ipc.wire import PROTOCOL, frame, read_message
+
+WELCOME = Welcome(PROTOCOL, "b", "PowerUp", "0", "CP", "V", "M", "S", (1,), {"A.B": "1"}, 3)
+FACT = TransactionFact(TxKind.STARTED, "t", 0, 1, Trigger.AUTHORIZED, ChargingState.EV_CONNECTED, False)
+
+
+class Echo:
+    """Answers a few methods; the rest of the port is not needed here."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.seen: list[object] = []
+
+    async def command(self, command: object) -> CommandAnswer:
+        self.seen.append(command)
+        return CommandAnswer(Outcome.ACCEPTED, "tx")
+
+    async def records(self, after_seq: int, limit: int) -> list[Record]:
+        return [Record(after_seq + 1, "tx_started", FACT, 5, 2, True)][:limit]
+
+    async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
+        return [("Accepted", read.variable) for read in reads]
+
+    async def link_state(self, online: bool, dialect: str | None) -> None:
+        self.seen.append((online, dialect))
+
+    async def clear_cache(self) -> bool:
+        await self.gate.wait()
+        return True
+
+
+def run(
+    test: Callable[[IpcServer, Echo, Path, list[str]], Awaitable[None]], uids: frozenset[int] | None = None
+) -> None:
+    async def main() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path, echo, gone = Path(folder) / "s", Echo(), list[str]()
+            allowed = frozenset({os.getuid()}) if uids is None else uids
+            station: Any = echo
+            server = IpcServer(path, station, lambda: WELCOME, allowed, lambda: gone.append("gone"))
+            await server.start()
+            try:
+                await asyncio.wait_for(test(server, echo, path, gone), 5)
+            finally:
+                await server.close()
+                await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.wire
+def test_calls_answers_and_news_cross_the_socket() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        station = await RemoteStation.connect(path)
+        assert station.welcome == WELCOME
+        command = RemoteStart(Token("AB", "Central"), 1)
+        assert await station.command(command) == CommandAnswer(Outcome.ACCEPTED, "tx")
+        assert echo.seen == [command]
+        assert (await station.records(7, 10))[0].fact == FACT
+        assert await station.read_settings([SettingWrite("C", "V", "")]) == [("Accepted", "V")]
+        server.publish(RowsAppended(9))
+        assert await station.news.get() == RowsAppended(9)
+        await station.close()
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_slow_call_does_not_delay_another() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        station = await RemoteStation.connect(path)
+        slow = asyncio.create_task(station.clear_cache())
+        await station.records(0, 1)
+        assert not slow.done()
+        echo.gate.set()
+        assert await slow is True
+        await station.close()
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_gateway_that_goes_is_noticed_and_lost_station_fails_calls() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        station = await RemoteStation.connect(path)
+        await station.link_state(True, "ocpp1.6")
+        await station.close()
+        while not gone:
+            await asyncio.sleep(0.001)
+        other = await RemoteStation.connect(path)
+        waiting = asyncio.create_task(other.clear_cache())
+        await asyncio.sleep(0.01)
+        await server.close()
+        with pytest.raises(StationLost):
+            await waiting
+        assert await other.news.get() is None
+        with pytest.raises(StationLost):
+            await other.records(0, 1)
+        await other.close()
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_foreign_user_is_refused() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        with pytest.raises(StationLost, match="refused"):
+            await RemoteStation.connect(path)
+
+    run(test, frozenset())
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x02[]",
+        b"\x00\x00\x00\x01{",
+        b"\x00\x00",
+        b'\x00\x00\x00\x14{"call":1,"method":1}',
+    ],
+)
+def test_bad_bytes_cost_only_the_peer_that_sent_them(data: bytes) -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(data)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        station = await RemoteStation.connect(path)
+        assert await station.records(0, 1)
+        await station.close()
+
+    run(test)
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize(
+    "message, named",
+    [
+        ({"call": 1, "method": "nonsense", "args": {}}, "no such method: 'nonsense'"),
+        ({"call": 1, "method": "records", "args": {"after": 1}}, "arguments do not fit"),
+        ({"call": 1, "method": "records", "args": {"after_seq": "x", "limit": 1}}, "invalid"),
+    ],
+)
+def test_wrong_calls_are_answered_with_what_is_wrong(message: dict[str, Any], named: str) -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        await read_message(reader)
+        writer.write(frame(message))
+        answer = await read_message(reader)
+        assert answer is not None and answer["answer"] == 1 and named in answer["error"]
+        writer.close()
+
+    run(test)
+
+
+def test_client_implements_every_method_of_the_port() -> None:
+    for name in METHODS:
+        ours, theirs = inspect.signature(getattr(RemoteStation, name)), inspect.signature(getattr(StationPort, name))
+        assert ours == theirs, name
+
+
+def test_fact_bodies_are_canonical_and_whole() -> None:
+    body = encode_fact(FACT)
+    assert decode_fact("tx_started", body) == FACT and encode_fact(FACT) == body
+    assert decode_fact("genesis", b"{}") is None
+    assert decode_fact("security", encode_fact(SecurityFact("X", "y"))) == SecurityFact("X", "y")
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_a_codec_error_or_a_value(data: bytes) -> None:
+    try:
+        from_plain(from_json(data), Fact)
+    except CodecError as error:
+        assert str(error)
