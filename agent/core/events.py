@@ -83,13 +83,15 @@ class Deauthorized:
 
 @dataclass(frozen=True, slots=True)
 class LimitSet:
-    """The current limit from charging profiles or load sharing; None: no limit from there.
+    """The current limit from charging profiles; None: no limit from there.
 
-    After ``valid_until_ms`` (monotonic; None: until replaced) the offline limit holds instead."""
+    After ``valid_until_ms`` (monotonic; None: until replaced) the offline limit holds instead.
+    ``share_ma`` is this EVSE's part of the site's supply (local load sharing); None: not shared."""
 
     evse: int
     limit_ma: int | None
     valid_until_ms: int | None = None
+    share_ma: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

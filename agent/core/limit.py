@@ -2,7 +2,7 @@
 
 Rules:
 
-* hard limit (board, wiring, configuration), cable rating, limit of the CSMS or load sharing.
+* hard limit (board, wiring, configuration), cable rating, share of the site's supply, limit of the CSMS.
 * A limit from outside has an expiry; when it has passed, or when the CSMS is away and never gave
   one, the configured offline limit holds. A limit that is valid holds over any loss of the link.
 * Below the minimum current nothing is offered (IEC 61851-1: 6 A for AC); never rounded up.
@@ -23,19 +23,22 @@ class Limit:
         self._timing = timing
         self._outside_ma: int | None = None
         self._outside_until_ms: int | None = None
+        self._share_ma: int | None = None
         self.cable_ma: int | None = None
         self.offered_ma = 0
         self._changed_at_ms: int | None = None
         self.deadline_ms: int | None = None
 
-    def set_outside(self, limit_ma: int | None, valid_until_ms: int | None) -> None:
-        self._outside_ma, self._outside_until_ms = limit_ma, valid_until_ms
+    def set_outside(self, limit_ma: int | None, valid_until_ms: int | None, share_ma: int | None) -> None:
+        self._outside_ma, self._outside_until_ms, self._share_ma = limit_ma, valid_until_ms, share_ma
 
     def allowed_ma(self, at_ms: int, behaviour: Behaviour, online: bool) -> int:
         """The limit in force, 0 where it is below the minimum."""
         allowed = self._hardware.hard_limit_ma
         if self._hardware.socket:
             allowed = min(allowed, self.cable_ma or 0)
+        if self._share_ma is not None:
+            allowed = min(allowed, self._share_ma)
         expired = self._outside_until_ms is not None and at_ms >= self._outside_until_ms
         if self._outside_ma is not None and not expired:
             allowed = min(allowed, self._outside_ma)

@@ -117,7 +117,7 @@ class Station:
         elif isinstance(event, Deauthorized):
             self._deauthorize(event)
         elif isinstance(event, LimitSet):
-            self.evses[event.evse].limit.set_outside(event.limit_ma, event.valid_until_ms)
+            self.evses[event.evse].limit.set_outside(event.limit_ma, event.valid_until_ms, event.share_ma)
         elif isinstance(event, DcDemand):
             self.evses[event.evse].demand(event.voltage_mv, event.current_ma)
         elif isinstance(event, LinkChanged):

@@ -1,0 +1,145 @@
+"""Reading the ledger for others: records for the dialects, open transactions for recovery.
+
+Charter: rows to facts, with their wall times put right. A row made before the clock was set carries
+``time_status`` "U"; a later ``clock`` row of the same boot fixes the offset between the clocks, and
+with it the time of all rows of that boot. Reads only; the writer is elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from agent.core.events import GapKind, Recovered
+from agent.core.facts import CheckpointFact, ClockFact, Sample, TransactionFact
+from agent.ipc.codec import decode_fact
+from agent.ipc.port import CsmsTx, Progress, Record
+from agent.ledger.reader import LedgerReader
+from agent.ledger.rows import Row
+from agent.ledger.state import Namespace
+
+CURSOR = "csms"
+TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security")
+_PAGE_ROWS = 500
+_MAX_TX_RECORDS = 5_000  # a long night of samples; beyond, the dialect thins what is left
+
+
+class Archive:
+    """The ledger as a source of records."""
+
+    def __init__(self, path: Path) -> None:
+        self._reader = LedgerReader(path)
+        self._offsets: dict[str, int] = {}
+        self._clock_seq = 0
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def records(self, after_seq: int, limit: int) -> list[Record]:
+        limit = max(1, min(limit, _PAGE_ROWS))
+        return self._records(self._reader.rows(after_seq, limit))
+
+    def transaction(self, tx_id: str) -> list[Record]:
+        return self._records(self._rows_of(tx_id, _MAX_TX_RECORDS))
+
+    def _rows_of(self, tx_id: str, most: float) -> list[Row]:
+        rows: list[Row] = []
+        while len(rows) < most:
+            page = self._reader.rows(rows[-1].seq if rows else 0, _PAGE_ROWS, tx_id=tx_id)
+            rows += page
+            if len(page) < _PAGE_ROWS:
+                break
+        return rows
+
+    def head_seq(self) -> int:
+        return self._reader.head().seq
+
+    def state(self, namespace: Namespace) -> dict[str, str]:
+        return self._reader.state(namespace)
+
+    def delivered_seq(self) -> int:
+        return int(self.state(Namespace.CURSOR).get(CURSOR, "0"))
+
+    def progress(self) -> Progress:
+        delivered = self.delivered_seq()
+        return Progress(delivered, tuple(self.csms_txs().values()), self._reader.count(delivered, kinds=TOLD_KINDS))
+
+    def csms_txs(self) -> dict[str, CsmsTx]:
+        found = {}
+        for tx_id, text in self.state(Namespace.CSMS_TX).items():
+            number, _, given_up = text.partition(" ")
+            found[tx_id] = CsmsTx(tx_id, int(number), given_up == "given_up")
+        return found
+
+    def told_whole(self, tx_id: str, delivered_seq: int) -> bool:
+        """Whether the CSMS has heard the end of this transaction."""
+        ends = self._reader.rows(0, 1, kinds=("tx_ended",), tx_id=tx_id)
+        return bool(ends) and ends[0].seq <= delivered_seq
+
+    def _records(self, rows: list[Row]) -> list[Record]:
+        self._learn_clock()
+        found = []
+        for row in rows:
+            fact = decode_fact(row.kind, row.body)
+            if fact is None:
+                continue
+            known = self._offsets.get(row.boot_id) if row.time_status == "U" else row.wall_ms - row.mono_ms
+            offset_ms = row.wall_ms - row.mono_ms if known is None else known
+            found.append(Record(row.seq, row.kind, fact, row.mono_ms + offset_ms, offset_ms, known is not None))
+        return found
+
+    def _learn_clock(self) -> None:
+        """The first fix of each boot restamps what came before it."""
+        while page := self._reader.rows(self._clock_seq, _PAGE_ROWS, kinds=("clock",)):
+            for row in page:
+                fact = decode_fact(row.kind, row.body)
+                assert isinstance(fact, ClockFact)
+                self._offsets.setdefault(row.boot_id, fact.wall_ms - row.mono_ms)
+            self._clock_seq = page[-1].seq
+
+    # ------------------------------------------------------------------------------------ recovery
+
+    def open_transactions(self, boot_id: str, mono_ms: int, wall_ms: int | None) -> list[Recovered]:
+        """Transactions with a start row and no end row, as the core wants to hear of them.
+
+        ``wall_ms`` None: no clock can be trusted yet, so only a gap within one boot is known."""
+        return [
+            self._recovered(row, boot_id, mono_ms, wall_ms)
+            for row in self._reader.open_transactions("tx_started", "tx_ended")
+        ]
+
+    def _recovered(self, start: Row, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
+        assert start.tx_id is not None
+        records = self._records(self._rows_of(start.tx_id, math.inf))
+        first = records[0].fact
+        assert isinstance(first, TransactionFact)
+        last, next_seq_no = first.samples[-1], 0
+        for record in records:
+            fact = record.fact
+            if isinstance(fact, TransactionFact):
+                next_seq_no = fact.seq_no + 1
+                last = _newest(last, fact.samples)
+            elif isinstance(fact, CheckpointFact):
+                last = _newest(last, (fact.sample,))
+        newest = self._reader.rows(records[-1].seq - 1, 1)[0]
+        same_boot = newest.boot_id == boot_id
+        if same_boot:
+            gap_ms: int | None = mono_ms - newest.mono_ms
+        else:
+            gap_ms = max(0, wall_ms - records[-1].wall_ms) if wall_ms is not None else None
+        return Recovered(
+            evse=first.evse,
+            tx_id=first.tx_id,
+            next_seq_no=next_seq_no,
+            token=first.token,
+            group=first.group,
+            begin_energy_mwh=first.samples[-1].energy_import_mwh,
+            last=last,
+            gap=GapKind.PROCESS if same_boot else GapKind.POWER,
+            gap_ms=gap_ms,
+        )
+
+
+def _newest(last: Sample, samples: tuple[Sample, ...]) -> Sample:
+    """Registers only rise, so the greatest is the newest, whatever order rows were made in."""
+    return max((last, *samples), key=lambda sample: sample.energy_import_mwh)

@@ -1,0 +1,199 @@
+"""The devices of a station: drivers made from the configuration, effects handed to them.
+
+Charter: builds drivers (importing each only when the configuration names it), turns their callbacks
+into core events, and carries out the effects meant for hardware. Knows no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from agent.config.model import CableKind, Config, EvseConfig
+from agent.core.effects import (
+    AllowPower,
+    DisableBoard,
+    Effect,
+    OfferCurrent,
+    ReadMeter,
+    ResetBoard,
+    SetDuty,
+    SetLock,
+    SetOutput,
+    StopOffer,
+    SwitchOutput,
+)
+from agent.core.events import Event, FromMeter, FromPilot, FromPower
+from agent.core.settings import DcBench, EvseHardware
+from hal.boards import BoardKind, PilotDriver
+from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SubordinatePilot
+
+OnEvent = Callable[[Event], None]
+
+
+def describe(evse: EvseConfig) -> EvseHardware:
+    """What the core must know of an EVSE as built."""
+    board, fixed = evse.board, evse.fixed_output
+    return EvseHardware(
+        evse=evse.id,
+        hard_limit_ma=min(evse.max_current_ma, board.limits.max_current_ma),
+        min_current_ma=board.limits.min_current_ma,
+        phases=evse.phases,
+        autonomous=board.pilot.driver.autonomous,
+        has_lock=board.pilot.lock,
+        has_contactor_feedback=board.pilot.contactor_feedback,
+        ventilation=board.pilot.ventilation,
+        socket=evse.cable is CableKind.SOCKET,
+        dc=board.kind is BoardKind.DC,
+        dc_bench=DcBench(fixed.voltage_mv, fixed.current_ma) if fixed else None,
+    )
+
+
+class Hardware:
+    """All drivers of a station. ``start`` opens them, ``carry_out`` hands them an effect."""
+
+    def __init__(self, config: Config, now_ms: Callable[[], int]) -> None:
+        self._pilots: dict[int, AutonomousPilot | SubordinatePilot] = {}
+        self._meters: dict[int, EnergyMeter] = {}
+        self._modules: dict[int, PowerModule] = {}
+        meters, modules = _MeterLines(now_ms), _CanBuses(now_ms)
+        for evse in config.evse:
+            self._pilots[evse.id] = _pilot(evse)
+            self._meters[evse.id] = meters.meter(evse)
+            if evse.power is not None:
+                self._modules[evse.id] = modules.module(evse)
+
+    def start(self, on_event: OnEvent) -> None:
+        """Open everything; must run inside the event loop."""
+        for evse, pilot in self._pilots.items():
+            pilot.start(partial(_tell, on_event, FromPilot, evse))
+        for evse, meter in self._meters.items():
+            meter.start(partial(_tell, on_event, FromMeter, evse))
+        for evse, module in self._modules.items():
+            module.start(partial(_tell, on_event, FromPower, evse))
+
+    def carry_out(self, effect: Effect) -> bool:
+        """Hand the effect to its driver; False if it is not one for hardware."""
+        action = _ACTIONS.get(type(effect))
+        if action is None:
+            return False
+        action(self, effect)
+        return True
+
+    async def close(self) -> None:
+        """Everything into its safe state, then release the ports. Power goes first."""
+        for module in self._modules.values():
+            module.switch(False)
+        for pilot in self._pilots.values():
+            await pilot.close()
+        for device in (*self._modules.values(), *self._meters.values()):
+            await device.close()
+
+    # One small method per kind of effect; the casts state what ``describe`` told the core.
+
+    def _subordinate(self, evse: int) -> SubordinatePilot:
+        return cast(SubordinatePilot, self._pilots[evse])
+
+    def _autonomous(self, evse: int) -> AutonomousPilot:
+        return cast(AutonomousPilot, self._pilots[evse])
+
+    def _set_duty(self, effect: SetDuty) -> None:
+        self._subordinate(effect.evse).set_duty(effect.duty_centipercent)
+
+    def _allow_power(self, effect: AllowPower) -> None:
+        self._subordinate(effect.evse).allow_power(effect.allowed)
+
+    def _set_lock(self, effect: SetLock) -> None:
+        self._subordinate(effect.evse).set_lock(effect.locked)
+
+    def _offer(self, effect: OfferCurrent) -> None:
+        self._autonomous(effect.evse).offer(effect.current_ma)
+
+    def _stop(self, effect: StopOffer) -> None:
+        self._autonomous(effect.evse).stop()
+
+    def _disable(self, effect: DisableBoard) -> None:
+        self._autonomous(effect.evse).disable()
+
+    def _reset(self, effect: ResetBoard) -> None:
+        self._pilots[effect.evse].reset()
+
+    def _set_output(self, effect: SetOutput) -> None:
+        self._modules[effect.evse].set_output(effect.voltage_mv, effect.current_ma)
+
+    def _switch(self, effect: SwitchOutput) -> None:
+        self._modules[effect.evse].switch(effect.on)
+
+    def _read(self, effect: ReadMeter) -> None:
+        self._meters[effect.evse].read_soon()
+
+
+_ACTIONS: dict[type, Callable[[Hardware, Effect], None]] = {
+    kind: cast(Callable[[Hardware, Effect], None], method)
+    for kind, method in {
+        SetDuty: Hardware._set_duty,
+        AllowPower: Hardware._allow_power,
+        SetLock: Hardware._set_lock,
+        OfferCurrent: Hardware._offer,
+        StopOffer: Hardware._stop,
+        DisableBoard: Hardware._disable,
+        ResetBoard: Hardware._reset,
+        SetOutput: Hardware._set_output,
+        SwitchOutput: Hardware._switch,
+        ReadMeter: Hardware._read,
+    }.items()
+}
+
+
+def _tell(on_event: OnEvent, wrap: Callable[[int, Any], Event], evse: int, event: object) -> None:
+    on_event(wrap(evse, event))
+
+
+def _pilot(evse: EvseConfig) -> AutonomousPilot | SubordinatePilot:
+    part, path = evse.board.pilot, evse.pilot.port
+    limit_ma = evse.board.limits.max_current_ma
+    if part.driver is PilotDriver.OPENEVSE:
+        from hal.pilots.openevse import OpenEvseConfig, OpenEvsePilot
+
+        return OpenEvsePilot(OpenEvseConfig(path, part.baud, limit_ma, has_lock=part.lock))
+    from hal.pilots.mcu import McuConfig, McuPilot
+
+    return McuPilot(McuConfig(path, part.baud, limit_ma, has_lock=part.lock))
+
+
+class _MeterLines:
+    """Meters on one port share one line."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        from hal.meters.modbus_line import LineConfig, ModbusLine
+
+        self._now_ms = now_ms
+        self._make_line = lambda evse: ModbusLine(LineConfig(evse.meter.port, evse.meter_baud, evse.meter_parity.value))
+        self._lines: dict[str, ModbusLine] = {}
+
+    def meter(self, evse: EvseConfig) -> EnergyMeter:
+        from hal.meters.modbus_meter import ModbusMeter, ModbusMeterConfig
+
+        line = self._lines.setdefault(evse.meter.port, self._make_line(evse))
+        # The plausibility bound is what the meter could ever see, not what may be offered: 1.5 times.
+        config = ModbusMeterConfig(
+            port=evse.meter.port,
+            map_name=evse.meter_map,
+            max_power_w=evse.max_power_w * 3 // 2,
+            unit_id=evse.meter.unit,
+            baudrate=evse.meter_baud,
+            parity=evse.meter_parity.value,
+        )
+        return ModbusMeter(config, line, self._now_ms)
+
+
+class _CanBuses:
+    """Modules on one channel share one bus."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._buses: dict[str, object] = {}
+
+    def module(self, evse: EvseConfig) -> PowerModule:
+        raise NotImplementedError

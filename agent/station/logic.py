@@ -1,0 +1,73 @@
+"""The station's whole pure logic: core, limits and tokens stepped together.
+
+Charter: one ``step`` per event, like the core's own, but with what surrounds the core: a new
+transaction gets its limits before it may draw, an ended one loses its profiles, a change of settings
+reaches the core. No I/O; wall time is the core's.
+"""
+
+from __future__ import annotations
+
+from agent.charging.composite import Transaction
+from agent.core.effects import Effect, TransactionEnded
+from agent.core.events import ClockSet, Event, LimitSet
+from agent.core.station import Station
+from agent.station.limits import Limits
+
+
+class Logic:
+    """Core and limits as one."""
+
+    def __init__(self, core: Station, limits: Limits) -> None:
+        self.core = core
+        self.limits = limits
+        self._started_at_ms: dict[str, int] = {}
+        self._told: dict[int, LimitSet] = {}
+        self._next_change_wall_ms: int | None = None
+        self._known: set[str] = set()
+
+    def step(self, event: Event, at_ms: int) -> list[Effect]:
+        effects = self.core.step(event, at_ms)
+        if self._limits_are_due(event):
+            effects += self._apply_limits(at_ms)
+        for effect in effects:
+            if isinstance(effect, TransactionEnded):
+                self._started_at_ms.pop(effect.tx_id, None)
+        return effects
+
+    def deadline_ms(self) -> int | None:
+        """When a ``Tick`` is due at the latest (monotonic)."""
+        times = [self.core.deadline_ms()]
+        if self._next_change_wall_ms is not None:
+            times.append(self._next_change_wall_ms - self.core.ctx.wall_offset_ms)
+        return min((at_ms for at_ms in times if at_ms is not None), default=None)
+
+    def running(self) -> dict[int, Transaction]:
+        """Running transactions by EVSE, with their start in today's wall time."""
+        offset_ms = self.core.ctx.wall_offset_ms
+        found = {}
+        for evse_id, evse in self.core.evses.items():
+            if (tx := evse.flow.tx) is not None:
+                started_ms = self._started_at_ms.setdefault(tx.tx_id, self.core.ctx.at_ms)
+                found[evse_id] = Transaction(tx.tx_id, started_ms + offset_ms)
+        return found
+
+    def profiles_changed(self, at_ms: int) -> list[Effect]:
+        """Profiles were installed or cleared: let their limits hold now."""
+        return self._apply_limits(at_ms)
+
+    def _limits_are_due(self, event: Event) -> bool:
+        now = {tx.id for tx in self.running().values()}
+        due = self._next_change_wall_ms is not None and self.core.ctx.wall_ms >= self._next_change_wall_ms
+        return due or now != self._known or isinstance(event, ClockSet) or not self._told
+
+    def _apply_limits(self, at_ms: int) -> list[Effect]:
+        running = self.running()
+        self._known = {tx.id for tx in running.values()}
+        outlook = self.limits.outlook(running, self.core.ctx.wall_ms)
+        self._next_change_wall_ms = outlook.next_change_ms
+        effects: list[Effect] = []
+        for limit in outlook.limits:
+            if self._told.get(limit.evse) != limit:
+                self._told[limit.evse] = limit
+                effects += self.core.step(limit, at_ms)
+        return effects
