@@ -1,0 +1,1 @@
+"""Who may charge: pure decisions on tokens from list, cache, settings and the CSMS's word."""

@@ -1,0 +1,211 @@
+"""What must hold between the values of a configuration.
+
+Charter: one small function per subject, each returning all of its problems; single values are already
+right when these run (``agent.config.fields``). Serial devices are not opened or looked for: a
+configuration may be checked on another machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+
+from agent.config.device_model import with_defaults
+from agent.config.model import CableKind, Config, ConnectorType, CsmsConfig, EvseConfig
+from agent.config.problem import Problem
+from agent.config.station_model import bare_specs
+from agent.config.variable import BadValue
+from hal.boards import BoardKind
+from hal.meters.map_file import load_map
+from hal.meters.registers import RegisterMapError
+
+_AC_MINIMUM_MA = 6_000  # IEC 61851-1 Annex A: the pilot cannot offer less
+_SOCKET_PATH_BYTES = 90  # of the 107 that a local socket's address may have; the rest is its file name
+_DC_TYPES = (ConnectorType.C_CCS1, ConnectorType.C_CCS2, ConnectorType.C_GBT, ConnectorType.C_TESLA)
+
+
+def contradictions(config: Config) -> list[Problem]:
+    """Every relation that does not hold."""
+    problems = [*_station(config), *_evse_ids(config), *_buses(config), *_limits(config), *_tokens(config)]
+    for index, evse in enumerate(config.evse):
+        problems += _evse(f"evse[{index}]", evse)
+    if config.csms is not None:
+        problems += _csms(config.csms)
+    return [*problems, *_settings(config)]
+
+
+def _station(config: Config) -> Iterator[Problem]:
+    if len(bytes(config.station.run_dir)) > _SOCKET_PATH_BYTES:
+        yield Problem(
+            "station.run_dir",
+            f"at most {_SOCKET_PATH_BYTES} bytes, since a socket's path is short",
+            str(config.station.run_dir),
+            '"/run/evsed"',
+        )
+
+
+def _evse_ids(config: Config) -> Iterator[Problem]:
+    found = [each.id for each in config.evse]
+    if not found:
+        yield Problem("evse", "at least one table", "none", "[[evse]]")
+    elif sorted(found) != list(range(1, len(found) + 1)):
+        # OCPP 2.0.1 part 1 section 4.2: EVSEs are numbered from 1 without gaps.
+        wanted = ", ".join(map(str, range(1, len(found) + 1)))
+        yield Problem("evse", f"the ids {wanted}, each once", ", ".join(map(str, found)))
+
+
+def _evse(path: str, evse: EvseConfig) -> Iterator[Problem]:
+    limits = evse.board.limits
+    if not limits.min_current_ma <= evse.max_current_ma <= limits.max_current_ma:
+        yield Problem(
+            f"{path}.max_current_ma",
+            f"{limits.min_current_ma} to {limits.max_current_ma}, the limits of board {evse.board.name}",
+            str(evse.max_current_ma),
+            str(limits.max_current_ma),
+        )
+    if evse.phases > limits.phases:
+        yield Problem(f"{path}.phases", f"at most {limits.phases}, as board {evse.board.name} has", str(evse.phases))
+    try:
+        load_map(evse.meter_map)
+    except RegisterMapError as error:
+        yield Problem(f"{path}.meter.map", "a register map of hal.meters", str(error), '"eastron_sdm630"')
+    yield from _connector(path, evse)
+    yield from _direct_current(path, evse) if evse.board.kind is BoardKind.DC else _alternating_current(path, evse)
+
+
+def _connector(path: str, evse: EvseConfig) -> Iterator[Problem]:
+    kind = evse.connector_type
+    if kind.startswith("s") != (evse.cable is CableKind.SOCKET):
+        right = CableKind.SOCKET if kind.startswith("s") else CableKind.FIXED
+        yield Problem(f"{path}.cable", f'"{right}", which goes with connector_type "{kind}"', f'"{evse.cable}"')
+    if (kind in _DC_TYPES) != (evse.board.kind is BoardKind.DC) and kind is not ConnectorType.C_TESLA:
+        yield Problem(f"{path}.connector_type", f"a type for {evse.board.kind} (board {evse.board.name})", f'"{kind}"')
+    pilot = evse.board.pilot
+    if evse.cable is CableKind.SOCKET and not pilot.lock and not pilot.driver.autonomous:
+        # IEC 61851-1: a Type 2 or 3 plug is locked in its socket while under load.
+        yield Problem(f"{path}.cable", f'"fixed", since board {evse.board.name} has no lock', '"socket"')
+
+
+def _alternating_current(path: str, evse: EvseConfig) -> Iterator[Problem]:
+    for name, value in (("power", evse.power), ("fixed_output", evse.fixed_output)):
+        if value is not None:
+            yield Problem(f"{path}.{name}", f"no such table with the AC board {evse.board.name}", "one")
+
+
+def _direct_current(path: str, evse: EvseConfig) -> Iterator[Problem]:
+    if evse.power is None:
+        yield Problem(f"{path}.power", f"a table with the DC board {evse.board.name}", "nothing", "[evse.power]")
+    output, limits = evse.fixed_output, evse.board.limits
+    if output is None:
+        # Without ISO 15118 nobody tells us the vehicle's voltage: it must be written down.
+        yield Problem(f"{path}.fixed_output", "a table with a DC board", "nothing", "[evse.fixed_output]")
+        return
+    low, high = limits.min_voltage_mv or 0, limits.max_voltage_mv or 0
+    if not low <= output.voltage_mv <= high:
+        yield Problem(
+            f"{path}.fixed_output.voltage_mv",
+            f"{low} to {high}, as board {evse.board.name} has",
+            str(output.voltage_mv),
+        )
+    if output.current_ma > evse.max_current_ma:
+        yield Problem(
+            f"{path}.fixed_output.current_ma", f"at most max_current_ma {evse.max_current_ma}", str(output.current_ma)
+        )
+    if limits.max_power_w is not None and output.voltage_mv * output.current_ma > limits.max_power_w * 1_000_000:
+        yield Problem(
+            f"{path}.fixed_output",
+            f"at most {limits.max_power_w} W, as board {evse.board.name} has",
+            f"{output.voltage_mv * output.current_ma // 1_000_000} W",
+        )
+
+
+def _buses(config: Config) -> Iterator[Problem]:
+    """A pilot owns its port; meters may share one if they speak alike and differ in unit id."""
+    for (one, left), (two, right) in combinations(enumerate(config.evse), 2):
+        if left.pilot.port == right.pilot.port:
+            yield Problem(f"evse[{two}].pilot.port", f"another port than evse[{one}].pilot has", left.pilot.port)
+        if left.meter.port == right.meter.port:
+            yield from _shared_line(one, left, two, right)
+        if left.power is None or right.power is None or left.power.channel != right.power.channel:
+            continue
+        both = sorted(set(left.power.modules) & set(right.power.modules))
+        if both:
+            yield Problem(f"evse[{two}].power.modules", f"modules that evse[{one}] does not have", str(both))
+    for pilot, each in enumerate(config.evse):
+        for meter, other in enumerate(config.evse):
+            if each.pilot.port == other.meter.port:
+                yield Problem(
+                    f"evse[{meter}].meter.port", f"another port than evse[{pilot}].pilot has", each.pilot.port
+                )
+
+
+def _shared_line(one: int, left: EvseConfig, two: int, right: EvseConfig) -> Iterator[Problem]:
+    if left.meter.unit == right.meter.unit:
+        yield Problem(
+            f"evse[{two}].meter.unit",
+            f"another unit id than evse[{one}].meter has on {left.meter.port}",
+            str(right.meter.unit),
+        )
+    if (left.meter_baud, left.meter_parity) != (right.meter_baud, right.meter_parity):
+        yield Problem(
+            f"evse[{two}].meter",
+            f"{left.meter_baud} baud, parity {left.meter_parity}, as evse[{one}].meter on the same line",
+            f"{right.meter_baud} baud, parity {right.meter_parity}",
+        )
+
+
+def _limits(config: Config) -> Iterator[Problem]:
+    offline = config.limits.offline_current_ma
+    if (
+        offline is not None
+        and 0 < offline < _AC_MINIMUM_MA
+        and any(each.board.kind is BoardKind.AC for each in config.evse)
+    ):
+        yield Problem("limits.offline_current_ma", f"0 (pause) or at least {_AC_MINIMUM_MA}", str(offline), "6_000")
+
+
+def _tokens(config: Config) -> Iterator[Problem]:
+    counted = Counter(each.id.casefold() for each in config.token)
+    for index, token in enumerate(config.token):
+        if counted[token.id.casefold()] > 1:
+            yield Problem(f"token[{index}].id", "each token once, whatever its case", token.id)
+    if config.csms is None and not config.token and not config.auth.free:
+        yield Problem(
+            "auth.free", "true, or a [csms], or a [[token]]: else nobody can charge", "none of them", "free = true"
+        )
+
+
+def _csms(csms: CsmsConfig) -> Iterator[Problem]:
+    """Security profiles of checklist 16-SEC-01: 0 none, 1 password, 2 TLS and password, 3 TLS and certificate."""
+    secure = csms.url.startswith("wss://")
+    if csms.security_profile >= 2 and not secure:
+        yield Problem("csms.url", f"wss:// with security_profile {csms.security_profile}", csms.url)
+    if csms.security_profile == 1 and secure:
+        yield Problem("csms.security_profile", "2 (password and TLS) with a wss:// url", "1", "2")
+    if csms.security_profile in (1, 2) and csms.password_file is None:
+        yield Problem(
+            "csms.password_file",
+            f"a file with security_profile {csms.security_profile}",
+            "nothing",
+            'password_file = "/etc/evsed/csms.password"',
+        )
+    if csms.security_profile == 0 and csms.password_file is not None:
+        yield Problem("csms.security_profile", "1 or 2 where a password_file is given", "0", "2" if secure else "1")
+    for name in ("client_certificate_file", "client_key_file"):
+        present = getattr(csms, name) is not None
+        if present != (csms.security_profile == 3):
+            wanted = "a file with security_profile 3" if not present else "no file unless security_profile is 3"
+            yield Problem(f"csms.{name}", wanted, "one" if present else "nothing")
+
+
+def _settings(config: Config) -> Iterator[Problem]:
+    """Each line by itself, so that every bad one is told."""
+    if not config.evse:
+        return
+    specs = bare_specs(config)
+    for name, value in config.settings.items():
+        try:
+            with_defaults(specs, {name: value})
+        except BadValue as error:
+            yield Problem(f"settings.{name}", str(error).partition(": ")[2].removeprefix("expected "), value)
