@@ -1,1 +1,1 @@
-"""Who may charge: pure decisions on tokens from list, cache, settings and the CSMS's word."""
+"""Token decisions, pure: local lists, cache, offline rules."""

@@ -1,0 +1,101 @@
+"""The settings that a token decision depends on, and how a decision looks.
+
+Charter: plain data. The settings are those of the device model; ``agent.config`` fills them in.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.auth.cache import TokenCache
+from agent.auth.token import Entry, WallTime, fold
+from agent.core.facts import Token
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """Defaults are the factory's. ``max_id_length`` is that of the dialect in force (16-AUTH-11: 20 in
+    1.6, 36 in 2.0.1): a longer token could never be reported."""
+
+    local_pre_authorize: bool = False  # AuthCtrlr.LocalPreAuthorize
+    local_authorize_offline: bool = True  # AuthCtrlr.LocalAuthorizeOffline
+    offline_unknown: bool = False  # AuthCtrlr.OfflineTxForUnknownIdEnabled
+    master_pass_group: str = ""  # AuthCtrlr.MasterPassGroupId
+    cache_enabled: bool = True  # AuthCacheCtrlr.Enabled
+    cache_life_time_s: int = 0  # AuthCacheCtrlr.LifeTime, 0 = entries do not age
+    cache_disable_post_authorize: bool = False  # AuthCacheCtrlr.DisablePostAuthorize
+    list_enabled: bool = True  # LocalAuthListCtrlr.Enabled
+    list_disable_post_authorize: bool = False  # LocalAuthListCtrlr.DisablePostAuthorize
+    max_id_length: int = 36
+
+
+class Source(enum.StrEnum):
+    """What a decision rests on."""
+
+    NOT_NEEDED = "not_needed"  # C02: no authorization asked for
+    LIST = "list"
+    CACHE = "cache"
+    CSMS = "csms"
+    OFFLINE_UNKNOWN = "offline_unknown"  # C15
+    POLICY = "policy"  # a rule of ours, whatever is known of the token
+    SAME_TOKEN = "same_token"
+    SAME_GROUP = "same_group"
+    MASTER_PASS = "master_pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """``group`` is the token's own, where known."""
+
+    source: Source
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """``status`` is an OCPP 2.0.1 AuthorizationStatusEnumType, as the driver may be told."""
+
+    status: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class AskCsms:
+    """Send Authorize; the answer goes to ``start_answered`` or ``stop_answered``. If none can be had,
+    decide again with ``online`` False."""
+
+
+Decision = Accept | Refuse | AskCsms
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An entry and where it was found."""
+
+    entry: Entry
+    source: Source  # LIST or CACHE
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """All that the station knows by itself at this moment. ``local_list`` is keyed by folded text."""
+
+    settings: AuthSettings
+    cache: TokenCache
+    now: WallTime
+    online: bool
+    local_list: Mapping[str, Entry] = field(default_factory=dict)
+
+    def find(self, token: Token) -> Known | None:
+        """16-AUTH-01, 02: the list goes before the cache; a disabled one is not consulted."""
+        if self.settings.list_enabled:
+            listed = self.local_list.get(fold(token.id_token))
+            if listed is not None and listed.fits(token):
+                return Known(listed, Source.LIST)
+        if self.settings.cache_enabled:
+            cached = self.cache.lookup(token, self.now, self.settings.cache_life_time_s)
+            if cached is not None:
+                return Known(cached, Source.CACHE)
+        return None
