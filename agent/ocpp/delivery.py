@@ -74,7 +74,7 @@ class Translator(Protocol):
         May happen again for the same row, if we die before the cursor is on disk."""
         ...
 
-    async def given_up(self, record: Record, message: Message) -> CsmsTx | None:
+    async def given_up(self, record: Record) -> CsmsTx | None:
         """The retry rules gave it up. Returns what must be kept with the cursor."""
         ...
 
@@ -174,7 +174,7 @@ class Delivery:
     async def _give_up(self, record: Record, message: Message, failures: int) -> None:
         self.counters.dropped += 1
         log.error("delivery_dropped", seq=record.seq, action=message.action, failures=failures)
-        kept = await self._translator.given_up(record, message)
+        kept = await self._translator.given_up(record)
         await self._station.delivered(record.seq, kept)
 
 

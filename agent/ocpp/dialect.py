@@ -109,6 +109,11 @@ class Line:
         return outcome
 
 
+def setting_key(component: str, variable: str, instance: str | None = None) -> str:
+    """The text that a variable of the station or its controllers has in ``Welcome.settings``."""
+    return f"{component}.{variable}" if instance is None else f"{component}.{variable}[{instance}]"
+
+
 @dataclass(slots=True)
 class StationView:
     """What the gateway knows of the station: its ``Welcome``, folded with all news since.

@@ -73,6 +73,7 @@ class Registration:
         self.state = State.UNREGISTERED
         self.heartbeat_s = HEARTBEAT_DEFAULT_S
         self._rng = rng
+        self._interval_s: int | None = None
         self._accepted: Payload | None = None
         self._failures = 0
         self._not_before_s = 0.0
@@ -100,6 +101,11 @@ class Registration:
     def ask_again(self) -> None:
         """The CSMS triggers BootNotification while Pending: do not wait for the interval."""
         self._asked.set()
+
+    def take_interval_s(self) -> int | None:
+        """The heartbeat interval of a fresh acceptance, once: the CSMS may change the setting later."""
+        interval_s, self._interval_s = self._interval_s, None
+        return interval_s
 
     # ---------------------------------------------------------------------------------- exchange
 
@@ -133,7 +139,7 @@ class Registration:
             self._accepted = request
             self._failures = 0
             if interval_s > 0:
-                self.heartbeat_s = interval_s
+                self.heartbeat_s = self._interval_s = interval_s
             await set_clock(station, payload)
         elif interval_s > 0:
             self._wait_s(interval_s)

@@ -1,0 +1,242 @@
+"""Ledger rows as 1.6 transaction messages, and the CSMS's ids for our transactions.
+
+Charter: the 1.6 ``Translator`` of the delivery pump. StartTransaction, MeterValues, StopTransaction
+(and SecurityEventNotification) are derived from rows, never stored. The CSMS names a transaction in
+its answer to StartTransaction; that number is kept with the cursor, and since delivery is strictly in
+order it is known before any later message of the transaction goes out (16-TX-06).
+
+Where the CSMS has no number for a transaction, because StartTransaction was given up or because the
+transaction began under another OCPP version, its messages carry -1 (16-TX-07, WS-03). A number is
+opaque: 0 and negatives occur in the field (16-TX-08).
+
+Sources: OCPP 1.6 section 4.7, 4.8, 4.10 and errata 4; checklist 16-TX-01 to 16, 16-MV-01 to 09.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import structlog
+
+from agent.core.facts import (
+    MeterFact,
+    Sample,
+    SampleContext,
+    SecurityFact,
+    StopReason,
+    Token,
+    TransactionFact,
+    TxKind,
+)
+from agent.ipc.port import CsmsTx, Progress, Record, StationPort
+from agent.ocpp.delivery import Message
+from agent.ocpp.dialect import StationView
+from agent.ocpp.frames import Payload
+from agent.ocpp.timestamps import to_rfc3339
+from agent.ocpp.v16 import keys
+from agent.ocpp.v16.messages import id_tag, read_id_tag_info
+from agent.ocpp.v16.metering import meter_value, thin, whole_wh
+
+log = structlog.get_logger("ocpp")
+
+NO_CSMS_ID: Final = -1
+
+REASONS: Final[dict[StopReason, str]] = {
+    StopReason.DE_AUTHORIZED: "DeAuthorized",
+    StopReason.EMERGENCY_STOP: "EmergencyStop",
+    StopReason.EV_DISCONNECTED: "EVDisconnected",
+    StopReason.IMMEDIATE_RESET: "HardReset",
+    StopReason.REBOOT: "SoftReset",
+    StopReason.LOCAL: "Local",
+    StopReason.OTHER: "Other",
+    StopReason.OVERCURRENT_FAULT: "Other",
+    StopReason.GROUND_FAULT: "Other",
+    StopReason.POWER_LOSS: "PowerLoss",
+    StopReason.REMOTE: "Remote",
+    StopReason.UNLOCK: "UnlockCommand",
+}
+
+# The 1.6 names of 2.0.1 security events where they differ (16-SEC-14).
+SECURITY_EVENTS: Final = {
+    "FailedToAuthenticateAtCsms": "FailedToAuthenticateAtCentralSystem",
+    "CsmsFailedToAuthenticate": "CentralSystemFailedToAuthenticate",
+    "InvalidCsmsCertificate": "InvalidCentralSystemCertificate",
+    "InvalidChargingStationCertificate": "InvalidChargePointCertificate",
+}
+
+
+class TransactionIds:
+    """Our transaction ids and the CSMS's, for transactions that are not wholly delivered.
+
+    ``read`` replaces the lot by what the station keeps."""
+
+    def __init__(self) -> None:
+        self._by_tx_id: dict[str, CsmsTx] = {}
+
+    def read(self, progress: Progress) -> None:
+        self._by_tx_id = {tx.tx_id: tx for tx in progress.csms_txs}
+
+    def learn(self, tx: CsmsTx) -> None:
+        self._by_tx_id[tx.tx_id] = tx
+
+    def forget(self, tx_id: str) -> None:
+        self._by_tx_id.pop(tx_id, None)
+
+    def csms_id(self, tx_id: str) -> int:
+        """What to call this transaction towards the CSMS."""
+        tx = self._by_tx_id.get(tx_id)
+        return NO_CSMS_ID if tx is None or tx.given_up else tx.csms_id
+
+    def tx_id(self, csms_id: int) -> str | None:
+        """Which of our transactions the CSMS means; the newest, should it have given a number twice."""
+        for tx in reversed(self._by_tx_id.values()):
+            if tx.csms_id == csms_id and not tx.given_up:
+                return tx.tx_id
+        return None
+
+
+class TransactionTranslator:
+    """See the module. ``view`` gives the settings that choose the measurands."""
+
+    def __init__(self, station: StationPort, view: StationView, ids: TransactionIds) -> None:
+        self._station = station
+        self._view = view
+        self._ids = ids
+
+    # ------------------------------------------------------------------------------- Translator
+
+    async def begin(self, progress: Progress) -> None:
+        self._ids.read(progress)
+
+    async def render(self, record: Record) -> Message | None:
+        match record.fact:
+            case TransactionFact(kind=TxKind.STARTED) as fact:
+                return Message("StartTransaction", await self._start(fact, record))
+            case TransactionFact(kind=TxKind.UPDATED) as fact:
+                return self._meter_values(fact.evse, fact.samples, record, self._ids.csms_id(fact.tx_id))
+            case TransactionFact() as fact:
+                return Message("StopTransaction", await self._stop(fact, record))
+            case MeterFact() as fact:
+                return self._meter_values(fact.evse, (fact.sample,), record, None)
+            case SecurityFact() as fact:
+                return Message("SecurityEventNotification", _security_event(fact, record), once=True)
+            case _:
+                return None
+
+    async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:
+        match record.fact:
+            case TransactionFact(kind=TxKind.STARTED) as fact:
+                kept = CsmsTx(fact.tx_id, answer["transactionId"])
+                self._ids.learn(kept)
+                await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=fact.tx_id)
+                return kept
+            case TransactionFact(kind=TxKind.ENDED) as fact:
+                self._ids.forget(fact.tx_id)
+                if "idTagInfo" in answer and "idTag" in message.payload:
+                    # It teaches the cache only: the transaction has ended (16-TX-14).
+                    await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=None)
+        return None
+
+    async def given_up(self, record: Record) -> CsmsTx | None:
+        match record.fact:
+            case TransactionFact(kind=TxKind.STARTED) as fact:
+                kept = CsmsTx(fact.tx_id, NO_CSMS_ID, given_up=True)
+                self._ids.learn(kept)
+                return kept
+            case TransactionFact(kind=TxKind.ENDED) as fact:
+                self._ids.forget(fact.tx_id)
+        return None
+
+    # --------------------------------------------------------------------------------- messages
+
+    async def _start(self, fact: TransactionFact, record: Record) -> Payload:
+        token = fact.token or await self._first_token(fact.tx_id)
+        begin = fact.samples[-1]
+        return {
+            "connectorId": fact.evse,
+            "idTag": "" if token is None else id_tag(token),
+            "meterStart": whole_wh(begin.energy_import_mwh),
+            "timestamp": to_rfc3339(record.clock_offset_ms + begin.at_ms),
+        }
+
+    async def _first_token(self, tx_id: str) -> Token | None:
+        """A transaction that began before its token was presented (with the cable, say)."""
+        rows = await self._station.transaction(tx_id)
+        facts = (row.fact for row in rows if isinstance(row.fact, TransactionFact))
+        return next((fact.token for fact in facts if fact.token is not None), None)
+
+    def _meter_values(
+        self, evse: int, samples: Iterable[Sample], record: Record, csms_id: int | None
+    ) -> Message | None:
+        payload = meter_values(self._view, evse, samples, record.clock_offset_ms, csms_id)
+        return None if payload is None else Message("MeterValues", payload)
+
+    async def _stop(self, fact: TransactionFact, record: Record) -> Payload:
+        end = fact.samples[-1]
+        payload: dict[str, Any] = {
+            "transactionId": self._ids.csms_id(fact.tx_id),
+            "meterStop": whole_wh(end.energy_import_mwh),
+            "timestamp": to_rfc3339(record.clock_offset_ms + end.at_ms),
+            "reason": REASONS[fact.stopped_reason or StopReason.LOCAL],
+        }
+        if fact.token is not None:
+            payload["idTag"] = id_tag(fact.token)
+        if data := await self._transaction_data(fact.tx_id):
+            payload["transactionData"] = data
+        return payload
+
+    async def _transaction_data(self, tx_id: str) -> list[dict[str, Any]]:
+        """16-TX-15: begin and end with every configured measurand, between them each kind with its own."""
+        sampled = self._view.names(keys.STOP_TXN_SAMPLED_DATA)
+        aligned = self._view.names(keys.STOP_TXN_ALIGNED_DATA)
+        both = tuple(dict.fromkeys(sampled + aligned))
+        if not both:
+            return []
+        measurands = {
+            SampleContext.BEGIN: both,
+            SampleContext.END: both,
+            SampleContext.PERIODIC: sampled,
+            SampleContext.CLOCK: aligned,
+        }
+        values = [
+            value
+            for row in await self._station.transaction(tx_id)
+            if isinstance(row.fact, TransactionFact)
+            for sample in row.fact.samples
+            if (value := meter_value(sample, row.clock_offset_ms, measurands.get(sample.context, ())))
+        ]
+        return thin(values)
+
+    async def _token_verdict(self, tag: str, fact: TransactionFact, info: Payload, tx_id: str | None) -> None:
+        token = fact.token
+        if token is None or id_tag(token) != tag:
+            token = Token(tag)
+        await self._station.token_verdict(token, read_id_tag_info(info), tx_id=tx_id)
+
+
+def meter_values(
+    view: StationView, evse: int, samples: Iterable[Sample], clock_offset_ms: int, csms_id: int | None
+) -> Payload | None:
+    """MeterValues.req of these samples, each with the measurands of its kind; None where nothing is wanted."""
+    values = []
+    for sample in samples:
+        aligned = sample.context is SampleContext.CLOCK
+        measurands = view.names(keys.METER_VALUES_ALIGNED_DATA if aligned else keys.METER_VALUES_SAMPLED_DATA)
+        if value := meter_value(sample, clock_offset_ms, measurands):
+            values.append(value)
+    if not values:
+        return None
+    payload: dict[str, Any] = {"connectorId": evse, "meterValue": values}
+    # 16-MV-09: a reading belongs to the transaction that ran when it was taken, none on connector 0.
+    if csms_id is not None and evse > 0:
+        payload["transactionId"] = csms_id
+    return payload
+
+
+def _security_event(fact: SecurityFact, record: Record) -> Payload:
+    payload = {
+        "type": SECURITY_EVENTS.get(fact.event_type, fact.event_type)[:50],
+        "timestamp": to_rfc3339(record.wall_ms),
+    }
+    return payload | ({"techInfo": fact.tech_info[:255]} if fact.tech_info else {})
