@@ -151,8 +151,7 @@ def composite_schedule(
 def _sampler(profiles: ProfileSet, feed: Feed, unit: RateUnit, wall_ms: int) -> _Sampler:
     """The limit of one feed as a function of time, from ``wall_ms`` on."""
     stacks = _stacks(profiles, feed)
-    # A start in the future can only be a clock that was set back: the transaction runs.
-    started_ms = wall_ms if feed.transaction is None else min(feed.transaction.started_ms, wall_ms)
+    started_ms = wall_ms if feed.transaction is None else feed.transaction.started_ms
 
     def sample(at_ms: int) -> _Sample:
         least = _Sample(convert(feed.hard_limit_ma, RateUnit.AMPERE, unit, feed), None, None)

@@ -27,8 +27,11 @@ def period_at(profile: ChargingProfile, at_ms: int, started_ms: int) -> tuple[Pe
     if profile.valid_to_ms is not None and at_ms >= profile.valid_to_ms:
         return None, None
     schedule = profile.schedule
-    start_ms = started_ms if schedule.start_ms is None else schedule.start_ms
-    if at_ms < start_ms:
+    start_ms = schedule.start_ms
+    if start_ms is None:
+        # A running transaction that starts in the future means a clock that was set back; the limit holds.
+        start_ms, at_ms = started_ms, max(at_ms, started_ms)
+    elif at_ms < start_ms:
         return None, earliest(start_ms, profile.valid_to_ms)
     if profile.kind is Kind.RECURRING:
         period, until_ms = _recurring(profile, at_ms, start_ms)

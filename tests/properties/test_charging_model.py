@@ -45,6 +45,8 @@ def says(profile: ChargingProfile, at_ms: int, started_ms: int) -> tuple[int, in
         return None
     schedule = profile.schedules[0]
     run_ms = schedule.start_ms if schedule.start_ms is not None else started_ms
+    if schedule.start_ms is None and at_ms < started_ms:
+        return run_ms, 0
     if at_ms < run_ms:
         return None
     if profile.kind == Kind.RECURRING:
@@ -95,7 +97,7 @@ def model_limit(profiles: ProfileSet, feed: Feed, unit: RateUnit, at_ms: int, st
 
 
 def started(feed: Feed, wall_ms: int) -> int:
-    return wall_ms if feed.transaction is None else min(wall_ms, feed.transaction.started_ms)
+    return wall_ms if feed.transaction is None else feed.transaction.started_ms
 
 
 # ---------------------------------------------------------------------------------- the situations

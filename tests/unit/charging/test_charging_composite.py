@@ -318,7 +318,7 @@ def test_relative_limit_holds_when_the_clock_was_set_back_before_the_start() -> 
     """A step of the clock must not lift a limit."""
     relative = profile((0, 10), (60, 12), kind=Kind.RELATIVE)
     feed = Feed(1, HARD, 230_000, 3, Transaction("tx-1", NOON + HOUR))
-    assert current_limit(installed((1, relative)), feed, NOON) == CurrentLimit(10_000, NOON + 60_000)
+    assert current_limit(installed((1, relative)), feed, NOON) == CurrentLimit(10_000, NOON + HOUR + 60_000)
 
 
 # ------------------------------------------------------------------------------------- 16-SC-08
