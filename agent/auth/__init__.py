@@ -1,1 +1,1 @@
-"""Token decisions, pure: local lists, cache, offline rules."""
+"""Who may charge: pure decisions on tokens from list, cache, settings and the CSMS's word."""
