@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.auth.cache import TokenCache
-from agent.auth.token import Entry, WallTime, fold
+from agent.auth.token import ACCEPTED, Entry, WallTime, fold
 from agent.core.facts import Token
 
 
@@ -35,7 +35,8 @@ class Source(enum.StrEnum):
     """What a decision rests on."""
 
     NOT_NEEDED = "not_needed"  # C02: no authorization asked for
-    LIST = "list"
+    SITE = "site"  # the allow list of the configuration file
+    LIST = "list"  # the CSMS's local list
     CACHE = "cache"
     CSMS = "csms"
     OFFLINE_UNKNOWN = "offline_unknown"  # C15
@@ -75,21 +76,30 @@ class Known:
     """An entry and where it was found."""
 
     entry: Entry
-    source: Source  # LIST or CACHE
+    source: Source  # SITE, LIST or CACHE
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """All that the station knows by itself at this moment. ``local_list`` is keyed by folded text."""
+    """All that the station knows by itself at this moment.
+
+    ``site`` (the configuration's allow list, good whatever the CSMS says) and ``local_list`` (the
+    CSMS's) are keyed by folded text (``token.fold``)."""
 
     settings: AuthSettings
     cache: TokenCache
     now: WallTime
     online: bool
     local_list: Mapping[str, Entry] = field(default_factory=dict)
+    site: Mapping[str, Entry] = field(default_factory=dict)
 
     def find(self, token: Token) -> Known | None:
-        """16-AUTH-01, 02: the list goes before the cache; a disabled one is not consulted."""
+        """16-AUTH-01, 02: the list goes before the cache; a disabled one is not consulted.
+
+        Before both goes the site's own list, as long as its entry has not expired."""
+        own = self.site.get(fold(token.id_token))
+        if own is not None and own.fits(token) and own.status_at(self.now) == ACCEPTED:
+            return Known(own, Source.SITE)
         if self.settings.list_enabled:
             listed = self.local_list.get(fold(token.id_token))
             if listed is not None and listed.fits(token):

@@ -25,6 +25,8 @@ def decide_start(token: Token, known: Knowledge) -> Decision:
     found = known.find(token)
     if found is not None and _is_master_pass(found.entry, settings):
         return Refuse("Invalid", Source.MASTER_PASS)  # C16: it can stop, never start
+    if found is not None and found.source is Source.SITE:
+        return Accept(Source.SITE, found.entry.group)
     return _online(found, known) if known.online else _offline(found, known)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.auth.policy import Accept, AskCsms, AuthSettings, Decision, Knowledge, Refuse, Source
+from agent.auth.policy import Accept, AskCsms, AuthSettings, Decision, Knowledge, Known, Refuse, Source
 from agent.auth.token import ACCEPTED, NO_AUTHORIZATION, Entry, same_group, same_token
 from agent.core.facts import Token
 
@@ -29,8 +29,7 @@ def decide_stop(token: Token, running: Running, known: Knowledge) -> Decision:
     if token.token_type == NO_AUTHORIZATION or not 0 < len(token.id_token) <= known.settings.max_id_length:
         return Refuse("Invalid", Source.POLICY)
     found = known.find(token)
-    usable = known.online or known.settings.local_authorize_offline  # 16-AUTH-06
-    if found is not None and usable and found.entry.status_at(known.now) == ACCEPTED:
+    if found is not None and _usable(found, known) and found.entry.status_at(known.now) == ACCEPTED:
         allowed = _by_group(found.entry, running, known.settings)
         if allowed is not None:
             return allowed
@@ -44,6 +43,10 @@ def stop_answered(entry: Entry, running: Running, settings: AuthSettings) -> Acc
     if entry.status != ACCEPTED:
         return Refuse(entry.status, Source.CSMS)
     return _by_group(entry, running, settings) or Refuse("Invalid", Source.CSMS)
+
+
+def _usable(found: Known, known: Knowledge) -> bool:
+    return known.online or found.source is Source.SITE or known.settings.local_authorize_offline  # 16-AUTH-06
 
 
 def _by_group(entry: Entry, running: Running, settings: AuthSettings) -> Accept | None:
