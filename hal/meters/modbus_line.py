@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _REOPEN_FIRST_S = 0.25
 _REOPEN_LAST_S = 5.0
 _ONE_TURN_S = 0.001
-_CHATTER_S = 2.0  # a line that is not silent for this long beyond what was waited for is chattering
+_CHATTER_S = 1.0  # a line that is not silent for this long beyond what was waited for is chattering
 _BAUDRATES = (1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200)
 _EXCEPTIONS = {
     1: "illegal function",

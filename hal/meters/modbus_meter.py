@@ -81,6 +81,7 @@ class ModbusMeterConfig:
                 raise ValueError(f"meter {self.unit_id} on {self.port}: {name} must be {low} to {high}, not {value}")
         if self.serial == "":
             raise ValueError(f"meter {self.unit_id} on {self.port}: serial must not be empty")
+        _ = self.line  # checks the rest
 
     @property
     def line(self) -> LineConfig:
@@ -149,8 +150,11 @@ class ModbusMeter:
         """Stop polling and release the line; harmless when not started."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        while not self._task.done():
+            # More than once: pymodbus waits with asyncio.wait_for, which before Python 3.12 loses a
+            # cancellation that comes in the same turn of the loop as the reply.
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=0.1)
         self._task = None
         await self._line.detach()
 

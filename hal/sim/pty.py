@@ -61,7 +61,7 @@ class PtyLink:
         return byte_count * self._seconds_per_byte
 
     def start(self, loop: asyncio.AbstractEventLoop, on_bytes: Callable[[bytes], None]) -> None:
-        """Begin to hear what the driver writes. Call once, inside the loop's thread."""
+        """Begin to hear what the driver writes; call inside the loop's thread. Calling again replaces ``on_bytes``."""
         self._loop = loop
         self._on_bytes = on_bytes
         if self.plugged:
