@@ -1,0 +1,134 @@
+"""Reading the ledger: for the station itself and for any other process, while rows are being added.
+
+Charter: one read-only connection. Every method is one short transaction that ends before it returns
+(a reader that stayed in one would make the WAL grow without end), so results are pages, never
+cursors. A reader belongs to the thread that opened it.
+
+All methods raise ``LedgerDamaged`` or ``LedgerUnusable``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from agent.ledger import database, tables
+from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
+from agent.ledger.rows import START, Head, Row, verify
+from agent.ledger.state import Namespace
+
+PAGE_MAX_ROWS: Final = 1000
+_VERIFY_PAGE_ROWS: Final = 256
+
+# SQLite has no loose index scan of its own: this steps from one transaction id to the next, so that
+# the cost is one look per transaction and not one per row.
+_OPEN_TRANSACTIONS: Final = f"""
+    WITH RECURSIVE tx (id) AS (
+        SELECT min(tx_id) FROM ledger WHERE tx_id IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(tx_id) FROM ledger WHERE tx_id > tx.id) FROM tx WHERE tx.id IS NOT NULL
+    )
+    SELECT {tables.COLUMNS} FROM ledger WHERE seq IN (
+        SELECT began.seq FROM tx JOIN ledger AS began ON began.tx_id = tx.id AND began.kind = :start
+        WHERE NOT EXISTS (SELECT 1 FROM ledger AS ended WHERE ended.tx_id = tx.id AND ended.kind = :end)
+    )
+    ORDER BY seq LIMIT :limit
+"""
+
+
+class LedgerReader:
+    """A read-only view of the ledger at ``path``. Raises ``LedgerError`` if it cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = database.connect_for_reading(path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> LedgerReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def head(self) -> Head:
+        """The last row's place. ``LedgerDamaged`` if there is none: every ledger has a first row."""
+        return tables.head(self._connection, self._path)
+
+    def rows(
+        self, after_seq: int, limit: int, *, kinds: Sequence[str] | None = None, tx_id: str | None = None
+    ) -> list[Row]:
+        """Rows with seq > ``after_seq`` in order, at most ``limit`` (1 to ``PAGE_MAX_ROWS``)."""
+        if not 1 <= limit <= PAGE_MAX_ROWS:
+            raise ValueError(f"ledger page of {limit} rows: 1 to {PAGE_MAX_ROWS}")
+        where, values = _where(after_seq, kinds, tx_id)
+        # The inner query needs no bodies: within a transaction it is answered from the index alone.
+        page = f"SELECT seq FROM ledger WHERE {where} ORDER BY seq LIMIT ?"
+        found = self._select(
+            f"SELECT {tables.COLUMNS} FROM ledger WHERE seq IN ({page}) ORDER BY seq", (*values, limit)
+        )
+        return [Row(*columns) for columns in found]
+
+    def count(self, after_seq: int = 0, *, kinds: Sequence[str] | None = None, tx_id: str | None = None) -> int:
+        """How many rows ``rows`` would give in all its pages."""
+        where, values = _where(after_seq, kinds, tx_id)
+        return int(self._select(f"SELECT count(*) FROM ledger WHERE {where}", values)[0][0])
+
+    def open_transactions(self, start_kind: str, end_kind: str) -> list[Row]:
+        """The start rows of all transactions that have no end row, in order.
+
+        At most ``PAGE_MAX_ROWS``, far more than any station has EVSEs."""
+        values = {"start": start_kind, "end": end_kind, "limit": PAGE_MAX_ROWS}
+        return [Row(*columns) for columns in self._select(_OPEN_TRANSACTIONS, values)]
+
+    def state(self, namespace: Namespace) -> dict[str, str]:
+        """All keys and values of a namespace."""
+        return dict(self._select("SELECT key, value FROM state WHERE namespace = ?", (namespace,)))
+
+    def verify(self, last: int | None = None) -> Head:
+        """Check the chain: the ``last`` rows, or all of them. Returns the head.
+
+        Raises ``ChainBroken``. Goes by pages; rows added meanwhile are checked too."""
+        head = self.head()
+        start = START
+        if last is not None and head.seq > last:
+            before = self.rows(head.seq - last - 1, 1)[0]
+            if before.seq != head.seq - last:
+                raise ChainBroken(head.seq - last, ChainFault.GAP, f"row {before.seq} stands in its place")
+            start = Head(before.seq, before.hash)
+        return verify(self._rows_after(start.seq), start)
+
+    def check_pages(self) -> None:
+        """SQLite's own check of the file. Raises ``LedgerDamaged``."""
+        ((found,),) = self._select("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise LedgerDamaged(f"{self._path}: {found}")
+
+    def _rows_after(self, seq: int) -> Iterator[Row]:
+        while page := self.rows(seq, _VERIFY_PAGE_ROWS):
+            yield from page
+            seq = page[-1].seq
+
+    def _select(self, query: str, values: Sequence[object] | dict[str, object] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise database.typed(error, self._path) from error
+
+
+def _where(after_seq: int, kinds: Sequence[str] | None, tx_id: str | None) -> tuple[str, tuple[object, ...]]:
+    where: list[str] = ["seq > ?"]
+    values: list[object] = [after_seq]
+    if tx_id is not None:
+        where.append("tx_id = ?")
+        values.append(tx_id)
+    if kinds is not None:
+        where.append(f"kind IN ({', '.join('?' * len(kinds))})")
+        values.extend(kinds)
+    return " AND ".join(where), tuple(values)

@@ -1,0 +1,172 @@
+"""Ledger rows and the hash chain that binds them. Pure: no file, no clock.
+
+Every column is covered by the row's hash, and the hash of each row by the next row. The hash is
+SHA-256 over this layout (version 1, named by its domain string):
+
+    domain      the bytes of ``DOMAIN``
+    seq         unsigned 64 bit, big endian
+    kind        field
+    prev_hash   32 bytes; zeros in row 1
+    tx_id       field
+    evse        field
+    boot_id     field
+    mono_ms     field
+    wall_ms     field
+    time_status field
+    body        field
+
+A field is its length as unsigned 32 bit big endian, then its bytes. Text is ASCII; an integer is 8
+bytes, signed, big endian; an absent value is the length 0xFFFFFFFF and no bytes.
+
+A chain finds every change inside it. It cannot show that rows are missing at its end: whoever needs
+that compares the head with a witness outside.
+
+Units: ``mono_ms`` is monotonic time of the boot ``boot_id``, ``wall_ms`` UTC since 1970.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from agent.ledger.errors import ChainBroken, ChainFault
+
+DOMAIN: Final = b"evsed ledger row 1\n"
+HASH_BYTES: Final = 32
+BODY_MAX_BYTES: Final = 256 * 1024
+ID_MAX_CHARS: Final = 64
+
+_KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_ABSENT: Final = b"\xff\xff\xff\xff"
+_INT64: Final = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """What a caller supplies. Raises ``ValueError`` for what the ledger cannot hold.
+
+    ``time_status`` is one capital letter: how far ``wall_ms`` can be trusted. It is checked here, in
+    the caller's own call, because a row refused later by the database would end the ledger."""
+
+    kind: str
+    body: bytes
+    boot_id: str
+    mono_ms: int
+    wall_ms: int
+    time_status: str
+    tx_id: str | None = None
+    evse: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _KIND.fullmatch(self.kind):
+            raise ValueError(f"ledger row kind: {self.kind!r}")
+        if len(self.body) > BODY_MAX_BYTES:
+            raise ValueError(f"ledger row body: {len(self.body)} bytes, at most {BODY_MAX_BYTES}")
+        _check_id("boot_id", self.boot_id)
+        if self.tx_id is not None:
+            _check_id("tx_id", self.tx_id)
+        if len(self.time_status) != 1 or not ("A" <= self.time_status <= "Z"):
+            raise ValueError(f"ledger row time_status: {self.time_status!r}")
+        for name, value in (("mono_ms", self.mono_ms), ("wall_ms", self.wall_ms), ("evse", self.evse)):
+            if value is not None and value not in _INT64:
+                raise ValueError(f"ledger row {name}: {value} needs more than 64 bits")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as it stands in the ledger. ``seq`` counts from 1 without gaps."""
+
+    seq: int
+    kind: str
+    tx_id: str | None
+    evse: int | None
+    body: bytes
+    boot_id: str
+    mono_ms: int
+    wall_ms: int
+    time_status: str
+    prev_hash: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A place in the chain: all rows up to ``seq``."""
+
+    seq: int
+    hash: bytes
+
+
+START: Final = Head(0, bytes(HASH_BYTES))
+"""Before the first row."""
+
+
+def chain(after: Head, new: NewRow) -> Row:
+    """The row that follows ``after``."""
+    row = Row(
+        seq=after.seq + 1,
+        kind=new.kind,
+        tx_id=new.tx_id,
+        evse=new.evse,
+        body=new.body,
+        boot_id=new.boot_id,
+        mono_ms=new.mono_ms,
+        wall_ms=new.wall_ms,
+        time_status=new.time_status,
+        prev_hash=after.hash,
+        hash=b"",
+    )
+    return replace(row, hash=hash_of(row))
+
+
+def hash_of(row: Row) -> bytes:
+    """The hash the row's content asks for; its ``hash`` plays no part."""
+    layout = (
+        DOMAIN,
+        row.seq.to_bytes(8, "big"),
+        _field(row.kind),
+        row.prev_hash,
+        _field(row.tx_id),
+        _field(row.evse),
+        _field(row.boot_id),
+        _field(row.mono_ms),
+        _field(row.wall_ms),
+        _field(row.time_status),
+        _field(row.body),
+    )
+    return hashlib.sha256(b"".join(layout)).digest()
+
+
+def verify(rows: Iterable[Row], after: Head = START) -> Head:
+    """Check that ``rows`` follow ``after`` and one another; returns the last place reached.
+
+    Raises ``ChainBroken`` at the first row that is missing, does not follow, or was changed."""
+    head = after
+    for row in rows:
+        seq = head.seq + 1
+        if row.seq != seq:
+            raise ChainBroken(seq, ChainFault.GAP, f"row {row.seq} stands in its place")
+        if row.prev_hash != head.hash:
+            raise ChainBroken(seq, ChainFault.LINK, "it does not follow the row before it")
+        if row.hash != hash_of(row):
+            raise ChainBroken(seq, ChainFault.CONTENT, "its content was changed")
+        head = Head(row.seq, row.hash)
+    return head
+
+
+def _field(value: str | int | bytes | None) -> bytes:
+    if value is None:
+        return _ABSENT
+    if isinstance(value, int):
+        content = value.to_bytes(8, "big", signed=True)
+    else:
+        content = value.encode() if isinstance(value, str) else value
+    return len(content).to_bytes(4, "big") + content
+
+
+def _check_id(name: str, text: str) -> None:
+    if not 1 <= len(text) <= ID_MAX_CHARS or not (text.isascii() and text.isprintable()):
+        raise ValueError(f"ledger row {name}: {text!r} is not 1 to {ID_MAX_CHARS} printable ASCII characters")

@@ -1,0 +1,77 @@
+"""The small durable state beside the rows: (namespace, key) -> text. Pure: values only.
+
+Charter: what must survive a restart but is not evidence: it may change and go. Changes are committed
+together with the rows they belong to. Values are text of the owner's own making; the number of keys in
+a namespace is limited by its owner, their size here.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+KEY_MAX_CHARS: Final = 512
+VALUE_MAX_CHARS: Final = 64 * 1024
+
+
+class Namespace(enum.StrEnum):
+    """Who keeps what. The spelling is on disk: never rename, only add."""
+
+    CURSOR = "cursor"  # reader's name -> seq of the last row it is done with
+    CSMS_TX = "csms_tx"  # our transaction id -> the id the CSMS gave it (OCPP 1.6)
+    SETTING = "setting"  # device model variable -> its value
+    TOKEN = "token"  # identification token -> what the CSMS last said of it
+    AVAILABILITY = "availability"  # station, EVSE or connector -> operative or not
+    LIMIT = "limit"  # source -> a current limit that outlives a restart
+    PROFILE = "profile"  # charging profile id -> the profile
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Set one value, whether or not there was one."""
+
+    namespace: Namespace
+    key: str
+    value: str
+
+    def __post_init__(self) -> None:
+        _check(self.namespace, "key", self.key, KEY_MAX_CHARS)
+        _check(self.namespace, "value", self.value, VALUE_MAX_CHARS)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove one value; nothing happens if there is none."""
+
+    namespace: Namespace
+    key: str
+
+    def __post_init__(self) -> None:
+        _check(self.namespace, "key", self.key, KEY_MAX_CHARS)
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Remove all values of a namespace."""
+
+    namespace: Namespace
+
+
+StateChange = Put | Delete | Clear
+
+
+def _check(namespace: Namespace, what: str, text: str, chars_max: int) -> None:
+    """Raises ``ValueError`` for what the table cannot hold: too long, NUL, lone surrogates."""
+    if len(text) > chars_max:
+        raise ValueError(f"state {namespace}: {what} of {len(text)} characters, at most {chars_max}")
+    if "\0" in text or not _is_unicode(text):
+        raise ValueError(f"state {namespace}: {what} {text[:80]!r} is not storable text")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,210 @@
+"""Opening the ledger when the station starts: a sound one, or a fresh one beside the evidence.
+
+Charter: after ``open_ledger`` there is a ledger that can be written, whatever a power cut or a dying
+disk left behind, and nothing that might be evidence was changed or lost on the way.
+
+A ledger is checked through a read-only connection (a writing one would checkpoint into the damaged
+file when it closes). A damaged one is renamed to ``<name>.damaged-<n>``, with its ``-wal`` and
+``-shm``, so that SQLite can still open it there. A new one is built under another name and renamed
+into place: a file of the ledger's name is always a whole ledger. Its first row, kind ``genesis``,
+names the last ledger that was set aside; so that a power cut between these steps loses nothing, it is
+looked up in the directory, not handed over.
+
+Sources: metering reference 4.1 (ways to lose a database), 4.5 (recovery).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.ledger import database, tables
+from agent.ledger.errors import ChainBroken, LedgerDamaged, LedgerError, LedgerUnusable
+from agent.ledger.reader import LedgerReader
+from agent.ledger.rows import START, Head, NewRow, chain
+
+GENESIS: Final = "genesis"
+CHECKED_ROWS: Final = 2000
+"""How much of the chain's end is verified at every start; ``LedgerReader.verify`` does all of it."""
+
+EVIDENCE_MAX: Final = 16
+"""More damaged ledgers than this and the storage is beyond use: no more are started on it."""
+
+_SIDE_FILES: Final = ("-wal", "-shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What the first row of a new ledger says of its station, and both clocks."""
+
+    software_version: str
+    station_serial: str
+    boot_id: str
+    mono_ms: int
+    wall_ms: int
+    time_status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """``damaged`` says what was wrong and where it is kept, where a ledger had to be set aside."""
+
+    head: Head
+    damaged: str | None = None
+
+
+def open_ledger(path: Path, birth: Birth) -> Opened:
+    """Make sure that a sound ledger is at ``path``; start one if there is none or it is damaged.
+
+    No other connection of this process may be open on it. Raises ``LedgerNewer`` (nothing touched),
+    ``LedgerUnusable``, ``SettingRefused``."""
+    try:
+        return _open(path, birth)
+    except OSError as error:
+        raise LedgerUnusable(f"{path}: {error}") from error
+
+
+def _open(path: Path, birth: Birth) -> Opened:
+    damage: str | None = None
+    if path.exists():
+        try:
+            return Opened(_check(path))
+        except (LedgerDamaged, ChainBroken) as error:
+            damage = str(error)
+            _set_aside(path)
+    elif any(_beside(path, suffix).exists() for suffix in _SIDE_FILES):
+        damage = f"{path}: gone, but not the files beside it"
+        _set_aside(path)
+    previous = _last_evidence(path)
+    head = _create(path, birth, previous, damage)
+    if previous is None:
+        return Opened(head)
+    return Opened(head, f"{damage or 'an earlier ledger was set aside'}; kept as {previous.name}")
+
+
+def _check(path: Path) -> Head:
+    """Raises ``LedgerDamaged``, ``ChainBroken``: anything else is no reason to set it aside."""
+    if path.stat().st_size == 0:  # SQLite would delete the WAL beside an empty file
+        raise LedgerDamaged(f"{path}: empty file")
+    with LedgerReader(path) as reader:
+        reader.check_pages()
+        return reader.verify(CHECKED_ROWS)
+
+
+# ------------------------------------------------------------------------------------- new ledgers
+
+
+def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None) -> Head:
+    """Raises ``LedgerUnusable``, ``SettingRefused``, ``OSError``."""
+    new = _beside(path, ".new")
+    for leftover in (new, *(_beside(new, suffix) for suffix in ("-journal", *_SIDE_FILES))):
+        leftover.unlink(missing_ok=True)
+    row = chain(
+        START,
+        NewRow(
+            kind=GENESIS,
+            body=_genesis_body(birth, previous, damage),
+            boot_id=birth.boot_id,
+            mono_ms=birth.mono_ms,
+            wall_ms=birth.wall_ms,
+            time_status=birth.time_status,
+        ),
+    )
+    connection = database.create(new)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in database.SCHEMA:
+            connection.execute(statement)
+        tables.insert_rows(connection, [row])
+        connection.execute("COMMIT")
+        # All of it into the one file that is renamed.
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise LedgerUnusable(f"{new}: in use by another process")
+    except sqlite3.Error as error:
+        raise database.typed(error, new) from error
+    finally:
+        connection.close()
+    new.rename(path)
+    _sync_directory(path)
+    return Head(row.seq, row.hash)
+
+
+def _genesis_body(birth: Birth, previous: Path | None, damage: str | None) -> bytes:
+    facts: dict[str, object] = {
+        "product": "evsed",
+        "software_version": birth.software_version,
+        "station_serial": birth.station_serial,
+    }
+    if previous is not None:
+        old_head = _readable_head(previous)
+        facts["previous"] = {
+            "file": previous.name,
+            "damage": damage,
+            "head_seq": None if old_head is None else old_head.seq,
+            "head_hash": None if old_head is None else old_head.hash.hex(),
+        }
+    return json.dumps(facts, separators=(",", ":")).encode()
+
+
+def _readable_head(evidence: Path) -> Head | None:
+    if not evidence.exists() or evidence.stat().st_size == 0:
+        return None
+    try:
+        with LedgerReader(evidence) as reader:
+            return reader.head()
+    except LedgerError:
+        return None
+
+
+# ---------------------------------------------------------------------------------------- evidence
+
+
+def _set_aside(path: Path) -> None:
+    """Rename the ledger and the files beside it.
+
+    The ledger goes first: after a power cut between two renames, files without a ledger are seen at
+    the next start and follow it; a ledger without its WAL would pass for a whole one."""
+    files = [(suffix, file) for suffix in ("", *_SIDE_FILES) if (file := _beside(path, suffix)).exists()]
+    last = _last_evidence(path)
+    number = 1 if last is None else _evidence_number(path, last.name)
+    while any(_beside(_evidence(path, number), suffix).exists() for suffix, _ in files):
+        number += 1
+    if number > EVIDENCE_MAX:
+        raise LedgerUnusable(f"{path}: {EVIDENCE_MAX} damaged ledgers are kept beside it already")
+    for suffix, file in files:
+        file.rename(_beside(_evidence(path, number), suffix))
+    _sync_directory(path)
+
+
+def _last_evidence(path: Path) -> Path | None:
+    numbers = [_evidence_number(path, file.name) for file in path.parent.iterdir()]
+    return _evidence(path, max(numbers)) if any(numbers) else None
+
+
+def _evidence(path: Path, number: int) -> Path:
+    return _beside(path, f".damaged-{number}")
+
+
+def _evidence_number(path: Path, name: str) -> int:
+    """0 for the name of any other file."""
+    match = re.fullmatch(rf"{re.escape(path.name)}\.damaged-([0-9]+)(-wal|-shm)?", name)
+    return int(match[1]) if match else 0
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _sync_directory(path: Path) -> None:
+    """A rename is durable only when its directory is."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

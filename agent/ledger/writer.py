@@ -1,0 +1,190 @@
+"""The one writer: batches what is waiting into single commits, and answers only after them.
+
+Charter: one thread that owns the only writing connection. The event loop hands over rows and state
+changes and never waits; whatever has come together goes into one commit (all EVSEs share it, which is
+what keeps flash wear down), and the callers are answered in the loop's thread, in order, after COMMIT
+has returned. Lazy changes wait for company, ``LAZY_WAIT_S`` at most, and hold up nobody.
+
+The first error of SQLite ends the writer: nothing more is accepted, answered or retried, and no
+checkpoint is made while closing, so that pages whose flush failed are not copied on. What was
+answered stays on disk; the station restarts and reads what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.ledger import database, tables
+from agent.ledger.errors import LedgerFailed
+from agent.ledger.rows import Head, NewRow, Row, chain
+from agent.ledger.state import StateChange
+
+LAZY_WAIT_S: Final = 1.0
+QUEUE_MAX: Final = 4096
+"""Rows and changes waiting. So many means that the disk has stood still for long."""
+
+CHECKPOINT_ROWS: Final = 500
+"""A checkpoint into the main file after so many rows and changes (about 1000 pages of WAL)."""
+
+OnDurable = Callable[[list[Row]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is committed together or not at all."""
+
+    rows: tuple[NewRow, ...]
+    changes: tuple[StateChange, ...]
+    on_durable: OnDurable | None
+
+    @property
+    def size(self) -> int:
+        return len(self.rows) + len(self.changes)
+
+
+class LedgerWriter:
+    """The writer of the ledger at ``path``, which ``open_ledger`` has checked.
+
+    Made and used in the thread of ``loop``. ``on_failed`` is called there, once, if the ledger fails.
+    Raises ``LedgerError`` if the ledger cannot be opened for writing."""
+
+    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, on_failed: Callable[[LedgerFailed], None]) -> None:
+        self._path = path
+        self._loop = loop
+        self._on_failed = on_failed
+        with contextlib.ExitStack() as opening:
+            self._connection = database.connect_for_writing(path)
+            opening.callback(self._connection.close)
+            # Reading the head with it makes it hold the file open: SQLite checkpoints when the last
+            # connection closes, and this one, which cannot, is to be the last after a failure.
+            self._last_to_close = database.connect_for_reading(path, any_thread=True)
+            opening.callback(self._last_to_close.close)
+            self._head = tables.head(self._last_to_close, path)
+            opening.pop_all()
+        self._rows_since_checkpoint = 0
+
+        # Shared between the two threads, under this condition.
+        self._changed = threading.Condition()
+        self._jobs: collections.deque[_Job] = collections.deque()
+        self._waiting = 0  # rows and changes in ``_jobs``
+        self._due_s = math.inf  # monotonic time at which ``_jobs`` must be committed
+        self._closing = False
+        self._failure: LedgerFailed | None = None
+
+        # A daemon: should the loop die without ``close``, the process must still be able to end.
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    def append(
+        self,
+        rows: Sequence[NewRow] = (),
+        changes: Sequence[StateChange] = (),
+        on_durable: OnDurable | None = None,
+        *,
+        lazy: bool = False,
+    ) -> None:
+        """Commit ``rows`` and ``changes`` together; then call ``on_durable`` with the rows as written.
+
+        ``lazy`` is for changes whose loss does no harm: they may wait a little. Raises
+        ``LedgerFailed`` if the ledger has failed or the queue is full; nothing was taken then."""
+        if lazy and rows:
+            raise ValueError("rows are never lazy")
+        if not rows and not changes:
+            raise ValueError("nothing to keep")
+        job = _Job(tuple(rows), tuple(changes), on_durable)
+        due_s = time.monotonic() + LAZY_WAIT_S if lazy else -math.inf
+        with self._changed:
+            if self._closing:
+                raise RuntimeError("the ledger writer is closed")
+            if self._failure is not None:
+                raise LedgerFailed(str(self._failure)) from self._failure
+            if self._waiting + job.size > QUEUE_MAX:
+                raise LedgerFailed(f"{self._path}: {self._waiting} rows and changes are waiting for the disk")
+            self._jobs.append(job)
+            self._waiting += job.size
+            self._due_s = min(self._due_s, due_s)
+            self._changed.notify()
+
+    async def close(self) -> None:
+        """Commit what is waiting, answer it, and close the file. Call before the loop ends."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    # ----------------------------------------------------------------------------- the writer thread
+
+    def _run(self) -> None:
+        try:
+            while batch := self._take():
+                self._commit(batch)
+                self._checkpoint_when_due()
+        except sqlite3.Error as error:
+            self._fail(error)
+        except BaseException as error:  # ours: the loop must not wait for answers that never come
+            self._fail(error)
+            raise
+        else:
+            self._last_to_close.close()
+            self._connection.close()  # the last one: checkpoints, leaves one tidy file
+
+    def _take(self) -> list[_Job]:
+        """All that is waiting, once it is due; nothing when closed and done."""
+        with self._changed:
+            while not self._closing and (wait_s := self._due_s - time.monotonic()) > 0:
+                self._changed.wait(None if wait_s == math.inf else wait_s)
+            batch = list(self._jobs)
+            self._jobs.clear()
+            self._waiting = 0
+            self._due_s = math.inf
+            return batch
+
+    def _commit(self, batch: list[_Job]) -> None:
+        head = self._head
+        written: list[list[Row]] = []
+        self._connection.execute("BEGIN IMMEDIATE")
+        for job in batch:
+            rows: list[Row] = []
+            for new in job.rows:
+                row = chain(head, new)
+                head = Head(row.seq, row.hash)
+                rows.append(row)
+            tables.insert_rows(self._connection, rows)
+            tables.apply_changes(self._connection, job.changes)
+            written.append(rows)
+        self._connection.execute("COMMIT")
+        self._head = head
+        self._rows_since_checkpoint += sum(job.size for job in batch)
+        for job, rows in zip(batch, written, strict=True):
+            if job.on_durable is not None:
+                self._loop.call_soon_threadsafe(job.on_durable, rows)
+
+    def _checkpoint_when_due(self) -> None:
+        """Checkpoint after the answers, so that they do not wait for it, and seeing its errors.
+
+        A reader at work may leave it incomplete; then the next one does the rest."""
+        if self._rows_since_checkpoint >= CHECKPOINT_ROWS:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._rows_since_checkpoint = 0
+
+    def _fail(self, error: BaseException) -> None:
+        code = getattr(error, "sqlite_errorname", type(error).__name__)
+        failure = LedgerFailed(f"{self._path}: {error} ({code})")
+        failure.__cause__ = error
+        with self._changed:
+            self._failure = failure
+            self._jobs.clear()
+            self._waiting = 0
+        self._connection.close()
+        self._last_to_close.close()
+        self._loop.call_soon_threadsafe(self._on_failed, failure)

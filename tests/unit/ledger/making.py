@@ -1,0 +1,89 @@
+"""Rows and ledgers for tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.ledger.errors import LedgerFailed
+from agent.ledger.reader import LedgerReader
+from agent.ledger.rows import START, NewRow, Row, chain
+from agent.ledger.state import StateChange
+from agent.ledger.store import Birth, Opened, open_ledger
+from agent.ledger.writer import LedgerWriter
+
+BIRTH = Birth("1.2.3", "SN-7", "boot-1", mono_ms=5, wall_ms=1_764_000_000_000, time_status="S")
+
+
+def new_row(number: int = 0, kind: str = "meter", **changes: Any) -> NewRow:
+    fields: dict[str, Any] = {
+        "kind": kind,
+        "body": b'{"n":%d}' % number,
+        "boot_id": "boot-1",
+        "mono_ms": 1000 + number,
+        "wall_ms": 1_764_000_000_000 + number,
+        "time_status": "S",
+    }
+    return NewRow(**(fields | changes))
+
+
+def chained(new_rows: Sequence[NewRow]) -> list[Row]:
+    rows: list[Row] = []
+    head = START
+    for new in new_rows:
+        rows.append(chain(head, new))
+        head = type(head)(rows[-1].seq, rows[-1].hash)
+    return rows
+
+
+def opened(path: Path) -> Opened:
+    return open_ledger(path, BIRTH)
+
+
+class Pen:
+    """A writer and everything it said, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.failures: list[LedgerFailed] = []
+        self.answers: list[list[Row]] = []
+        self.writer = LedgerWriter(path, asyncio.get_running_loop(), self.failures.append)
+
+    def send(self, *rows: NewRow, changes: Sequence[StateChange] = (), lazy: bool = False) -> None:
+        self.writer.append(rows, changes, self.answers.append, lazy=lazy)
+
+    async def write(self, *rows: NewRow, changes: Sequence[StateChange] = ()) -> list[Row]:
+        """Write and wait for the answer; fails the test if there is none."""
+        answer: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+
+        def answered(written: list[Row]) -> None:
+            self.answers.append(written)
+            answer.set_result(written)
+
+        self.writer.append(rows, changes, answered)
+        return await asyncio.wait_for(answer, 10)
+
+    async def until(self, met: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not met():
+                await asyncio.sleep(0.002)
+
+
+def write(path: Path, *rows: NewRow, changes: Sequence[StateChange] = ()) -> None:
+    """Write in one commit and close. ``path`` must be an opened ledger."""
+
+    async def main() -> None:
+        pen = Pen(path)
+        await pen.write(*rows, changes=changes)
+        await pen.writer.close()
+
+    asyncio.run(main())
+
+
+def read_all(path: Path) -> list[Row]:
+    with LedgerReader(path) as reader:
+        rows: list[Row] = []
+        while page := reader.rows(len(rows), 100):
+            rows.extend(page)
+        return rows
