@@ -90,6 +90,11 @@ class Station:
         available = self.operative and evse.operative and evse.pending_operative is not False
         return available and self._reset is None and self._pending_operative is not False and evse.startable()
 
+    def find_startable(self, evse_id: int | None) -> int | None:
+        """The EVSE on which a transaction could start: the one asked for, or the readiest of all."""
+        ids = [evse_id] if evse_id is not None else self._by_readiness()
+        return next((each for each in ids if each in self.evses and self.accepts_start(each)), None)
+
     # ------------------------------------------------------------------------------------- routing
 
     def _handle(self, event: Event) -> None:
@@ -186,13 +191,12 @@ class Station:
         """F01/F02, 16-CMD-04. The token has been checked before, where that was wanted."""
         if command.evse is not None and command.evse not in self.evses:
             return answer(Outcome.UNKNOWN_EVSE)
-        ids = [command.evse] if command.evse is not None else self._by_readiness()
-        for evse_id in ids:
-            if self.accepts_start(evse_id):
-                answer(Outcome.ACCEPTED)
-                return self.evses[evse_id].authorize(command.token, command.group, command.remote_start_id)
-        running = self.evses[command.evse].flow.tx if command.evse is not None else None
-        return answer(Outcome.REJECTED, running.tx_id if running else None)
+        evse_id = self.find_startable(command.evse)
+        if evse_id is None:
+            running = self.evses[command.evse].flow.tx if command.evse is not None else None
+            return answer(Outcome.REJECTED, running.tx_id if running else None)
+        answer(Outcome.ACCEPTED)
+        return self.evses[evse_id].authorize(command.token, command.group, command.remote_start_id)
 
     def _by_readiness(self) -> list[int]:
         """EVSEs with a waiting vehicle come first: that is where the driver stands."""

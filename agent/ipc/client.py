@@ -138,6 +138,9 @@ class RemoteStation:
     ) -> None:
         await self._call("token_verdict", token=token, verdict=verdict, request_id=request_id, tx_id=tx_id)
 
+    async def present_token(self, token: Token, evse: int) -> str:
+        return cast(str, await self._call("present_token", token=token, evse=evse))
+
     async def link_state(self, online: bool, dialect: str | None) -> None:
         await self._call("link_state", online=online, dialect=dialect)
 

@@ -227,6 +227,11 @@ class StationPort(Protocol):
         status "" means: no answer could be had, decide by the offline rules."""
         ...
 
+    async def present_token(self, token: Token, evse: int) -> str:
+        """A token was presented at this EVSE (card reader, button, app). Says in plain words what was
+        decided; where the CSMS is asked, the decision follows later."""
+        ...
+
     async def link_state(self, online: bool, dialect: str | None) -> None: ...
 
     async def clock(self, wall_ms: int) -> None:

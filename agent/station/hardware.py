@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from agent.config.model import CableKind, Config, EvseConfig
 from agent.core.effects import (
@@ -28,6 +28,9 @@ from agent.core.events import Event, FromMeter, FromPilot, FromPower
 from agent.core.settings import DcBench, EvseHardware
 from hal.boards import BoardKind, PilotDriver
 from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SubordinatePilot
+
+if TYPE_CHECKING:
+    from hal.meters.modbus_line import ModbusLine
 
 OnEvent = Callable[[Event], None]
 
@@ -87,8 +90,10 @@ class Hardware:
             module.switch(False)
         for pilot in self._pilots.values():
             await pilot.close()
-        for device in (*self._modules.values(), *self._meters.values()):
-            await device.close()
+        for module in self._modules.values():
+            await module.close()
+        for meter in self._meters.values():
+            await meter.close()
 
     # One small method per kind of effect; the casts state what ``describe`` told the core.
 
@@ -166,26 +171,26 @@ class _MeterLines:
     """Meters on one port share one line."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
-        from hal.meters.modbus_line import LineConfig, ModbusLine
-
         self._now_ms = now_ms
-        self._make_line = lambda evse: ModbusLine(LineConfig(evse.meter.port, evse.meter_baud, evse.meter_parity.value))
         self._lines: dict[str, ModbusLine] = {}
 
     def meter(self, evse: EvseConfig) -> EnergyMeter:
+        from hal.meters.modbus_line import LineConfig, ModbusLine
         from hal.meters.modbus_meter import ModbusMeter, ModbusMeterConfig
 
-        line = self._lines.setdefault(evse.meter.port, self._make_line(evse))
-        # The plausibility bound is what the meter could ever see, not what may be offered: 1.5 times.
+        port, baud, parity = evse.meter.port, evse.meter_baud, evse.meter_parity.value
+        if port not in self._lines:
+            self._lines[port] = ModbusLine(LineConfig(port, baud, parity))
         config = ModbusMeterConfig(
-            port=evse.meter.port,
+            port=port,
             map_name=evse.meter_map,
+            # What the meter could ever see, not what may be offered: half as much again.
             max_power_w=evse.max_power_w * 3 // 2,
             unit_id=evse.meter.unit,
-            baudrate=evse.meter_baud,
-            parity=evse.meter_parity.value,
+            baudrate=baud,
+            parity=parity,
         )
-        return ModbusMeter(config, line, self._now_ms)
+        return ModbusMeter(config, self._lines[port], self._now_ms)
 
 
 class _CanBuses:
@@ -193,7 +198,6 @@ class _CanBuses:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
-        self._buses: dict[str, object] = {}
 
     def module(self, evse: EvseConfig) -> PowerModule:
         raise NotImplementedError

@@ -7,11 +7,18 @@ reaches the core. No I/O; wall time is the core's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agent.charging.composite import Transaction
 from agent.core.effects import Effect, TransactionEnded
-from agent.core.events import ClockSet, Event, LimitSet
+from agent.core.events import ClockSet, Event, LimitSet, Tick
 from agent.core.station import Station
 from agent.station.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilesChanged:
+    """Profiles were installed or cleared: their limits hold from now on."""
 
 
 class Logic:
@@ -25,8 +32,8 @@ class Logic:
         self._next_change_wall_ms: int | None = None
         self._known: set[str] = set()
 
-    def step(self, event: Event, at_ms: int) -> list[Effect]:
-        effects = self.core.step(event, at_ms)
+    def step(self, event: Event | ProfilesChanged, at_ms: int) -> list[Effect]:
+        effects = self.core.step(Tick() if isinstance(event, ProfilesChanged) else event, at_ms)
         if self._limits_are_due(event):
             effects += self._apply_limits(at_ms)
         for effect in effects:
@@ -51,14 +58,10 @@ class Logic:
                 found[evse_id] = Transaction(tx.tx_id, started_ms + offset_ms)
         return found
 
-    def profiles_changed(self, at_ms: int) -> list[Effect]:
-        """Profiles were installed or cleared: let their limits hold now."""
-        return self._apply_limits(at_ms)
-
-    def _limits_are_due(self, event: Event) -> bool:
+    def _limits_are_due(self, event: Event | ProfilesChanged) -> bool:
         now = {tx.id for tx in self.running().values()}
         due = self._next_change_wall_ms is not None and self.core.ctx.wall_ms >= self._next_change_wall_ms
-        return due or now != self._known or isinstance(event, ClockSet) or not self._told
+        return due or now != self._known or isinstance(event, ClockSet | ProfilesChanged) or not self._told
 
     def _apply_limits(self, at_ms: int) -> list[Effect]:
         running = self.running()

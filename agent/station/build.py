@@ -1,0 +1,48 @@
+"""What a running station is made of: configuration, versions, this boot.
+
+Charter: plain data, read once at start. Boot id and monotonic time are those of the kernel
+(``/proc/sys/kernel/random/boot_id``, CLOCK_BOOTTIME), so that a restarted process can tell a crash of
+its own from a power cut, and how long it was away.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from agent.config.model import Config
+
+# No correct clock shows an earlier time than this software was made (2026-11-01).
+BUILD_TIME_MS = 1_793_491_200_000
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    config: Config
+    boot_id: str
+    boot_cause: str  # OCPP 2.0.1 BootReasonEnumType
+    software_version: str
+    started_at_ms: int
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.config.station.data_dir / "ledger.sqlite"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.config.station.run_dir / "station.sock"
+
+
+def monotonic_ms() -> int:
+    """Milliseconds since the machine booted, sleep included."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def make_build(config: Config, boot_cause: str) -> Build:
+    # Where the kernel tells none, every start counts as a boot: nothing is resumed by mistake.
+    boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else str(uuid.uuid4())
+    return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms())

@@ -1,0 +1,264 @@
+"""The station as others see it: ``StationPort`` on logic, ledger and settings.
+
+Charter: every request from the gateway or the command line ends here. A change is durable before it
+is confirmed. Nothing here touches a device; that is the shell's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+from agent.charging.profiles import RateUnit
+from agent.charging.records import (
+    MalformedRecord,
+    criteria_from_plain,
+    profile_from_plain,
+    set_to_plain,
+)
+from agent.charging.rules import Rules
+from agent.charging.store import ProfileSet
+from agent.config.device_model import DeviceModel, ReportBase
+from agent.config.report import report_data
+from agent.config.variable import Key
+from agent.core.commands import Command, RemoteStart
+from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
+from agent.core.facts import SecurityFact, Token
+from agent.core.status import Outcome
+from agent.ipc.port import (
+    CommandAnswer,
+    CompositeSchedule,
+    CsmsTx,
+    News,
+    ProfileAnswer,
+    ProfileOutcome,
+    Progress,
+    Record,
+    SchedulePeriod,
+    SettingsChanged,
+    SettingWrite,
+    StationStatus,
+    TokenVerdict,
+)
+from agent.ledger.state import Namespace, Put, StateChange
+from agent.station.archive import CURSOR, Archive
+from agent.station.behaviour import behaviour_of, provide_live_values
+from agent.station.build import Build
+from agent.station.logic import Logic, ProfilesChanged
+from agent.station.tokens import Tokens
+
+_CLOCK_TOLERANCE_MS = 1_000  # the CSMS's answer travelled; less than this is no news
+log = structlog.get_logger("station")
+
+
+class Shell(Protocol):
+    """What the service needs of the process around it."""
+
+    def give(self, event: Event | ProfilesChanged) -> None: ...
+
+    def now_ms(self) -> int: ...
+
+    def publish(self, news: News) -> None: ...
+
+    async def save(self, changes: Sequence[StateChange]) -> None:
+        """Returns when the changes are durable."""
+        ...
+
+    def save_lazily(self, changes: Sequence[StateChange]) -> None: ...
+
+    def append_security(self, fact: SecurityFact) -> None: ...
+
+
+class StationService:
+    """Answers requests. All methods run in the station's event loop."""
+
+    def __init__(
+        self, build: Build, logic: Logic, tokens: Tokens, archive: Archive, model: DeviceModel, shell: Shell
+    ) -> None:
+        self._build = build
+        self._logic = logic
+        self._tokens = tokens
+        self._archive = archive
+        self._model = model
+        self._shell = shell
+        self._command_ids = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[CommandAnswer]] = {}
+        self._dialect: str | None = None
+        self._delivered_seq = archive.delivered_seq()
+
+    # ------------------------------------------------------------------------------------ commands
+
+    async def command(self, command: Command) -> CommandAnswer:
+        if isinstance(command, RemoteStart) and self._tokens.remote_needs_check():
+            return self._tokens.remote_start(command)
+        command_id = next(self._command_ids)
+        future: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
+        self._answers[command_id] = future
+        self._shell.give(Commanded(command_id, command))
+        try:
+            return await future
+        finally:
+            self._answers.pop(command_id, None)
+
+    def answered(self, command_id: int, outcome: Outcome, tx_id: str | None) -> None:
+        """The core has answered a command."""
+        future = self._answers.get(command_id)
+        if future is not None and not future.done():
+            future.set_result(CommandAnswer(outcome, tx_id))
+
+    # -------------------------------------------------------------------------------------- ledger
+
+    async def records(self, after_seq: int, limit: int) -> list[Record]:
+        return self._archive.records(after_seq, limit)
+
+    async def transaction(self, tx_id: str) -> list[Record]:
+        return self._archive.transaction(tx_id)
+
+    async def progress(self) -> Progress:
+        return self._archive.progress()
+
+    async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
+        self._delivered_seq = max(self._delivered_seq, seq)
+        changes: list[StateChange] = [Put(Namespace.CURSOR, CURSOR, str(self._delivered_seq))]
+        if csms_tx is None:
+            self._shell.save_lazily(changes)
+            return
+        text = f"{csms_tx.csms_id}{' given_up' if csms_tx.given_up else ''}"
+        await self._shell.save([*changes, Put(Namespace.CSMS_TX, csms_tx.tx_id, text)])
+
+    # -------------------------------------------------------------------------------- CSMS's words
+
+    async def token_verdict(
+        self, token: Token, verdict: TokenVerdict, *, request_id: int | None = None, tx_id: str | None = None
+    ) -> None:
+        self._tokens.verdict(token, verdict, request_id=request_id, tx_id=tx_id)
+
+    async def present_token(self, token: Token, evse: int) -> str:
+        return self._tokens.present(token, evse)
+
+    async def link_state(self, online: bool, dialect: str | None) -> None:
+        self._dialect = dialect if online else None
+        self._tokens.link(online, dialect)
+        self._shell.give(LinkChanged(online))
+
+    async def clock(self, wall_ms: int) -> None:
+        ctx = self._logic.core.ctx
+        now_ms = self._shell.now_ms()
+        off_ms = abs(wall_ms - (now_ms + ctx.wall_offset_ms))
+        if ctx.time_status != "S" or off_ms > _CLOCK_TOLERANCE_MS:
+            self._shell.give(ClockSet(wall_ms, "CSMS", trusted=True))
+
+    # ------------------------------------------------------------------------------------ settings
+
+    async def set_settings(self, writes: list[SettingWrite]) -> list[str]:
+        results = [self._model.check(_key(write), write.value, write.attribute) for write in writes]
+        accepted = {r.key: r.value for r in results if r.key is not None and r.value is not None}
+        if accepted:
+            await self._shell.save([Put(Namespace.SETTING, str(key), value) for key, value in accepted.items()])
+            for key, value in accepted.items():
+                self._model.set(key, value)
+            self._shell.give(Configured(behaviour_of(self._model, self._build.config)))
+            self._tokens.configure()
+            self._shell.publish(SettingsChanged({str(key): value for key, value in accepted.items()}))
+        for write, result in zip(writes, results, strict=True):
+            if result.reason:
+                log.info("setting refused", setting=str(_key(write)), reason=result.reason)
+        return [result.status.value for result in results]
+
+    async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
+        self._refresh()
+        results = [self._model.get(_key(read), read.attribute) for read in reads]
+        return [(result.status.value, result.value) for result in results]
+
+    async def report(self, base: str) -> list[dict[str, Any]] | None:
+        try:
+            wanted = ReportBase(base)
+        except ValueError:
+            return None
+        self._refresh()
+        return [report_data(entry) for entry in self._model.report(wanted)]
+
+    def _refresh(self) -> None:
+        wall = datetime.fromtimestamp(self._wall_ms() / 1_000, UTC)
+        views = list(self._logic.core.views())
+        text = wall.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        provide_live_values(self._model, views, operative=self._logic.core.operative, date_time=text)
+
+    async def clear_cache(self) -> bool:
+        return self._tokens.clear_cache()
+
+    # ------------------------------------------------------------------------------------ profiles
+
+    async def install_profile(self, evse: int, profile: dict[str, Any], rules: str) -> ProfileAnswer:
+        try:
+            parsed = profile_from_plain(profile)
+            refusal = self._logic.limits.install(parsed, evse, Rules(rules), self._logic.running(), self._wall_ms())
+        except (MalformedRecord, ValueError) as error:
+            return ProfileAnswer(ProfileOutcome.REJECTED, str(error))
+        if refusal is not None:
+            return ProfileAnswer(ProfileOutcome.REJECTED, str(refusal))
+        await self._profiles_changed()
+        return ProfileAnswer(ProfileOutcome.ACCEPTED)
+
+    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer:
+        try:
+            wanted = criteria_from_plain(criteria)
+        except MalformedRecord as error:
+            return ProfileAnswer(ProfileOutcome.REJECTED, str(error))
+        if not self._logic.limits.clear(wanted):
+            return ProfileAnswer(ProfileOutcome.UNKNOWN)
+        await self._profiles_changed()
+        return ProfileAnswer(ProfileOutcome.ACCEPTED)
+
+    async def _profiles_changed(self) -> None:
+        """The limits hold at once; the change is confirmed when it is durable."""
+        self._shell.give(ProfilesChanged())
+        await self._shell.save([profiles_change(self._logic.limits.profiles)])
+
+    async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:
+        schedule = self._logic.limits.composite(
+            evse, duration_s, RateUnit(unit or "A"), self._logic.running(), self._wall_ms()
+        )
+        if schedule is None:
+            return None
+        periods = tuple(SchedulePeriod(p.start_s, p.limit_tenths, p.number_phases) for p in schedule.periods)
+        return CompositeSchedule(schedule.start_ms, schedule.duration_s, schedule.unit.value, periods)
+
+    # --------------------------------------------------------------------------------------- other
+
+    async def security_event(self, event_type: str, tech_info: str) -> None:
+        self._shell.append_security(SecurityFact(event_type, tech_info[:255]))
+
+    async def status(self) -> StationStatus:
+        ctx = self._logic.core.ctx
+        return StationStatus(
+            identity=self._build.config.station.identity,
+            boot_id=self._build.boot_id,
+            software_version=self._build.software_version,
+            uptime_ms=self._shell.now_ms() - self._build.started_at_ms,
+            online=ctx.online,
+            dialect=self._dialect,
+            wall_ms=self._wall_ms(),
+            time_status=ctx.time_status,
+            head_seq=self._archive.head_seq(),
+            delivered_seq=self._delivered_seq,
+            evses=self._logic.core.views(),
+        )
+
+    def _wall_ms(self) -> int:
+        return self._shell.now_ms() + self._logic.core.ctx.wall_offset_ms
+
+
+def profiles_change(profiles: ProfileSet) -> Put:
+    """All installed profiles as one value: they are small, and change together."""
+    return Put(Namespace.PROFILE, "installed", json.dumps(set_to_plain(profiles), sort_keys=True))
+
+
+def _key(write: SettingWrite) -> Key:
+    return Key(write.component, write.variable, write.instance, write.evse, write.connector, write.component_instance)
