@@ -71,6 +71,7 @@ class FakeCsms:
     received: list[Received] = field(default_factory=list)
     cut_on: Callable[[Received], str | None] = field(default=lambda _received: None)
     """Cut the link at this CALL: "before" it is taken, or "after" it was taken and before the answer."""
+    latency_s: float = 0.02  # from a CALL to its answer
 
     _wire: Wire | None = None
     _calls: int = 0
@@ -120,6 +121,7 @@ class FakeCsms:
                 wire.cut()
                 return
             answer = self._answer(received)
+            await asyncio.sleep(self.latency_s)
             if isinstance(answer, str):
                 wire.to_station.put_nowait(json.dumps([4, frame[1], answer, "", {}]).encode())
             elif answer is not None:
@@ -176,5 +178,7 @@ async def linked(dialect: Dialect, csms: FakeCsms, *, message_timeout_s: float =
 async def until(condition: Callable[[], bool], *, within_s: float = 600.0) -> None:
     """Wait in virtual time for a condition."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  # the condition is about plain lists
-            await asyncio.sleep(0.01)
+        polls = 0
+        while not condition():
+            await asyncio.sleep(0.01 if polls < 200 else 0.5)
+            polls += 1

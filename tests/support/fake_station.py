@@ -14,6 +14,7 @@ from typing import Any
 from agent.core.commands import Command
 from agent.core.facts import (
     ChargingState,
+    CheckpointFact,
     Fact,
     Sample,
     SampleContext,
@@ -104,6 +105,7 @@ class FakeStation:
     report_rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     security_events: list[tuple[str, str]] = field(default_factory=list)
     records_asked_max: int = 0  # the largest page anyone wanted
+    _by_tx_id: dict[str, list[Record]] = field(default_factory=dict)
 
     # -------------------------------------------------------------------------- what tests do to it
 
@@ -118,9 +120,10 @@ class FakeStation:
             seq = self.ledger[-1].seq + 1 if self.ledger else 1
             samples = getattr(fact, "samples", ()) or tuple(filter(None, (getattr(fact, "sample", None),)))
             at_ms = samples[-1].at_ms if samples else 0
-            self.ledger.append(
-                Record(seq, kind_of(fact), fact, T0_MS + at_ms if wall_ms is None else wall_ms, T0_MS, trusted)
-            )
+            record = Record(seq, kind_of(fact), fact, T0_MS + at_ms if wall_ms is None else wall_ms, T0_MS, trusted)
+            self.ledger.append(record)
+            if isinstance(fact, TransactionFact | CheckpointFact):
+                self._by_tx_id.setdefault(fact.tx_id, []).append(record)
         await self.tell(RowsAppended(self.ledger[-1].seq))
 
     async def show(self, evse: int, state: ConnectorState, *faults: FaultCode, wall_ms: int = T0_MS) -> None:
@@ -145,17 +148,18 @@ class FakeStation:
         return self.ledger[after_seq : after_seq + limit]
 
     async def transaction(self, tx_id: str) -> list[Record]:
-        return [record for record in self.ledger if getattr(record.fact, "tx_id", None) == tx_id]
+        return list(self._by_tx_id.get(tx_id, ()))
 
     async def progress(self) -> Progress:
         return Progress(self.delivered_seq, tuple(self.csms_txs.values()), len(self.ledger) - self.delivered_seq)
 
     async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
         assert seq >= self.delivered_seq, "the cursor never moves back"
+        newly_delivered = self.ledger[self.delivered_seq : seq]
         self.delivered_seq = seq
         if csms_tx is not None:
             self.csms_txs[csms_tx.tx_id] = csms_tx
-        for record in self.ledger[:seq]:
+        for record in newly_delivered:
             if isinstance(record.fact, TransactionFact) and record.fact.kind is TxKind.ENDED:
                 self.csms_txs.pop(record.fact.tx_id, None)
 

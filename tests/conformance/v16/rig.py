@@ -1,0 +1,92 @@
+"""One 1.6 dialect, a fake station and a scripted CSMS, in virtual time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from agent.core.status import ConnectorState, ConnectorStatus
+from agent.ipc.port import News
+from agent.ocpp.dialect import StationView, setting_key
+from agent.ocpp.v16.dialect import Dialect16
+from tests.support.fake_csms import FakeCsms, Wire, linked, until
+from tests.support.fake_station import T0_MS, FakeStation, welcome
+
+ACCEPTED = {"status": "Accepted", "currentTime": "2026-11-24T08:00:00Z", "interval": 300}
+
+SETTINGS = {
+    "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": "3",
+    "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": "60",
+    "OCPPCommCtrlr.HeartbeatInterval": "300",
+    "OCPPCommCtrlr.MinimumStatusDuration": "0",
+    "OCPPCommCtrlr.WebSocketPingInterval": "30",
+    "AuthCtrlr.AuthorizeRemoteStart": "true",
+    "TxCtrlr.EVConnectionTimeOut": "120",
+    "SampledDataCtrlr.TxUpdatedInterval": "60",
+    "SampledDataCtrlr.TxUpdatedMeasurands": "Energy.Active.Import.Register,Current.Import",
+    "SampledDataCtrlr.TxEndedMeasurands": "Energy.Active.Import.Register",
+    "AlignedDataCtrlr.Measurands": "Energy.Active.Import.Register",
+    "AlignedDataCtrlr.TxEndedMeasurands": "",
+    "SmartChargingCtrlr.RateUnit": "A,W",
+    "SecurityCtrlr.BasicAuthPassword": "secret-of-the-station",
+}
+
+
+class NumberingCsms(FakeCsms):
+    """Accepts everything and numbers transactions from ``first``."""
+
+    def __init__(self, first: int = 100) -> None:
+        super().__init__(
+            {
+                "BootNotification": ACCEPTED,
+                "Heartbeat": {"currentTime": "2026-11-24T08:05:00+00:00"},
+                "Authorize": {"idTagInfo": {"status": "Accepted"}},
+                "StartTransaction": self._start,
+            }
+        )
+        self._next = first
+
+    def _start(self, _request: dict[str, Any]) -> dict[str, Any]:
+        number, self._next = self._next, self._next + 1
+        return {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
+
+
+class Rig:
+    """``station`` and ``dialect`` live on while connections come and go."""
+
+    def __init__(self, csms: FakeCsms | None = None, **settings: str) -> None:
+        self.csms = csms or NumberingCsms()
+        self.station = FakeStation(
+            settings=dict(SETTINGS),
+            key_text=lambda write: setting_key(write.component, write.variable, write.instance),
+        )
+        self.start_gateway()
+
+    def start_gateway(self, **changes: Any) -> None:
+        """A new gateway process, or a new life of the station: nothing is remembered outside the station."""
+        values = {"settings": dict(self.station.settings), "head_seq": len(self.station.ledger)}
+        self.view = StationView(welcome(**values | changes))
+        for evse in (0, *self.view.welcome.evses):
+            self.view.connectors[evse] = ConnectorStatus(evse, ConnectorState.AVAILABLE, (), T0_MS)
+        self.dialect = Dialect16(self.station, self.view, random.Random(1))
+        self.station.listener = self._hear
+
+    async def _hear(self, news: News) -> None:
+        self.view.hear(news)
+        await self.dialect.hear(news)
+
+    @asynccontextmanager
+    async def online(self, *, message_timeout_s: float = 30.0) -> AsyncIterator[Wire]:
+        async with linked(self.dialect, self.csms, message_timeout_s=message_timeout_s) as wire:
+            yield wire
+
+    async def drained(self, *, within_s: float = 3600) -> None:
+        """Everything in the ledger is with the CSMS, or given up."""
+        await until(lambda: self.station.delivered_seq == len(self.station.ledger), within_s=within_s)
+
+    def transaction_calls(self) -> list[tuple[str, dict[str, Any]]]:
+        """What the CSMS got of transactions, in order."""
+        calls = self.csms.of("StartTransaction", "MeterValues", "StopTransaction")
+        return [(call.action, call.payload) for call in calls]

@@ -1,0 +1,196 @@
+"""16-BOOT-01 to 07: who may say what before and after BootNotification is accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from agent.core.status import ConnectorState
+from agent.ipc.port import AuthorizeWanted
+from tests.conformance.v16.rig import ACCEPTED, Rig
+from tests.support.fake_csms import until
+from tests.support.fake_station import T0_MS, TOKEN, session_facts
+from tests.support.virtual_time import run_virtual
+
+
+def boot_answer(status: str, interval: int) -> dict[str, object]:
+    return ACCEPTED | {"status": status, "interval": interval}
+
+
+def test_16_boot_01_07_boot_first_then_statuses_then_the_queue() -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.append(*session_facts("tx-1"))
+        rig.csms.on["BootNotification"] = [None, ACCEPTED]  # silence, then accepted
+        async with rig.online():
+            await rig.drained()
+        actions = rig.csms.actions()
+        assert actions[:2] == ["BootNotification", "BootNotification"]
+        assert sorted(actions[2:]) == sorted(
+            ["StatusNotification"] * 3 + ["StartTransaction", "MeterValues", "StopTransaction"]
+        )
+        connectors = [call.payload["connectorId"] for call in rig.csms.of("StatusNotification")]
+        assert connectors == [0, 1, 2]
+        assert rig.csms.received[0].payload == {
+            "chargePointVendor": "Example",
+            "chargePointModel": "Bench",
+            "chargePointSerialNumber": "S-0001",
+            "firmwareVersion": "0.1.0",
+        }
+
+    run_virtual(main())
+
+
+def test_16_boot_02_clock_and_heartbeat_interval_are_taken_over() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [boot_answer("Accepted", 120)]
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("Heartbeat")) == 2)
+        assert rig.station.clocks[0] == T0_MS
+        assert rig.station.settings["OCPPCommCtrlr.HeartbeatInterval"] == "120"
+        first, second = (call.at_ms for call in rig.csms.of("Heartbeat"))
+        assert 119_000 <= first <= 122_000
+        assert 119_000 <= second - first <= 122_000
+
+    run_virtual(main())
+
+
+def test_16_boot_03_pending_answers_sends_only_what_is_triggered_and_starts_nothing() -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.append(*session_facts("tx-1"))
+        rig.csms.on["BootNotification"] = [boot_answer("Pending", 90), ACCEPTED]
+        async with rig.online():
+            await until(lambda: rig.csms.actions() == ["BootNotification"])
+            await asyncio.sleep(1)
+            assert await rig.csms.ask("RemoteStartTransaction", {"idTag": "A"}) == {"status": "Rejected"}
+            assert await rig.csms.ask("RemoteStopTransaction", {"transactionId": 1}) == {"status": "Rejected"}
+            assert rig.station.commands == []
+            assert (await rig.csms.ask("GetConfiguration", {"key": ["NumberOfConnectors"]}))["configurationKey"]
+            trigger = {"requestedMessage": "StatusNotification", "connectorId": 1}
+            assert await rig.csms.ask("TriggerMessage", trigger) == {"status": "Accepted"}
+            await rig.station.show(1, ConnectorState.PREPARING)
+            await rig.station.tell(AuthorizeWanted(7, TOKEN, 1))
+            await asyncio.sleep(80)
+            assert rig.csms.actions() == ["BootNotification", "StatusNotification"]
+            assert rig.station.verdicts[0][1].status == ""  # the station decides alone
+            await rig.drained()
+        boots = rig.csms.of("BootNotification")
+        assert 90_000 <= boots[1].at_ms - boots[0].at_ms < 91_000
+
+    run_virtual(main())
+
+
+def test_16_boot_03_triggered_boot_does_not_wait_for_the_interval() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [boot_answer("Pending", 3600), ACCEPTED]
+        async with rig.online():
+            await until(lambda: rig.csms.actions() == ["BootNotification"])
+            await asyncio.sleep(1)
+            assert await rig.csms.ask("TriggerMessage", {"requestedMessage": "BootNotification"}) == {
+                "status": "Accepted"
+            }
+            await until(lambda: len(rig.csms.of("BootNotification")) == 2, within_s=5)
+
+    run_virtual(main())
+
+
+def test_16_boot_04_rejected_is_silent_for_the_interval_even_over_reconnects() -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.append(*session_facts("tx-1"))
+        rig.csms.on["BootNotification"] = [boot_answer("Rejected", 200), ACCEPTED]
+        async with rig.online():
+            await until(lambda: rig.csms.actions() == ["BootNotification"])
+            await asyncio.sleep(50)
+            frame = await rig.csms.call("GetConfiguration", {})
+            assert frame[0] == 4
+        async with rig.online():
+            await asyncio.sleep(100)
+            assert rig.csms.actions() == ["BootNotification"]
+            await rig.drained()
+        boots = rig.csms.of("BootNotification")
+        assert 200_000 <= boots[1].at_ms - boots[0].at_ms < 201_000
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+def test_16_boot_05_interval_zero_backs_off_on_its_own(status: str) -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [boot_answer(status, 0)] * 4 + [ACCEPTED]
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("BootNotification")) == 5)
+        times = [call.at_ms for call in rig.csms.of("BootNotification")]
+        waits = [later - earlier for earlier, later in itertools.pairwise(times)]
+        for number, wait_ms in enumerate(waits):
+            assert 10_000 * 2**number <= wait_ms <= 10_000 * 2**number + 10_100
+        assert len({wait_ms % 1000 for wait_ms in waits}) > 1  # jitter
+
+    run_virtual(main())
+
+
+def test_16_boot_06_reconnect_without_restart_needs_no_boot() -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            await asyncio.sleep(1)
+        async with rig.online():
+            await rig.station.append(*session_facts("tx-1"))
+            await rig.drained()
+        assert len(rig.csms.of("BootNotification")) == 1
+        # 16-ST-05: and no status that the CSMS knows already
+        assert len(rig.csms.of("StatusNotification")) == 3
+        assert rig.station.link_states == [(True, "1.6"), (False, None)] * 2
+
+    run_virtual(main())
+
+
+def test_16_boot_01_a_restarted_station_boots_again() -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+        rig.start_gateway(boot_id="boot-2", software_version="0.2.0")
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 6)
+        assert [call.payload["firmwareVersion"] for call in rig.csms.of("BootNotification")] == ["0.1.0", "0.2.0"]
+
+    run_virtual(main())
+
+
+def test_csms_that_asks_before_it_answers_the_boot_is_served() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [None]
+        async with rig.online():
+            await until(lambda: rig.csms.actions() == ["BootNotification"])
+            for _ in range(5):
+                assert (await rig.csms.ask("GetConfiguration", {}))["configurationKey"]
+            change = {"key": "MeterValueSampleInterval", "value": "30"}
+            assert await rig.csms.ask("ChangeConfiguration", change) == {"status": "Accepted"}
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+
+    run_virtual(main())
+
+
+def test_heartbeat_is_skipped_while_other_traffic_flows_but_not_for_a_day() -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            for number in range(26 * 3600 // 250):
+                state = ConnectorState.PREPARING if number % 2 == 0 else ConnectorState.AVAILABLE
+                await rig.station.show(1, state)
+                await asyncio.sleep(250)
+        beats = rig.csms.of("Heartbeat")
+        assert len(beats) == 1
+        assert 86_390_000 <= beats[0].at_ms <= 86_470_000
+
+    run_virtual(main())
