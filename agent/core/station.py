@@ -84,6 +84,11 @@ class Station:
     def views(self) -> tuple[EvseView, ...]:
         return tuple(view(evse, station_operative=self.operative) for evse in self.evses.values())
 
+    def statuses(self) -> list[ConnectorStatus]:
+        """What was last told of the station (0) and of every connector."""
+        wall_ms = self.ctx.wall_ms
+        return [ConnectorStatus(evse, state, faults, wall_ms) for evse, (state, faults) in sorted(self._told.items())]
+
     def accepts_start(self, evse_id: int) -> bool:
         """Whether a token presented at this EVSE could start a transaction now."""
         evse = self.evses[evse_id]

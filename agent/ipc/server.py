@@ -37,19 +37,23 @@ METHODS = _methods()
 
 
 class IpcServer:
-    """Serves one ``StationPort`` on a Unix socket at ``path``."""
+    """Serves one ``StationPort`` on a Unix socket at ``path``.
+
+    Whoever connects hears ``welcome`` first, then ``greetings``: news that he would have missed."""
 
     def __init__(
         self,
         path: Path,
         station: StationPort,
         welcome: Callable[[], Welcome],
+        greetings: Callable[[], list[News]],
         uids: frozenset[int],
         on_gateway_gone: Callable[[], None],
     ) -> None:
         self._path = path
         self._station = station
         self._welcome = welcome
+        self._greetings = greetings
         self._uids = uids
         self._on_gateway_gone = on_gateway_gone
         self._peers: set[_Peer] = set()
@@ -83,6 +87,8 @@ class IpcServer:
         peer = _Peer(reader, writer, self._station)
         self._peers.add(peer)
         peer.send(frame({"news": {"_type": "Welcome", **to_plain(self._welcome())}}))
+        for news in self._greetings():
+            peer.send(frame({"news": to_plain(news, News)}))
         try:
             await peer.serve()
         except WireError as error:

@@ -46,3 +46,23 @@ def make_build(config: Config, boot_cause: str) -> Build:
     # Where the kernel tells none, every start counts as a boot: nothing is resumed by mistake.
     boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else str(uuid.uuid4())
     return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms())
+
+
+def note_boot_cause(config: Config, cause: str) -> None:
+    """Leave a note for the next start."""
+    (config.station.data_dir / "boot-cause").write_text(cause)
+
+
+def take_boot_cause(config: Config) -> str:
+    """Why this start happens: what the last process left a note of, else a power-up of its own accord.
+
+    A crash leaves no note, but it leaves the same kernel boot: that is a Watchdog start."""
+    folder = config.station.data_dir
+    note, seen = folder / "boot-cause", folder / "kernel-boot"
+    cause = note.read_text().strip() if note.exists() else ""
+    note.unlink(missing_ok=True)
+    boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    again = seen.exists() and seen.read_text().strip() == boot_id
+    folder.mkdir(parents=True, exist_ok=True)
+    seen.write_text(boot_id)
+    return cause or ("Watchdog" if again else "PowerUp")

@@ -54,7 +54,7 @@ from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
 from agent.station.archive import Archive
 from agent.station.behaviour import behaviour_of
-from agent.station.build import BUILD_TIME_MS, Build, monotonic_ms
+from agent.station.build import BUILD_TIME_MS, Build, monotonic_ms, note_boot_cause
 from agent.station.hardware import Hardware, describe
 from agent.station.limits import Limits
 from agent.station.logic import Logic, ProfilesChanged
@@ -90,7 +90,9 @@ class StationProcess:
         self._tokens = Tokens(build.config, self._model, self._logic.core, self, self._stored_cache())
         self._service = StationService(build, self._logic, self._tokens, self._archive, self._model, self)
         self._hardware = Hardware(build.config, monotonic_ms)
-        self._server = IpcServer(build.socket_path, self._service, self._welcome, _allowed_uids(), self._gateway_gone)
+        self._server = IpcServer(
+            build.socket_path, self._service, self._welcome, self._greetings, _allowed_uids(), self._gateway_gone
+        )
         self._begin(opened.damaged, wall_ms, status)
 
     async def run(self) -> int:
@@ -144,7 +146,7 @@ class StationProcess:
             self._transaction_ended(effect)
         elif isinstance(effect, Restart):
             self.publish(RestartComing(effect.cause))
-            (self._build.config.station.data_dir / "boot-cause").write_text(effect.cause)
+            note_boot_cause(self._build.config, effect.cause)
             self._stop(EXIT_RESTART)
         else:
             raise AssertionError(f"nobody carries out {effect}")
@@ -293,6 +295,9 @@ class StationProcess:
             head_seq=self._archive.head_seq(),
         )
 
+    def _greetings(self) -> list[News]:
+        return [ConnectorChanged(status) for status in self._logic.core.statuses()]
+
     # ---------------------------------------------------------------------------------------- ends
 
     def _gateway_gone(self) -> None:
@@ -316,6 +321,8 @@ class StationProcess:
 
     async def _close(self) -> None:
         log.info("station stops", exit_code=self._exit_code)
+        if self._exit_code == EXIT_STOPPED:
+            note_boot_cause(self._build.config, "ApplicationReset")
         await self._hardware.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -81,7 +81,7 @@ class Tokens:
         """The CSMS came or went. Questions it can no longer answer are decided by the offline rules."""
         self._online = online
         if dialect is not None:
-            self._max_id_length = 20 if dialect == "ocpp1.6" else 36
+            self._max_id_length = 20 if dialect == "1.6" else 36
             self.configure()
         if not online:
             for request_id in list(self._questions):

@@ -68,7 +68,7 @@ def run(
             path, echo, gone = Path(folder) / "s", Echo(), list[str]()
             allowed = frozenset({os.getuid()}) if uids is None else uids
             station: Any = echo
-            server = IpcServer(path, station, lambda: WELCOME, allowed, lambda: gone.append("gone"))
+            server = IpcServer(path, station, lambda: WELCOME, list, allowed, lambda: gone.append("gone"))
             await server.start()
             try:
                 await asyncio.wait_for(test(server, echo, path, gone), 5)

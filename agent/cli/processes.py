@@ -1,0 +1,71 @@
+"""``evsed run``, ``station``, ``gateway``, ``make-safe``: the processes themselves."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from agent.config.check import render
+from agent.config.load import load
+from agent.config.model import Config
+from agent.config.problem import ConfigError
+from agent.telemetry.logs import configure_logs
+
+EXIT_CONFIG = 78  # sysexits: nothing to retry until a person has changed the file
+
+
+def run(parsed: argparse.Namespace) -> int:
+    config = _load(parsed, "supervisor")
+    if config is None:
+        return EXIT_CONFIG
+    from agent.supervisor import run_supervisor
+
+    return asyncio.run(run_supervisor(parsed.config, config))
+
+
+def station(parsed: argparse.Namespace) -> int:
+    config = _load(parsed, "station")
+    if config is None:
+        return EXIT_CONFIG
+    from agent.station.build import make_build, take_boot_cause
+    from agent.station.process import run_station
+
+    build = make_build(config, take_boot_cause(config))
+
+    async def main() -> int:
+        return await run_station(build)
+
+    return asyncio.run(main())
+
+
+def gateway(parsed: argparse.Namespace) -> int:
+    config = _load(parsed, "gateway")
+    if config is None:
+        return EXIT_CONFIG
+    if config.csms is None:
+        print("evsed gateway: the configuration has no [csms] table, nothing to do", file=sys.stderr)
+        return EXIT_CONFIG
+    from agent.gateway import run_gateway
+
+    return asyncio.run(run_gateway(config))
+
+
+def safe(parsed: argparse.Namespace) -> int:
+    config = _load(parsed, "make-safe")
+    if config is None:
+        return EXIT_CONFIG
+    from agent.safe import make_safe
+
+    return 0 if make_safe(config) else 1
+
+
+def _load(parsed: argparse.Namespace, process: str) -> Config | None:
+    """The configuration with logs set up by it, or None after telling all that is wrong."""
+    try:
+        config = load(parsed.config)
+    except ConfigError as error:
+        print(render(error.file, error.problems), file=sys.stderr)
+        return None
+    configure_logs(process, config.log.level.value, config.log.format)
+    return config

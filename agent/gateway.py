@@ -1,0 +1,209 @@
+"""The gateway process: the CSMS link, and nothing that a charge depends on.
+
+Charter: joins the station's socket with the CSMS's WebSocket through the dialect that the CSMS
+picked. Keeps no facts of its own: it may be killed at any instant, and resumes from the cursor in the
+station's ledger. A dialect is loaded when it is first spoken, and lives as long as the station's boot
+does, so that a reconnect is not a new registration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+
+import structlog
+
+from agent.config.model import Config, CsmsConfig, KeyEncoding
+from agent.ipc.client import RemoteStation
+from agent.ipc.port import News, RestartComing, SettingsChanged, StationLost, StationPort
+from agent.ocpp.backoff import BackoffSettings
+from agent.ocpp.dialect import Dialect, StationView
+from agent.ocpp.endpoint import Endpoint, TlsSettings
+from agent.ocpp.link import Link, LinkPhase, LinkState
+from agent.ocpp.link_failure import FailureKind
+from agent.ocpp.session import Direction, Hooks
+from agent.ocpp.version import Version
+
+_STATION_RETRY_S = 0.2
+_PASSWORD = "SecurityCtrlr.BasicAuthPassword"
+_PING = "OCPPCommCtrlr.WebSocketPingInterval"
+_BACKOFF = "OCPPCommCtrlr.RetryBackOff"
+
+log = structlog.get_logger("gateway")
+
+
+class Gateway:
+    """One station's link to one CSMS."""
+
+    def __init__(self, config: Config) -> None:
+        assert config.csms is not None
+        self._config = config
+        self._csms: CsmsConfig = config.csms
+        self._boot_id = ""
+        self._dialects: dict[Version, Dialect] = {}
+        self._port = _SwitchedPort()
+        self._view: StationView | None = None
+        self._link: Link | None = None
+
+    async def run(self) -> None:
+        """For ever: find the station, speak for it until it is lost."""
+        while True:
+            try:
+                station = await RemoteStation.connect(self._config.station.run_dir / "station.sock")
+            except StationLost as error:
+                log.debug("station not there", reason=str(error))
+                await asyncio.sleep(_STATION_RETRY_S)
+                continue
+            log.info("station found", boot_id=station.welcome.boot_id)
+            try:
+                await self._speak_for(station)
+            except* StationLost:
+                log.warning("station lost, the CSMS hears nothing until it is back")
+            finally:
+                await station.close()
+
+    async def _speak_for(self, station: RemoteStation) -> None:
+        if station.welcome.boot_id != self._boot_id:
+            self._boot_id = station.welcome.boot_id
+            self._dialects.clear()
+            self._view = StationView(station.welcome)
+        self._port.station = station
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._hear(station))
+            tasks.create_task(self._keep_link())
+
+    async def _hear(self, station: RemoteStation) -> None:
+        assert self._view is not None
+        while (news := await station.news.get()) is not None:
+            self._view.hear(news)
+            for dialect in self._dialects.values():
+                await dialect.hear(news)
+            self._take(news)
+        raise StationLost("station went away")
+
+    def _take(self, news: News) -> None:
+        if isinstance(news, RestartComing):
+            log.info("station restarts", cause=news.cause)
+        if not isinstance(news, SettingsChanged) or self._link is None:
+            return
+        if _PING in news.settings:
+            self._link.set_ping_interval(float(news.settings[_PING]))
+        if any(name.startswith(_BACKOFF) for name in news.settings):
+            self._link.set_backoff(self._backoff())
+        if _PASSWORD in news.settings:
+            self._link.drop("new password")  # A01: reconnect with it
+
+    async def _keep_link(self) -> None:
+        assert self._view is not None
+        self._link = Link(
+            self._endpoint,
+            self._dialect,
+            on_state=_log_state,
+            backoff=self._backoff(),
+            ping_interval_s=float(self._view.integer(_PING, 60)),
+            hooks=Hooks(on_frame=_trace, on_invalid_messages=self._invalid),
+        )
+        try:
+            await self._link.run()
+        finally:
+            self._link = None
+
+    def _backoff(self) -> BackoffSettings:
+        assert self._view is not None
+        return BackoffSettings(
+            wait_minimum_s=self._view.integer(f"{_BACKOFF}WaitMinimum", 10),
+            random_range_s=self._view.integer(f"{_BACKOFF}RandomRange", 10),
+            repeat_times=self._view.integer(f"{_BACKOFF}RepeatTimes", 5),
+        )
+
+    def _dialect(self, version: Version) -> Dialect:
+        if version not in self._dialects:
+            assert self._view is not None
+            self._dialects[version] = _load(version, self._port, self._view)
+        return self._dialects[version]
+
+    def _endpoint(self) -> Endpoint:
+        csms, tls = self._csms, None
+        if csms.url.startswith("wss"):
+            tls = TlsSettings(csms.ca_file, csms.client_certificate_file, csms.client_key_file)
+        return Endpoint(
+            url=csms.url,
+            identity=self._config.station.identity,
+            versions=tuple(Version(version.value) for version in csms.versions),
+            password=self._password(),
+            tls=tls,
+        )
+
+    def _password(self) -> bytes | None:
+        """16-SEC-04: what the CSMS set last, else the configured file; 40 hex digits are 20 bytes."""
+        assert self._view is not None
+        text = self._view.text(_PASSWORD)
+        if not text and self._csms.password_file is not None:
+            text = self._csms.password_file.read_text().strip()
+        if not text:
+            return None
+        encoding = self._csms.authorization_key_encoding
+        looks_hex = len(text) == 40 and all(c in "0123456789abcdefABCDEF" for c in text)
+        if encoding is KeyEncoding.HEX or (encoding is KeyEncoding.AUTO and looks_hex):
+            return bytes.fromhex(text)
+        return text.encode()
+
+    def _invalid(self, reason: str, count: int) -> None:
+        log.warning("invalid messages from the CSMS", reason=reason, count=count)
+        self._security("InvalidMessages", f"{count}: {reason}")
+
+    def _security(self, event_type: str, tech_info: str) -> None:
+        task = asyncio.ensure_future(self._port.station.security_event(event_type, tech_info))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+class _SwitchedPort:
+    """The station as dialects see it: always the present connection."""
+
+    def __init__(self) -> None:
+        self.station: StationPort
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.station, name)
+
+
+def _load(version: Version, station: object, view: StationView) -> Dialect:
+    """Import the dialect now: most stations only ever speak one."""
+    if version is Version.V16:
+        from agent.ocpp.v16.dialect import Dialect16
+
+        return Dialect16(station, view, random.SystemRandom())  # type: ignore[arg-type]
+    from agent.ocpp.v201.dialect import Dialect201
+
+    return Dialect201(station, view, random.SystemRandom())
+
+
+def _trace(direction: Direction, text: str) -> None:
+    log.debug("frame", direction=direction.value, frame=text)
+
+
+def _log_state(state: LinkState) -> None:
+    if state.phase is LinkPhase.CONNECTED:
+        log.info("CSMS link up", version=state.version.value if state.version else None)
+    elif state.failure is not None:
+        level = log.warning if state.failure.kind is not FailureKind.DROPPED else log.info
+        level("CSMS link down", reason=str(state.failure), wait_s=round(state.wait_s, 1))
+
+
+async def run_gateway(config: Config) -> int:
+    """Until a signal; returns the exit code."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    task = asyncio.create_task(Gateway(config).run())
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        await task  # an error of our own: let it be seen
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return 0

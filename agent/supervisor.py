@@ -1,0 +1,87 @@
+"""Small installs, development and the demo: all processes under one supervisor (``evsed run``).
+
+Charter: starts station and gateway, restarts what dies with a bounded back-off, and makes the
+hardware safe the moment the station is gone. Under systemd each process has its own unit instead,
+and ``ExecStopPost`` calls ``evsed make-safe``. The installer has no process here yet: it will be
+started on demand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from agent.config.model import Config
+from agent.safe import make_safe
+
+_FIRST_WAIT_S = 0.1
+_MAX_WAIT_S = 10.0
+_STABLE_S = 30.0  # a process that lived this long starts over at the first wait
+_TERM_S = 8.0
+EXIT_RESTART = 75
+
+log = structlog.get_logger("supervisor")
+
+
+class Supervisor:
+    """Runs the processes of one configuration until told to stop."""
+
+    def __init__(self, config_file: Path, config: Config) -> None:
+        self._config_file = config_file
+        self._config = config
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        names = ["station"] + (["gateway"] if self._config.csms is not None else [])
+        await asyncio.gather(*(self._keep(name) for name in names))
+        return 0
+
+    async def _keep(self, name: str) -> None:
+        wait_s = _FIRST_WAIT_S
+        while not self._stopping.is_set():
+            started_s = asyncio.get_running_loop().time()
+            code = await self._run_once(name)
+            if name == "station" and code not in (0, EXIT_RESTART):
+                log.error("station died, opening the contactors", exit_code=code)
+                await asyncio.to_thread(make_safe, self._config)
+            if self._stopping.is_set():
+                return
+            lived_s = asyncio.get_running_loop().time() - started_s
+            wait_s = _FIRST_WAIT_S if lived_s > _STABLE_S or code == EXIT_RESTART else min(2 * wait_s, _MAX_WAIT_S)
+            log.warning("process ended, starting it again", process=name, exit_code=code, wait_s=wait_s)
+            await self._stop_within(wait_s)
+
+    async def _run_once(self, name: str) -> int:
+        command = [sys.executable, "-m", "agent.cli", name, "--config", str(self._config_file)]
+        # A session of its own: a Ctrl-C at the terminal reaches the supervisor only, which stops them in order.
+        process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+        log.info("process started", process=name, pid=process.pid)
+        ended = asyncio.create_task(process.wait())
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not ended.done():
+            process.terminate()
+            try:
+                await asyncio.wait_for(asyncio.shield(ended), _TERM_S)
+            except TimeoutError:
+                log.error("process does not end, killing it", process=name)
+                process.kill()
+        return await ended
+
+    async def _stop_within(self, wait_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), wait_s)
+        except TimeoutError:
+            return
+
+
+async def run_supervisor(config_file: Path, config: Config) -> int:
+    return await Supervisor(config_file, config).run()
