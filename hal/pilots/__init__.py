@@ -1,0 +1,1 @@
+"""Drivers for control pilot boards: bytes on a serial line <-> the types of ``hal.ports``."""

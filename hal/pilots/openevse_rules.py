@@ -1,0 +1,137 @@
+"""What an OpenEVSE board's state means, and which command brings it to what is wanted. Pure.
+
+Rules:
+
+* ``B`` is told for a sleeping board with a vehicle: there the board does not refresh its raw pilot
+  field (it would still say C after a stop in C), only the connected flag. While the relay is still
+  closed, waiting for the vehicle to open first, it is ``C``. A disabled board is ``F``.
+* In a fault state the relay is open and no current is offered, so a stop is fulfilled. ``FS`` is not
+  sent then: it would hide the fault, because a sleeping board checks nothing. When the fault clears,
+  the board passes through state A or B for 250 ms at least before it could close: time enough to stop.
+* A stuck relay stands until the board has checked it again, since sleeping or disabled it does not look.
+* Current first, then enable: at no moment may the board offer more than wanted.
+
+Sources: OpenEVSE firmware 8.2.3 ``J1772EvseController.cpp`` (states, debounce, what is checked when).
+Units: ampere, as the board has them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hal.ports import BoardFault, CpState
+
+UNKNOWN, STATE_A, STATE_B, STATE_C, STATE_D = range(5)
+STUCK_RELAY, SLEEPING, DISABLED = 0x08, 0xFE, 0xFF
+
+_CP: Mapping[int, CpState] = {STATE_A: CpState.A, STATE_B: CpState.B, STATE_C: CpState.C, STATE_D: CpState.D}
+_FAULTS: Mapping[int, BoardFault] = {
+    0x05: BoardFault.DIODE,
+    0x06: BoardFault.RESIDUAL_CURRENT,
+    0x07: BoardFault.NO_GROUND,
+    STUCK_RELAY: BoardFault.CONTACTOR_WELDED,
+    0x09: BoardFault.RESIDUAL_SELF_TEST,
+    0x0A: BoardFault.OVER_TEMPERATURE,
+    0x0B: BoardFault.OVER_CURRENT,
+    0x0E: BoardFault.CONTACTOR_OPEN,
+}
+_HEALTHY = {UNKNOWN, STATE_A, STATE_B, STATE_C, STATE_D, SLEEPING, DISABLED}
+
+_VFLAG_CHARGING, _VFLAG_CONNECTED = 0x0040, 0x0100
+FLAG_NO_STUCK_RELAY_CHECK = 0x0010
+_CHECKS_OFF: Mapping[int, str] = {
+    0x0002: "diode",
+    0x0004: "ventilation",
+    0x0008: "ground",
+    FLAG_NO_STUCK_RELAY_CHECK: "stuck relay",
+    0x0200: "residual current self-test",
+    0x0400: "temperature",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the board last said of itself. ``current_a`` is None where it is not known."""
+
+    state: int = UNKNOWN
+    pilot: int = UNKNOWN
+    vflags: int = 0
+    current_a: int | None = None
+
+
+class Mode(enum.Enum):
+    OFFER = "offer"
+    STOP = "stop"
+    DISABLE = "disable"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the station wants. ``current_a`` counts only for ``OFFER``."""
+
+    mode: Mode
+    current_a: int = 0
+
+
+def is_fault(state: int) -> bool:
+    """Any state that the firmware does not count as normal operation, listed here or not."""
+    return state not in _HEALTHY
+
+
+def cp_state(status: Status) -> CpState | None:
+    """The pilot as the core knows it; None while the board does not know it itself."""
+    if status.state == UNKNOWN:
+        return None
+    if status.state == DISABLED:
+        return CpState.F
+    if status.state in _CP:
+        return _CP[status.state]
+    if not status.vflags & _VFLAG_CONNECTED:
+        return CpState.A
+    if status.state == SLEEPING:
+        return CpState.C if status.vflags & _VFLAG_CHARGING else CpState.B
+    return _CP.get(status.pilot, CpState.B)
+
+
+def contactor_closed(status: Status) -> bool:
+    return bool(status.vflags & _VFLAG_CHARGING) or status.state == STUCK_RELAY
+
+
+def faults(status: Status, before: frozenset[BoardFault]) -> frozenset[BoardFault]:
+    """The faults of this state; ``before`` are those of the state before it."""
+    if is_fault(status.state):
+        return frozenset({_FAULTS.get(status.state, BoardFault.PILOT)})
+    checks_relay = status.state in _CP
+    return frozenset() if checks_relay else before & {BoardFault.CONTACTOR_WELDED}
+
+
+def checks_off(settings_flags: int) -> tuple[str, ...]:
+    """Names of the safety checks that the board's stored settings switch off."""
+    return tuple(name for flag, name in _CHECKS_OFF.items() if settings_flags & flag)
+
+
+def urgent_command(wanted: Wanted, status: Status) -> str | None:
+    """What must go out at once for a stop or disable; None where the board is there already."""
+    if wanted.mode is Mode.DISABLE:
+        return None if status.state == DISABLED else "FD"
+    if wanted.mode is Mode.STOP:
+        return None if status.state == SLEEPING or is_fault(status.state) else "FS"
+    return None
+
+
+def next_command(wanted: Wanted, status: Status, tried: frozenset[str] = frozenset()) -> str | None:
+    """The next command on the way to ``wanted``, or None: confirmed, or nothing more to do now.
+
+    ``tried`` are the commands of this round; none is repeated before the next one.
+    """
+    command = urgent_command(wanted, status)
+    if wanted.mode is Mode.OFFER:
+        set_current = f"SC {wanted.current_a} V"  # V: volatile, does not wear the EEPROM
+        if status.current_a != wanted.current_a and set_current not in tried:
+            return set_current
+        too_much = status.current_a is None or status.current_a > wanted.current_a
+        if status.state in (SLEEPING, DISABLED) and not too_much:
+            command = "FE"
+    return None if command in tried else command

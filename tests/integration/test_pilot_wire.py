@@ -1,0 +1,797 @@
+"""Both pilot drivers against their boards' simulators, byte for byte over a pty.
+
+Times are shortened by the drivers' and simulators' own settings; every wait is for a condition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hal.pilots.mcu import McuConfig, McuPilot
+from hal.pilots.openevse import OpenEvseConfig, OpenEvsePilot
+from hal.ports import (
+    DUTY_X1,
+    Back,
+    BoardFault,
+    BoardFaults,
+    Cable,
+    Contactor,
+    CpState,
+    Lock,
+    LockPosition,
+    LossKind,
+    Lost,
+    PilotEvent,
+    PilotState,
+)
+from hal.sim.faults import Fault
+from hal.sim.mcu_board import McuError, SimMcu
+from hal.sim.openevse_firmware import OpenEvseTiming, State
+from hal.sim.rapi_board import SimOpenEvse
+
+pytestmark = pytest.mark.wire
+
+DEADLINE_S = 5.0
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Poll for a condition; the deadline only bounds a failing test."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DEADLINE_S
+    while not condition():
+        assert loop.time() < deadline, f"did not happen: {what}"
+        await asyncio.sleep(0.002)
+
+
+class Told:
+    """What a driver told, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[PilotEvent] = []
+        self.react: Callable[[PilotEvent], None] = lambda event: None
+
+    def __call__(self, event: PilotEvent) -> None:
+        self.events.append(event)
+        self.react(event)
+
+    def latest(self, kind: type[PilotEvent]) -> PilotEvent | None:
+        return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
+    def count(self, kind: type[PilotEvent]) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    async def until(self, event: PilotEvent, since: int = 0) -> None:
+        await until(lambda: event in self.events[since:], f"{event} in {self.events[since:]}")
+
+    async def until_latest(self, event: PilotEvent) -> None:
+        await until(lambda: self.latest(type(event)) == event, f"{event} as the latest in {self.events}")
+
+    async def until_lost(self, kind: LossKind) -> None:
+        await until(lambda: self.count(Lost) > 0, f"loss in {self.events}")
+        lost = self.latest(Lost)
+        assert isinstance(lost, Lost)
+        assert lost.kind is kind
+
+    async def until_back(self, count: int = 1) -> None:
+        await until(lambda: self.count(Back) >= count, f"Back number {count} in {self.events}")
+
+
+# ============================================================================== subordinate MCU
+
+MCU_TIMES: dict[str, Any] = {"keep_alive_ms": 20, "link_timeout_ms": 150, "reset_wait_ms": 60}
+
+
+def mcu_run(
+    test: Callable[[SimMcu, McuPilot, Told], Coroutine[Any, Any, None]], tmp_path: Path, *, wait_back: bool = True
+) -> None:
+    async def main() -> None:
+        sim = SimMcu(tmp_path / "mcu", supervision_ms=100, keep_alive_ms=20, boot_ms=5, lock_ms=10)
+        sim.start(asyncio.get_running_loop())
+        told = Told()
+        pilot = McuPilot(McuConfig(sim.path, **MCU_TIMES))
+        try:
+            if wait_back:
+                pilot.start(told)
+                await told.until_back()
+            await test(sim, pilot, told)
+        finally:
+            await pilot.close()
+            sim.close()
+
+    asyncio.run(main())
+
+
+async def charge(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+    sim.vehicle.set_cp(CpState.B)
+    pilot.set_duty(2667)
+    pilot.allow_power(True)
+    sim.vehicle.set_cp(CpState.C)
+    await told.until_latest(Contactor(True))
+
+
+def test_mcu_start_tells_everything(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        assert sim.resets == 1
+        numbers = [number for number, _ in sim.heard]
+        assert numbers[:3] == [104, 103, 105]  # power denied, X1, reset: before anything else
+        assert sim.heard[:2] == [(104, 0), (103, DUTY_X1)]
+        await until(lambda: sim.keep_alives_heard >= 3, "three keep-alives")
+        assert isinstance(told.events[0], Back)
+        assert "sim-1.0" in told.events[0].detail
+        kinds = {type(event) for event in told.events}
+        assert kinds == {Back, BoardFaults, PilotState, Contactor, Cable, Lock}
+        capabilities = pilot.capabilities
+        assert not capabilities.autonomous
+        assert capabilities.can_signal_digital
+        assert capabilities.max_current_ma == 32_000
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_charges_and_stops(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.vehicle.set_cable_rating(20_000)
+        await told.until(Cable(20_000))
+        await charge(sim, pilot, told)
+        assert sim.vehicle.offered_current_ma == 16_002
+        pilot.allow_power(False)
+        await told.until_latest(Contactor(False))
+        sim.vehicle.set_cp(CpState.A)
+        await told.until_latest(PilotState(CpState.A))
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_power_needs_grant_pwm_and_vehicle(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.vehicle.set_cp(CpState.C)
+        pilot.set_duty(2667)
+        await until(lambda: sim.vehicle.duty_centipercent == 2667, "PWM")
+        assert told.latest(Contactor) == Contactor(False)  # no grant
+        pilot.allow_power(True)
+        await told.until_latest(Contactor(True))
+        sim.vehicle.set_cp(CpState.B)  # the board opens by itself
+        await told.until_latest(Contactor(False))
+        sim.vehicle.set_cp(CpState.C)
+        await told.until_latest(Contactor(True))
+        pilot.set_duty(DUTY_X1)
+        await told.until_latest(Contactor(False))
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_answer_to_an_event_leaves_in_the_same_callback(tmp_path: Path) -> None:
+    """The event is told while the reader callback runs: no other callback of the loop comes between."""
+
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        stacks: list[bool] = []
+
+        def react(event: PilotEvent) -> None:
+            if event == PilotState(CpState.B):
+                stacks.append(any(frame.function == "_readable" for frame in inspect.stack()))
+                pilot.allow_power(False)
+                stacks.append(not pilot._line._backlog)  # handed to the kernel already
+
+        told.react = react
+        sim.vehicle.set_cp(CpState.B)
+        await until(lambda: (104, 0) in sim.heard[-3:], "the withdrawal")
+        assert stacks == [True, True]
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_lock_and_jam(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        pilot.set_lock(True)
+        await told.until_latest(Lock(LockPosition.LOCKED))
+        sim.jam_lock(True)
+        pilot.set_lock(False)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.LOCK})))
+        assert told.latest(Lock) == Lock(LockPosition.UNKNOWN)
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_faults_open_the_relay_and_clear(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        sim.set_error(McuError.RCD_TRIGGERED, True)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.RESIDUAL_CURRENT})))
+        await told.until_latest(Contactor(False))
+        sim.set_error(McuError.RCD_TRIGGERED, False)
+        await told.until_latest(BoardFaults(frozenset()))
+        sim.vehicle.set_diode_fault(True)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.DIODE})))
+        sim.vehicle.set_cable_rating(99)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.DIODE, BoardFault.PROXIMITY})))
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_weld_is_visible(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        sim.weld(True)
+        pilot.allow_power(False)
+        sim.vehicle.set_cp(CpState.B)
+        await told.until_latest(PilotState(CpState.B))
+        assert told.latest(Contactor) == Contactor(True)
+        sim.weld(False)
+        await told.until_latest(Contactor(False))
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_opens_by_itself_when_we_die(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        pilot._stop_timers()  # the process hangs: no keep-alive, no answer, the port stays open
+        heard = len(sim.heard)
+        await until(lambda: not sim.vehicle.relay_closed, "the MCU's own supervision")
+        assert sim.heard[heard:] == []
+        assert sim.vehicle.duty_centipercent == DUTY_X1
+
+    mcu_run(test, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault.SILENT, LossKind.SILENT),
+        (Fault.DROP, LossKind.SILENT),
+        (Fault.CORRUPT, LossKind.GARBAGE),
+        (Fault.SHORT, LossKind.GARBAGE),
+        (Fault.GARBAGE, LossKind.GARBAGE),
+        (Fault.UNPLUG, LossKind.GONE),
+    ],
+)
+def test_mcu_every_fault_is_a_typed_loss_and_comes_back_safe(tmp_path: Path, fault: Fault, kind: LossKind) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        sim.faults.set(fault)
+        await told.until_lost(kind)
+        pilot.allow_power(True)  # while lost nothing is granted
+        sim.faults.clear()
+        mark = len(told.events)
+        await told.until_back(2)
+        assert told.count(Lost) == 1
+        back = told.events.index(told.events[mark:][0])
+        assert isinstance(told.events[back], Back)
+        await told.until(PilotState(CpState.C), since=back)
+        await told.until(Contactor(False), since=back)
+        await asyncio.sleep(0.03)
+        assert not sim.vehicle.relay_closed  # the station has not spoken yet
+        assert sim.vehicle.duty_centipercent == DUTY_X1
+        pilot.set_duty(2667)
+        pilot.allow_power(True)
+        await told.until_latest(Contactor(True))
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_single_damaged_frame_is_only_counted(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        errors = pilot.frame_errors
+        sim.faults.set(Fault.CORRUPT, count=1)
+        sim.faults.set(Fault.DUPLICATE, count=2)
+        await until(lambda: pilot.frame_errors > errors, "a counted error")
+        sim.vehicle.set_cp(CpState.B)
+        await told.until_latest(PilotState(CpState.B))
+        assert told.count(Lost) == 0
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_spurious_reset_is_a_fault_until_it_runs_safely_again(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        mark = len(told.events)
+        heard = len(sim.heard)
+        sim.faults.set(Fault.RESET)
+        await told.until(BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})), since=mark)
+        await told.until_latest(BoardFaults(frozenset()))
+        await until(lambda: (104, 0) in sim.heard[heard:], "power denied again")
+        assert told.count(Lost) == 0
+        assert not sim.vehicle.relay_closed
+        assert sim.resets == 2  # not reset again by us
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_asked_reset_is_not_spurious_and_holds_commands(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.set_error(McuError.RCD_SELF_TEST, True)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.RESIDUAL_SELF_TEST})))
+        mark = len(told.events)
+        pilot.reset()
+        pilot.set_duty(5000)
+        sim._errors.clear()
+        await told.until_latest(BoardFaults(frozenset()))
+        await until(lambda: sim.vehicle.duty_centipercent == 5000, "the held duty")
+        assert sim.resets == 2
+        spurious = BoardFaults(frozenset({BoardFault.SPURIOUS_RESET}))
+        assert spurious not in told.events[mark:]
+        assert told.count(Back) == 1
+        assert told.count(Lost) == 0
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_that_never_confirms_its_reset_is_refused(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.faults.set(Fault.REFUSE)
+        pilot.start(told)
+        await told.until_lost(LossKind.REFUSED)
+        sim.faults.clear()
+        await told.until_back()
+
+    mcu_run(test, tmp_path, wait_back=False)
+
+
+def test_mcu_port_that_does_not_exist_yet(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.faults.set(Fault.UNPLUG)
+        pilot.start(told)
+        await told.until_lost(LossKind.GONE)
+        sim.faults.clear()
+        await told.until_back()
+        assert told.count(Lost) == 1
+
+    mcu_run(test, tmp_path, wait_back=False)
+
+
+def test_mcu_close_leaves_the_outlet_dead(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        await pilot.close()
+        await until(lambda: sim.vehicle.duty_centipercent == DUTY_X1, "X1")
+        assert not sim.vehicle.relay_closed
+
+    mcu_run(test, tmp_path)
+
+
+# ============================================================================= autonomous board
+
+FAST = OpenEvseTiming(debounce_ms=20, debounce_to_a_ms=5, sleep_open_ms=60, stuck_check_ms=40, boot_ms=20, second_ms=40)
+EVSE_TIMES: dict[str, Any] = {"poll_ms": 50, "reply_timeout_ms": 30, "boot_ms": 500, "close_ms": 300}
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[SimOpenEvse]:
+    sim = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(5, 6))
+    yield sim
+    sim.close()
+
+
+def evse_run(
+    sim: SimOpenEvse,
+    test: Callable[[OpenEvsePilot, Told], Coroutine[Any, Any, None]],
+    *,
+    wait_back: bool = True,
+    **config: Any,
+) -> None:
+    async def main() -> None:
+        sim.start(asyncio.get_running_loop())
+        told = Told()
+        pilot = OpenEvsePilot(OpenEvseConfig(sim.path, **{**EVSE_TIMES, **config}))
+        try:
+            if wait_back:
+                pilot.start(told)
+                await told.until_back()
+            await test(pilot, told)
+        finally:
+            await pilot.close()
+
+    asyncio.run(main())
+
+
+async def evse_charge(sim: SimOpenEvse, pilot: OpenEvsePilot, told: Told) -> None:
+    sim.vehicle.set_cp(CpState.B)
+    await told.until_latest(PilotState(CpState.B))
+    pilot.offer(16_000)
+    await until(lambda: sim.firmware.state is State.B, "enabled")
+    sim.vehicle.set_cp(CpState.C)
+    await told.until_latest(Contactor(True))
+
+
+def test_evse_start_stops_a_board_that_charges_on_its_own(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.vehicle.set_cp(CpState.C)
+        await until(lambda: board.vehicle.relay_closed, "the board left alone charges")
+        pilot.start(told)
+        await told.until_back()
+        await told.until_latest(Contactor(False))
+        assert board.firmware.state is State.SLEEPING
+        assert told.latest(PilotState) == PilotState(CpState.B)
+        assert "8.2.3" in str(told.latest(Back))
+        capabilities = pilot.capabilities
+        assert capabilities.autonomous
+        assert capabilities.has_contactor_feedback
+        assert not capabilities.can_signal_digital
+        assert capabilities.max_current_ma == 32_000
+
+    evse_run(board, test, wait_back=False)
+
+
+def test_evse_charges_follows_the_limit_and_stops(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        assert board.firmware.amps == 16
+        pilot.offer(10_900)
+        await until(lambda: board.firmware.amps == 10, "10 A, rounded down")
+        pilot.offer(63_000)
+        await until(lambda: board.firmware.amps == 32, "clamped to the board's maximum")
+        pilot.stop()
+        await until(lambda: board.firmware.state is State.SLEEPING, "sleep")
+        assert board.vehicle.relay_closed  # waits for the vehicle to let go
+        board.vehicle.set_cp(CpState.B)
+        await told.until_latest(Contactor(False))
+        assert told.latest(PilotState) == PilotState(CpState.B)
+        board.vehicle.set_cp(CpState.A)
+        await told.until_latest(PilotState(CpState.A))
+
+    evse_run(board, test)
+
+
+def test_evse_disable_opens_under_load(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        pilot.disable()
+        await told.until_latest(Contactor(False))
+        await told.until_latest(PilotState(CpState.F))
+        assert board.vehicle.cp is CpState.C
+        pilot.stop()
+        await told.until_latest(PilotState(CpState.B))
+
+    evse_run(board, test)
+
+
+def test_evse_an_offer_below_the_minimum_is_a_stop(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        pilot.offer(5_999)
+        await until(lambda: board.firmware.state is State.SLEEPING, "sleep")
+
+    evse_run(board, test)
+
+
+def test_evse_stop_overtakes_the_command_in_flight(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.faults.set(Fault.DROP)  # a command hangs
+        heard = len(board.heard)
+        await until(lambda: len(board.heard) > heard, "a command that gets no reply")
+        in_flight, heard = pilot._exchange._answer, len(board.heard)
+        assert in_flight is not None
+        pilot.stop()
+        await until(lambda: "FS" in board.heard[heard:], "the stop")
+        assert pilot._exchange._answer is in_flight
+        board.faults.clear()
+
+    evse_run(board, test, reply_timeout_ms=300)
+
+
+def test_evse_a_lost_stop_is_repeated_until_confirmed(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        sleep, deaf = board.firmware.sleep, [2]
+
+        def hard_of_hearing() -> None:
+            if deaf[0]:
+                deaf[0] -= 1
+            else:
+                sleep()
+
+        board.firmware.sleep = hard_of_hearing  # type: ignore[method-assign]
+        pilot.stop()
+        await until(lambda: board.firmware.state is State.SLEEPING, "sleep at the third FS")
+
+    evse_run(board, test)
+
+
+def test_evse_a_retry_never_undoes_a_newer_stop(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.vehicle.set_cp(CpState.C)
+        await told.until_latest(PilotState(CpState.B))
+        enable = board.firmware.enable
+
+        def enable_and_fall_silent() -> None:
+            enable()
+            board.faults.set(Fault.DROP)
+
+        board.firmware.enable = enable_and_fall_silent  # type: ignore[method-assign]
+        pilot.offer(16_000)
+        await until(lambda: "FE" in board.heard, "the enable, whose reply gets lost")
+        pilot.stop()
+        heard = len(board.heard)
+        await until(lambda: "FS" in board.heard[heard:], "the stop")
+        board.faults.clear()
+        await until(lambda: board.heard[heard:].count("GS") >= 3, "three rounds")
+        assert "FE" not in board.heard[heard:]
+        assert board.firmware.state is State.SLEEPING
+        assert not board.vehicle.relay_closed
+
+    evse_run(board, test)
+
+
+def test_evse_writes_the_eeprom_once_in_its_life(tmp_path: Path) -> None:
+    sim = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(0, 0))
+
+    async def use(pilot: OpenEvsePilot, told: Told) -> None:
+        for amps in (10, 16, 8):
+            pilot.offer(amps * 1000)
+            await until(lambda amps=amps: sim.firmware.amps == amps, f"{amps} A")  # type: ignore[misc]
+        pilot.stop()
+        await until(lambda: sim.firmware.state is State.SLEEPING, "sleep")
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await use(pilot, told)
+        for _ in range(2):  # the agent starts again, and again
+            await pilot.close()
+            told, pilot = Told(), OpenEvsePilot(OpenEvseConfig(sim.path, **EVSE_TIMES))
+            pilot.start(told)
+            await told.until_back()
+            await use(pilot, told)
+        await pilot.close()
+        assert sim.firmware.heartbeat == (5, 6)
+        assert sim.firmware.eeprom_writes == 1
+
+    try:
+        evse_run(sim, test)
+    finally:
+        sim.close()
+
+
+def test_evse_missed_heartbeat_is_acknowledged_and_the_current_applied_again(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        sent = pilot._line.write
+        pilot._line.write = lambda frame: None  # type: ignore[method-assign]  # our process hangs
+        await until(lambda: board.firmware.amps == 6, "the fallback current")
+        assert board.vehicle.relay_closed  # the heartbeat limits, it does not stop
+        heard = len(board.heard)
+        pilot._line.write = sent  # type: ignore[method-assign]
+        await until(lambda: board.firmware.heartbeat_trigger == 1, "the acknowledgement")
+        await until(lambda: board.firmware.amps == 16, "16 A again")
+        after = board.heard[heard:]
+        assert "SC 16 V" in after[after.index("SY 165") :]
+        assert board.firmware.eeprom_writes == 0
+
+    evse_run(board, test, reply_timeout_ms=150)
+
+
+def test_evse_without_heartbeat_supervision_is_refused(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        get = board._get
+        board._get = lambda command: None if command == "GY" else get(command)  # type: ignore[method-assign]
+        pilot.start(told)
+        await told.until_lost(LossKind.REFUSED)
+
+    evse_run(board, test, wait_back=False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault.SILENT, LossKind.SILENT),
+        (Fault.DROP, LossKind.SILENT),
+        (Fault.DELAY, LossKind.SILENT),
+        (Fault.WRONG_UNIT, LossKind.SILENT),  # the answer to another question is no answer
+        (Fault.CORRUPT, LossKind.GARBAGE),
+        (Fault.GARBAGE, LossKind.GARBAGE),
+        (Fault.SHORT, LossKind.GARBAGE),
+        (Fault.REFUSE, LossKind.REFUSED),
+        (Fault.UNPLUG, LossKind.GONE),
+    ],
+)
+def test_evse_every_fault_is_a_typed_loss_and_the_wanted_state_comes_back(
+    board: SimOpenEvse, fault: Fault, kind: LossKind
+) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.faults.set(fault)
+        await told.until_lost(kind)
+        board.faults.clear()
+        mark = len(told.events)
+        await told.until_back(2)
+        assert told.count(Lost) == 1
+        await told.until(Contactor(True), since=mark)
+        await told.until(PilotState(CpState.C), since=mark)
+        await until(lambda: board.firmware.amps == 16, "the current wanted before")
+
+    evse_run(board, test)
+
+
+def test_evse_a_stop_given_while_lost_is_done_on_return(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.faults.set(Fault.UNPLUG)
+        await told.until_lost(LossKind.GONE)
+        pilot.stop()
+        board.faults.clear()
+        await told.until_back(2)
+        await until(lambda: board.firmware.state is State.SLEEPING, "sleep")
+
+    evse_run(board, test)
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP, Fault.CORRUPT, Fault.DELAY, Fault.DUPLICATE, Fault.SHORT])
+def test_evse_a_single_hiccup_is_no_loss(board: SimOpenEvse, fault: Fault) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.faults.set(fault, count=1)
+        heard = len(board.heard)
+        await until(lambda: board.heard[heard:].count("GS") >= 3, "three rounds")
+        assert told.count(Lost) == 0
+        assert told.count(Back) == 1
+
+    evse_run(board, test)
+
+
+@pytest.mark.parametrize("fault", [State.GFCI, State.NO_GROUND, State.RELAY_CLOSURE, State.OVER_CURRENT])
+def test_evse_board_faults_stand_through_a_stop_and_clear(board: SimOpenEvse, fault: State) -> None:
+    meaning = {
+        State.GFCI: BoardFault.RESIDUAL_CURRENT,
+        State.NO_GROUND: BoardFault.NO_GROUND,
+        State.RELAY_CLOSURE: BoardFault.CONTACTOR_OPEN,
+        State.OVER_CURRENT: BoardFault.OVER_CURRENT,
+    }[fault]
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.firmware.found = fault
+        await told.until_latest(BoardFaults(frozenset({meaning})))
+        assert told.latest(Contactor) == Contactor(False)
+        pilot.stop()  # the board has stopped already; a sleep would hide the fault
+        heard = len(board.heard)
+        await until(lambda: board.heard[heard:].count("GS") >= 2, "two rounds")
+        assert told.latest(BoardFaults) == BoardFaults(frozenset({meaning}))
+        board.firmware.found = None
+        board.vehicle.set_cp(CpState.A)
+        await told.until_latest(BoardFaults(frozenset()))
+        await until(lambda: board.firmware.state is State.SLEEPING, "the stop, now")
+
+    evse_run(board, test)
+
+
+def test_evse_recovering_board_gives_no_power_that_nobody_wants(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.firmware.found = State.NO_GROUND
+        await told.until_latest(BoardFaults(frozenset({BoardFault.NO_GROUND})))
+        pilot.stop()
+        closed: list[bool] = []
+        board.vehicle.on_change = lambda: closed.append(board.vehicle.relay_closed)
+        board.firmware.found = None  # with the vehicle still in C
+        await until(lambda: board.firmware.state is State.SLEEPING, "sleep")
+        assert True not in closed
+
+    evse_run(board, test)
+
+
+def test_evse_welded_relay(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.firmware.weld(True)
+        board.vehicle.set_cp(CpState.B)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.CONTACTOR_WELDED})))
+        assert told.latest(Contactor) == Contactor(True)
+
+    evse_run(board, test)
+
+
+def test_evse_diode_and_ventilation(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.vehicle.set_diode_fault(True)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.DIODE})))
+        assert not board.vehicle.relay_closed
+        board.vehicle.set_diode_fault(False)
+        board.vehicle.set_cp(CpState.A)
+        await told.until_latest(BoardFaults(frozenset()))
+        board.vehicle.set_cp(CpState.D)
+        await told.until_latest(PilotState(CpState.D))
+        assert not board.vehicle.relay_closed
+
+    evse_run(board, test)
+
+
+def test_evse_spurious_reset_is_told_once_and_the_wanted_state_restored(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        pilot.stop()
+        await told.until_latest(Contactor(False))
+        mark = len(told.events)
+        board.faults.set(Fault.RESET)  # it comes up enabled, with a vehicle in C
+        spurious = BoardFaults(frozenset({BoardFault.SPURIOUS_RESET}))
+        await told.until(spurious, since=mark)
+        closed: list[bool] = []
+        board.vehicle.on_change = lambda: closed.append(board.vehicle.relay_closed)
+        await told.until_latest(BoardFaults(frozenset()))
+        assert board.firmware.state is State.SLEEPING
+        assert True not in closed
+        assert told.events[mark:].count(spurious) == 1
+        assert told.count(Lost) == 0
+
+    evse_run(board, test)
+
+
+def test_evse_spurious_reset_while_offering_limits_the_current_again(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.faults.set(Fault.RESET)
+        assert board.firmware.amps == 32
+        await told.until(BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})))
+        await told.until_latest(BoardFaults(frozenset()))
+        assert board.firmware.amps == 16
+
+    evse_run(board, test)
+
+
+def test_evse_asked_reset_is_neither_spurious_nor_a_loss(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.vehicle.set_cp(CpState.B)
+        pilot.offer(10_000)
+        await until(lambda: board.firmware.state is State.B, "enabled")
+        mark = len(told.events)
+        pilot.reset()
+        await until(lambda: "FR" in board.heard, "the reset")
+        await until(lambda: board.firmware.amps == 10 and board.firmware.state is State.B, "10 A again")
+        assert told.count(Lost) == 0
+        assert told.count(Back) == 1
+        assert BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})) not in told.events[mark:]
+
+    evse_run(board, test)
+
+
+def test_evse_switched_off_checks_are_named_and_the_relay_not_vouched_for(tmp_path: Path) -> None:
+    sim = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(5, 6), settings_flags=0x0018)
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        assert "ground, stuck relay" in str(told.latest(Back))
+        assert not pilot.capabilities.has_contactor_feedback
+        assert told.count(Contactor) == 0
+
+    try:
+        evse_run(sim, test)
+    finally:
+        sim.close()
+
+
+def test_evse_lock_position_where_configured(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await told.until_latest(Lock(LockPosition.UNLOCKED))
+        board.vehicle.set_cp(CpState.B)
+        await told.until_latest(Lock(LockPosition.LOCKED))
+
+    evse_run(board, test, has_lock=True)
+
+
+def test_evse_close_stops_the_board(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        await pilot.close()
+        await until(lambda: not board.vehicle.relay_closed, "open relay")
+        assert board.firmware.state in (State.SLEEPING, State.DISABLED)
+
+    evse_run(board, test)
+
+
+# ================================================================================= the line itself
+
+
+def test_board_buffer_drops_what_is_too_long(board: SimOpenEvse) -> None:
+    """The simulator's own strictness, against which the codec's limit is worth something."""
+
+    async def main() -> None:
+        board.start(asyncio.get_running_loop())
+        board._received(b"$FP 0 0 a text longer than the buffer\r$GS^30\r$GS^31\r$GV*C1\r")
+        assert board.heard == ["GS", "GV"]
+
+    asyncio.run(main())
