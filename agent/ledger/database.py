@@ -12,6 +12,7 @@ Sources: SQLite documentation (wal.html, pragma.html, howtocorrupt.html, strictt
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -123,6 +124,19 @@ def check_settings(connection: sqlite3.Connection) -> None:
         found = connection.execute(f"PRAGMA {name}").fetchone()
         if found != (wanted,):
             raise SettingRefused(f"SQLite setting {name}: {found} instead of {wanted}")
+
+
+def schema_of(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """(type, name, table, SQL) of all that is defined in a file. Raises ``sqlite3.Error``."""
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+
+def expected_schema() -> list[tuple[str, ...]]:
+    """What ``schema_of`` a sound ledger must say."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for statement in SCHEMA:
+            connection.execute(statement)
+        return schema_of(connection)
 
 
 def typed(error: sqlite3.Error, path: Path) -> LedgerError:

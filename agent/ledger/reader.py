@@ -104,11 +104,20 @@ class LedgerReader:
             start = Head(before.seq, before.hash)
         return verify(self._rows_after(start.seq), start)
 
-    def check_pages(self) -> None:
-        """SQLite's own check of the file. Raises ``LedgerDamaged``."""
+    def check_file(self) -> None:
+        """Check what the chain does not cover: pages, index, definitions. Raises ``LedgerDamaged``.
+
+        SQLite's check takes the definitions as they stand: one damaged bit in the text of a trigger
+        or a CHECK would pass it and refuse every row thereafter."""
         ((found,),) = self._select("PRAGMA integrity_check(1)")
         if found != "ok":
             raise LedgerDamaged(f"{self._path}: {found}")
+        try:
+            schema = database.schema_of(self._connection)
+        except sqlite3.Error as error:
+            raise database.typed(error, self._path) from error
+        if schema != database.expected_schema():
+            raise LedgerDamaged(f"{self._path}: its tables or triggers are not defined as they were made")
 
     def _rows_after(self, seq: int) -> Iterator[Row]:
         while page := self.rows(seq, _VERIFY_PAGE_ROWS):

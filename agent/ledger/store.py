@@ -92,7 +92,7 @@ def _check(path: Path) -> Head:
     if path.stat().st_size == 0:  # SQLite would delete the WAL beside an empty file
         raise LedgerDamaged(f"{path}: empty file")
     with LedgerReader(path) as reader:
-        reader.check_pages()
+        reader.check_file()
         return reader.verify(CHECKED_ROWS)
 
 

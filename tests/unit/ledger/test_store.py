@@ -46,11 +46,14 @@ def leave_unclean(path: Path, rows: int = 3) -> None:
 
 
 def tamper(path: Path, statement: str) -> None:
-    """Change rows as somebody would who knows SQL."""
+    """Change rows as somebody would who knows SQL: without the triggers, which are put back."""
     connection = sqlite3.connect(path)
-    for trigger in ("ledger_update", "ledger_delete", "ledger_insert"):
-        connection.execute(f"DROP TRIGGER {trigger}")
+    triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
     connection.execute(statement)
+    for _, sql in triggers:
+        connection.execute(sql)
     connection.commit()
     connection.close()
 
@@ -286,6 +289,18 @@ def test_the_end_is_verified_at_every_start_and_all_of_it_on_request(
             assert (caught.value.seq, caught.value.fault) == (11, ChainFault.CONTENT)
     monkeypatch.setattr(store, "CHECKED_ROWS", 11)
     assert store.open_ledger(path, BIRTH).damaged is not None
+
+
+def test_a_changed_definition_is_found(path: Path) -> None:
+    # SQLite's own check passes it, and the first row written would be the last.
+    opened(path)
+    write(path, new_row(1))
+    content = path.read_bytes()
+    assert content.count(b"length(time_status) = 1") == 1
+    path.write_bytes(content.replace(b"length(time_status) = 1", b"length(time_status) = 3"))
+    found = opened(path)
+    assert found.damaged is not None
+    write(path, new_row(1))
 
 
 def test_a_damaged_index_is_found(path: Path) -> None:
