@@ -78,6 +78,8 @@ class ModbusLine:
     """The shared client. Devices ``attach`` when they start and ``detach`` when they close."""
 
     def __init__(self, config: LineConfig) -> None:
+        import pymodbus.client  # noqa: F401 - loaded only where a line exists, and before the loop must not wait
+
         self.config = config
         self._lock = asyncio.Lock()
         self._users = 0

@@ -176,6 +176,9 @@ def test_read_soon_does_not_wait_for_the_poll(tmp_path: Path) -> None:
             reading = await r.log.next_reading()
             assert (len(r.log.readings), count) == (2, 1)
             assert reading.energy_import_mwh == r.sim.register_mwh() > 1_000_000_000
+            heard = r.sim.requests
+            await asyncio.sleep(0.05)
+            assert r.sim.requests == heard  # once, not from now on
 
     run(scenario)
 
@@ -245,6 +248,7 @@ def test_close_ends_even_where_a_cancellation_is_lost_on_the_way() -> None:
         async with asyncio.timeout(DEADLINE_S):
             await meter.close()
         assert line.lost
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(scenario)
 
@@ -355,6 +359,29 @@ def test_a_meter_that_answers_everything_late_never_gives_an_old_value_as_new(tm
             assert len(r.log.readings) == told
             r.sim.faults.clear()
             assert isinstance(await r.log.next_change(), Back)
+
+    run(scenario)
+
+
+def test_after_a_failed_block_the_next_poll_begins_with_the_other() -> None:
+    """A reply later than every wait must not meet its own request, asked again."""
+    asked: list[int] = []
+
+    class Line(ModbusLine):
+        async def read(self, device: str, unit_id: int, function: int, address: int, count: int) -> list[int]:
+            asked.append(address)
+            if address == 0:
+                raise DeviceTimeout(device, "late")
+            return [1] * count
+
+    async def scenario() -> None:
+        config = config_for("nowhere")
+        meter = ModbusMeter(config, Line(config.line), now_ms)
+        log = Log()
+        meter.start(log)
+        await log.until(lambda: len(asked) >= 4)
+        await meter.close()
+        assert asked[:4] == [0xFC00, 0x0000, 0x0034, 0x0000]
 
     run(scenario)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import resources
 
 import pytest
@@ -92,3 +94,13 @@ def test_every_shipped_map_loads_and_can_be_planned() -> None:
         meter = load_map(name.removesuffix(".toml"))
         assert plan_blocks(meter)
         assert meter.source
+
+
+def test_only_a_line_loads_the_modbus_library() -> None:
+    code = (
+        "import sys, hal.meters.modbus_meter as m, hal.sim.meter\n"
+        "assert 'pymodbus' not in sys.modules\n"
+        "m.meters_on_lines([m.ModbusMeterConfig('p', 'eastron_sdm630', 22_000)], lambda: 0)\n"
+        "assert 'pymodbus.client' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -131,6 +131,12 @@ def test_a_whole_reading(name: str) -> None:
     assert reading.frequency_mhz == 50_000
 
 
+def test_values_are_rounded_not_cut() -> None:
+    meter = load_map("eastron_sdm630")
+    words = block_words(meter, {Quantity.ENERGY_IMPORT: struct.unpack(">HH", struct.pack(">f", 0.7))})
+    assert decode_reading("m", meter, words, serial="42", at_ms=0).energy_import_mwh == 700_000  # 0.69999998... kWh
+
+
 NAN = [0x7FC0, 0x0000]
 
 
