@@ -92,18 +92,15 @@ def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     demo.add_argument("--csms", metavar="URL", help="use this CSMS instead of the demo's own")
     demo.add_argument("--ocpp", choices=("1.6", "2.0.1"), help="what the demo's CSMS picks (default: 2.0.1)")
     demo.add_argument("--dir", type=Path, metavar="DIR", help="keep the demo's files there")
-    sim = _add(commands, "sim", _later("simulated", "sim"), "Act on the simulated world of a running demo.")
-    sim.add_argument("--dir", type=Path, metavar="DIR", help="the demo's directory (default: the newest)")
+    sim = _config(_add(commands, "sim", _later("simulated", "sim"), "Act on a simulated bench, as a driver would."))
     _json(sim)
-    sim.add_argument(
-        "action",
-        metavar="ACTION",
-        help="plug, unplug, ready, pause, swipe, fault, clear, link-down, link-up, status",
-    )
-    sim.add_argument("arguments", nargs="*", metavar="ARG", help="e.g. 'fault meter silent', 'swipe 04A2B3C4'")
+    sim.add_argument("action", metavar="ACTION", help="plug, unplug, ready, pause, swipe, fault, habit, clear, status")
+    sim.add_argument("arguments", nargs="*", metavar="ARG", help="e.g. 'fault meter silent', 'swipe 04A1B2C3'")
     sim.add_argument("--evse", type=int, default=1, metavar="N")
-    bench = _add(commands, "sim-bench", _later("simulated", "bench"), "Run the simulated hardware of a demo directory.")
-    bench.add_argument("dir", type=Path, metavar="DIR")
+    bench = _add(
+        commands, "sim-bench", _later("simulated", "bench"), "Simulate the devices that a configuration names."
+    )
+    _config(bench)
 
 
 def _later(module: str, function: str) -> Command:

@@ -16,7 +16,7 @@ EXIT_CONFIG = 78  # sysexits: nothing to retry until a person has changed the fi
 
 
 def run(parsed: argparse.Namespace) -> int:
-    config = _load(parsed, "supervisor")
+    config = load_config(parsed, "supervisor")
     if config is None:
         return EXIT_CONFIG
     from agent.supervisor import run_supervisor
@@ -25,7 +25,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def station(parsed: argparse.Namespace) -> int:
-    config = _load(parsed, "station")
+    config = load_config(parsed, "station")
     if config is None:
         return EXIT_CONFIG
     from agent.station.build import make_build, take_boot_cause
@@ -40,7 +40,7 @@ def station(parsed: argparse.Namespace) -> int:
 
 
 def gateway(parsed: argparse.Namespace) -> int:
-    config = _load(parsed, "gateway")
+    config = load_config(parsed, "gateway")
     if config is None:
         return EXIT_CONFIG
     if config.csms is None:
@@ -52,7 +52,7 @@ def gateway(parsed: argparse.Namespace) -> int:
 
 
 def safe(parsed: argparse.Namespace) -> int:
-    config = _load(parsed, "make-safe")
+    config = load_config(parsed, "make-safe")
     if config is None:
         return EXIT_CONFIG
     from agent.safe import make_safe
@@ -60,7 +60,7 @@ def safe(parsed: argparse.Namespace) -> int:
     return 0 if make_safe(config) else 1
 
 
-def _load(parsed: argparse.Namespace, process: str) -> Config | None:
+def load_config(parsed: argparse.Namespace, process: str) -> Config | None:
     """The configuration with logs set up by it, or None after telling all that is wrong."""
     try:
         config = load(parsed.config)

@@ -31,6 +31,7 @@ from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SubordinatePilo
 
 if TYPE_CHECKING:
     from hal.meters.modbus_line import ModbusLine
+    from hal.power.can_bus import CanBus
 
 OnEvent = Callable[[Event], None]
 
@@ -198,6 +199,20 @@ class _CanBuses:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
+        self._buses: dict[str, CanBus] = {}
 
     def module(self, evse: EvseConfig) -> PowerModule:
-        raise NotImplementedError
+        from hal.power.can_bus import CanBus
+        from hal.power.can_ports import CanBusConfig
+        from hal.power.infypower import InfypowerModules
+        from hal.power.infypower_config import InfypowerConfig, Mode
+
+        power, part = evse.power, evse.board.power
+        assert power is not None and part is not None, "checked with the configuration"
+        if power.channel not in self._buses:
+            name = f"{power.interface.value} {power.channel}"
+            self._buses[power.channel] = CanBus(
+                CanBusConfig(name=name, interface=power.interface.value, channel=power.channel, bitrate=part.bitrate)
+            )
+        config = InfypowerConfig(name=f"modules of EVSE {evse.id}", mode=Mode.MODULES, addresses=power.modules)
+        return InfypowerModules(config, self._buses[power.channel], self._now_ms)

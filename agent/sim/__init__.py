@@ -1,0 +1,1 @@
+"""The simulated world: cars, a bench of simulated devices, a CSMS; for tests, the demo and rigs."""
