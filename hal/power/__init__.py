@@ -1,0 +1,1 @@
+"""Drivers for DC power modules, and the CAN bus they share."""
