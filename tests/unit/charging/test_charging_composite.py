@@ -283,17 +283,13 @@ def test_16_sc_06_weekly_repeats_on_its_weekday() -> None:
 @pytest.mark.parametrize("duration", [None, 30 * 86_400])
 def test_16_sc_06_what_reaches_beyond_the_cycle_is_cut(recurrency: Recurrency, days: int, duration: int | None) -> None:
     cycle_s = days * 86_400
-    steps_given = ((0, 10), (cycle_s - 60, 12), (cycle_s, 14), (cycle_s + 60, 16))
+    late = cycle_s - 60
+    steps_given = ((0, 10), (late, 12), (cycle_s + 60, 16))
     profiles = installed(
         (1, profile(*steps_given, kind=Kind.RECURRING, recurrency=recurrency, duration=duration, start=NOON))
     )
-    assert limits_at(profiles, cycle_s - 61, cycle_s - 60, cycle_s - 1, cycle_s, 2 * cycle_s - 1) == [
-        10,
-        12,
-        12,
-        10,
-        12,
-    ]
+    assert limits_at(profiles, late - 1, late, cycle_s - 1, cycle_s, 2 * cycle_s - 1) == [10, 12, 12, 10, 12]
+    assert current_limit(profiles, FEED, NOON + late * 1000).next_change_ms == NOON + cycle_s * 1000
 
 
 def test_16_sc_06_recurring_does_not_begin_before_its_start() -> None:
