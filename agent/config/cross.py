@@ -15,7 +15,7 @@ from agent.config.device_model import with_defaults
 from agent.config.model import CableKind, Config, ConnectorType, CsmsConfig, EvseConfig
 from agent.config.problem import Problem
 from agent.config.station_model import bare_specs
-from agent.config.variable import BadValue
+from agent.config.variable import BadValue, Mutability
 from hal.boards import BoardKind
 from hal.meters.map_file import load_map
 from hal.meters.registers import RegisterMapError
@@ -204,8 +204,10 @@ def _settings(config: Config) -> Iterator[Problem]:
     if not config.evse:
         return
     specs = bare_specs(config)
+    secrets = {str(key).casefold() for key, spec in specs.items() if spec.mutability is Mutability.WRITE_ONLY}
     for name, value in config.settings.items():
         try:
             with_defaults(specs, {name: value})
         except BadValue as error:
-            yield Problem(f"settings.{name}", str(error).partition(": ")[2].removeprefix("expected "), value)
+            found = "a secret" if name.casefold() in secrets else value
+            yield Problem(f"settings.{name}", str(error).partition(": expected ")[2], found)

@@ -280,12 +280,12 @@ def with_defaults(specs: Mapping[Key, VariableSpec], defaults: Mapping[str, str]
     for text, value in defaults.items():
         try:
             key = by_folded.get(Key.parse(text).folded())
-        except ValueError as error:
-            raise BadValue(f"{text}: {error}") from None
+        except ValueError:
+            raise BadValue(f"{text}: expected a name as Component.Variable") from None
         if key is None:
-            raise BadValue(f"{text}: no such setting")
+            raise BadValue(f"{text}: expected the name of a setting of this station")
         if changed[key].mutability is not Mutability.READ_WRITE:
-            raise BadValue(f"{text}: {changed[key].mutability}, cannot be given here")
+            raise BadValue(f"{text}: expected a ReadWrite setting, not a {changed[key].mutability} one")
         try:
             changed[key] = replace(changed[key], default=changed[key].canonical(value))
         except BadValue as error:

@@ -209,8 +209,12 @@ class EvseConfig:
     connector_type: ConnectorType = ruled(choice_rule(ConnectorType, ConnectorType.C_TYPE2))
     cable: CableKind = ruled(choice_rule(CableKind, CableKind.FIXED))
     max_current_ma: int = ruled(integer_rule(1, 1_000_000, 16_000))
-    phases: int = ruled(phases_rule(3), 3)
+    phases: int = ruled(phases_rule(3), 0)  # left out: as many as the board has
     voltage_v: int = ruled(integer_rule(100, 480, 230), 230)
+
+    def __post_init__(self) -> None:
+        if self.phases == 0:
+            object.__setattr__(self, "phases", self.board.limits.phases)
 
     @property
     def meter_map(self) -> str:
