@@ -14,6 +14,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agent.config.catalogue import CHARGING_PROFILES
 from agent.ipc.port import SettingWrite, StationPort
 from agent.ocpp.dialect import StationView, setting_key
 from agent.ocpp.errors import ErrorCode, RpcError
@@ -86,7 +87,6 @@ KEYS: Final = (
     Key("ChargingScheduleAllowedChargingRateUnit", Kind.RATE_UNITS, _R, "SmartChargingCtrlr", "RateUnit"),
     Key("ChargingScheduleMaxPeriods", Kind.WHOLE, _R, "SmartChargingCtrlr", "PeriodsPerSchedule"),
     Key("ConnectorSwitch3to1PhaseSupported", Kind.FLAG, _R, "SmartChargingCtrlr", "Phases3to1"),
-    Key("MaxChargingProfilesInstalled", Kind.WHOLE, _R, "SmartChargingCtrlr", "Entries", "ChargingProfiles"),
     Key("AdditionalRootCertificateCheck", Kind.FLAG, _R, "SecurityCtrlr", "AdditionalRootCertificateCheck"),
     Key("AuthorizationKey", Kind.TEXT, Access.WRITE, "SecurityCtrlr", "BasicAuthPassword"),
     Key("CpoName", Kind.TEXT, _RW, "SecurityCtrlr", "OrganizationName"),
@@ -112,6 +112,7 @@ def _fixed(view: StationView) -> dict[str, str]:
     return {
         # Required; which phase of the grid is where is not known to this station.
         "ConnectorPhaseRotation": ",".join(f"{connector}.Unknown" for connector in (0, *evses)),
+        "MaxChargingProfilesInstalled": str(CHARGING_PROFILES),
         "GetConfigurationMaxKeys": str(KEYS_PER_REQUEST_MAX),
         "MeterValuesAlignedDataMaxLength": list_max,
         "MeterValuesSampledDataMaxLength": list_max,

@@ -1,0 +1,178 @@
+"""A small CSMS for demo and tests, made of the ``ocpp`` package: an independent peer.
+
+Charter: accepts one station over a real WebSocket in OCPP 1.6 or 2.0.1, validates every frame by the
+package's schemas, keeps a book of transactions, and can be away. Every frame it had to refuse is
+counted as a violation. It shares no code with the station's own OCPP layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+OnFrame = Callable[[str, str], None]  # "<" from the station, ">" to it; the frame's text
+
+
+@dataclass
+class Booked:
+    """A transaction as the CSMS knows it. Energies are registers, in Wh."""
+
+    key: str
+    evse: int
+    started: str
+    start_wh: float
+    stop_wh: float | None = None
+    reason: str | None = None
+    seq_nos: list[int] = field(default_factory=list)
+    last_wh: float | None = None
+    repeats: int = 0
+
+    @property
+    def wh(self) -> float:
+        end = self.stop_wh if self.stop_wh is not None else self.last_wh
+        return 0.0 if end is None else end - self.start_wh
+
+
+class Book:
+    """All transactions, and what was wrong with them."""
+
+    def __init__(self) -> None:
+        self.transactions: dict[str, Booked] = {}
+        self.violations: list[str] = []
+        self.statuses: list[tuple[int, str]] = []
+        self.tokens_refused: set[str] = set()
+        self.boots = 0
+
+    @property
+    def wh(self) -> float:
+        return sum(booked.wh for booked in self.transactions.values())
+
+    @property
+    def open(self) -> list[Booked]:
+        return [booked for booked in self.transactions.values() if booked.stop_wh is None]
+
+
+class SimCsms:
+    """One CSMS on a loopback port."""
+
+    def __init__(self, version: str, on_frame: OnFrame = lambda _way, _text: None) -> None:
+        logging.getLogger("ocpp").setLevel(logging.CRITICAL)  # it logs every frame
+        self.version = version
+        self.book = Book()
+        self.peer: Any = None
+        self.connected = asyncio.Event()
+        self._on_frame = on_frame
+        self._server: Server | None = None
+        self._port = 0
+        self._away = False
+
+    async def start(self, port: int = 0) -> str:
+        """Listen; returns the URL for the station's configuration."""
+        self._server = await serve(
+            self._serve,
+            "127.0.0.1",
+            port,
+            select_subprotocol=self._select,
+            process_request=self._admit,
+            compression=None,
+            ping_interval=None,
+        )
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+        return f"ws://127.0.0.1:{self._port}/ocpp"
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def set_away(self, away: bool) -> None:
+        """Gone: the link is cut and every attempt refused, until it is back."""
+        self._away = away
+        if away and self.peer is not None:
+            await self.peer.link.close(code=1001)
+
+    async def call(self, name: str, **payload: Any) -> Any:
+        """Send a command by the package's dataclass of that name; its answer, or None if refused."""
+        peer = self.peer
+        if peer is None:
+            raise ConnectionError("the station is not connected")
+        return await peer.call(getattr(peer.calls, name)(**payload))
+
+    async def limit(self, amperes: float) -> Any:
+        """A limit for the whole station, the way each version spells it."""
+        period = {"start_period": 0, "limit": amperes}
+        schedule = {"charging_rate_unit": "A", "charging_schedule_period": [period]}
+        if self.version == "1.6":
+            profile = {
+                "charging_profile_id": 1,
+                "stack_level": 0,
+                "charging_profile_purpose": "ChargePointMaxProfile",
+                "charging_profile_kind": "Absolute",
+                "charging_schedule": {**schedule, "start_schedule": _now()},
+            }
+            return await self.call("SetChargingProfile", connector_id=0, cs_charging_profiles=profile)
+        profile = {
+            "id": 1,
+            "stack_level": 0,
+            "charging_profile_purpose": "ChargingStationMaxProfile",
+            "charging_profile_kind": "Absolute",
+            "charging_schedule": [{"id": 1, **schedule, "start_schedule": _now()}],
+        }
+        return await self.call("SetChargingProfile", evse_id=0, charging_profile=profile)
+
+    def _select(self, _connection: ServerConnection, offered: Any) -> Any:
+        wanted = f"ocpp{self.version}"
+        return wanted if wanted in offered else None
+
+    def _admit(self, connection: ServerConnection, _request: Any) -> Any:
+        return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "away\n") if self._away else None
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        tap = Tap(connection, self._on_frame, self.book)
+        if self.version == "1.6":
+            from agent.sim.csms16 import make_peer
+        else:
+            from agent.sim.csms201 import make_peer
+        self.peer = make_peer(connection.request.path.rsplit("/", 1)[-1] if connection.request else "", tap, self.book)
+        self.connected.set()
+        with contextlib.suppress(ConnectionClosed):
+            await self.peer.start()
+        self.connected.clear()
+        self.peer = None
+
+
+class Tap:
+    """The connection as the package uses it, with an ear on it."""
+
+    def __init__(self, connection: ServerConnection, on_frame: OnFrame, book: Book) -> None:
+        self._connection = connection
+        self._on_frame = on_frame
+        self._book = book
+
+    async def recv(self) -> str:
+        text = str(await self._connection.recv())
+        self._on_frame("<", text)
+        return text
+
+    async def send(self, text: str) -> None:
+        if json.loads(text)[0] == 4:
+            self._book.violations.append(text)
+        self._on_frame(">", text)
+        await self._connection.send(text)
+
+    async def close(self, code: int) -> None:
+        await self._connection.close(code)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

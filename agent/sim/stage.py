@@ -1,0 +1,163 @@
+"""A stage for the demo and for process tests: real processes on simulated hardware, and a CSMS.
+
+Charter: lays out a directory (configuration, ports, ledger), starts bench and supervisor as processes
+of their own, and gives handles to act and to look. Ends everything it has started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.ipc.client import RemoteStation
+from agent.ipc.port import StationLost, StationStatus
+from agent.sim.control import order
+
+_CONFIG = """\
+# A simulated station: every port is a pty made by `evsed sim-bench`.
+[station]
+identity = "DEMO-0001"
+vendor = "evsed"
+model = "Simulated"
+serial = "SIM-0001"
+data_dir = "{folder}/data"
+run_dir = "{folder}/run"
+
+{csms}
+[settings]
+"SampledDataCtrlr.TxUpdatedInterval" = {sample_s}
+"OCPPCommCtrlr.RetryBackOffWaitMinimum" = 1
+"OCPPCommCtrlr.RetryBackOffRandomRange" = 1
+"OCPPCommCtrlr.RetryBackOffRepeatTimes" = 1
+"OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]" = 2
+
+"""
+
+_CSMS = """\
+[csms]
+url = "{url}"
+versions = [{versions}]
+
+"""
+
+_EVSE = """\
+[[evse]]
+id = {id}
+board = "{board}"
+connector_type = "{connector}"
+cable = "fixed"
+max_current_ma = {max_ma}
+phases = {phases}
+pilot = {{ port = "{folder}/dev/pilot{id}" }}
+meter = {{ port = "{folder}/dev/meter{id}" }}
+{extra}
+"""
+
+_DC_EXTRA = """\
+power = {{ interface = "slcan", channel = "{folder}/dev/can{id}", modules = [0, 1] }}
+fixed_output = {{ voltage_mv = 400_000, current_ma = 30_000 }}
+"""
+
+
+@dataclass
+class Stage:
+    """One simulated station in ``folder``. ``url`` None: it has no CSMS."""
+
+    folder: Path
+    url: str | None
+    versions: tuple[str, ...] = ("2.0.1", "1.6")
+    sample_s: int = 10
+    boards: tuple[str, ...] = ("mcu_ac", "openevse", "mcu_dc")
+    _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "evsed.toml"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder / "run"
+
+    def lay_out(self) -> None:
+        """Write the configuration and make the directories."""
+        (self.folder / "dev").mkdir(parents=True, exist_ok=True)
+        self.run_dir.mkdir(exist_ok=True)
+        versions = ", ".join(f'"{version}"' for version in self.versions)
+        csms = "" if self.url is None else _CSMS.format(url=self.url, versions=versions)
+        text = _CONFIG.format(folder=self.folder, csms=csms, sample_s=self.sample_s)
+        for number, board in enumerate(self.boards, 1):
+            dc = board == "mcu_dc"
+            text += _EVSE.format(
+                id=number,
+                board=board,
+                connector="cCCS2" if dc else "cType2",
+                max_ma=40_000 if dc else 16_000,
+                phases=1 if dc else 3,
+                folder=self.folder,
+                extra=_DC_EXTRA.format(folder=self.folder, id=number) if dc else "",
+            )
+        self.config_file.write_text(text)
+
+    async def start(self) -> None:
+        """Start bench and station processes; returns when the station answers."""
+        await self.launch("sim-bench")
+        while not (self.run_dir / "bench.sock").exists():
+            await asyncio.sleep(0.02)
+        await self.launch("run")
+        await (await self.station()).close()
+
+    async def launch(self, command: str) -> asyncio.subprocess.Process:
+        """Start one ``evsed`` process of this stage; its log goes to a file."""
+        with (self.folder / f"{command}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "agent.cli",
+                command,
+                "--config",
+                str(self.config_file),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    async def stop(self) -> None:
+        """End everything, the station first."""
+        for process in reversed(self._processes):
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), 12)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+
+    async def station(self, within_s: float = 30.0) -> RemoteStation:
+        """A connection to the station, as soon as there is one."""
+        async with asyncio.timeout(within_s):
+            while True:
+                try:
+                    return await RemoteStation.connect(self.run_dir / "station.sock")
+                except StationLost:
+                    await asyncio.sleep(0.05)
+
+    async def order(self, evse: int, action: str, *arguments: str) -> dict[str, Any]:
+        """Give the bench an order; returns the EVSE's view."""
+        return await order(self.run_dir / "bench.sock", evse, action, *arguments)
+
+    async def status(self) -> StationStatus | None:
+        """The station's status, None while it is away."""
+        with contextlib.suppress(StationLost):
+            station = await RemoteStation.connect(self.run_dir / "station.sock")
+            try:
+                return await station.status()
+            finally:
+                await station.close()
+        return None
