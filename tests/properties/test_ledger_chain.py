@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerNewer
@@ -18,11 +18,14 @@ from agent.ledger.rows import NewRow, Row, verify
 from agent.ledger.state import Clear, Delete, Namespace, Put, StateChange
 from tests.unit.ledger.making import Pen, chained, new_row, opened, read_all, write
 
-_ID = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=8)
+# Neither drawing nor the disk is held to a time: the machine may be busy with something else.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+_ID = st.text("aZ9 -~", min_size=1, max_size=8)
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _NEW_ROW = st.builds(
     NewRow,
-    kind=st.from_regex("[a-z][a-z0-9_]{0,9}", fullmatch=True),
+    kind=st.sampled_from(["a", "meter", "tx_started", "x" * 32]),
     body=st.binary(max_size=20),
     boot_id=_ID,
     mono_ms=_INT64,
@@ -31,7 +34,8 @@ _NEW_ROW = st.builds(
     tx_id=st.none() | _ID,
     evse=st.none() | _INT64,
 )
-_ROWS = st.lists(_NEW_ROW, min_size=1, max_size=8).map(chained)
+_ROWS = st.lists(_NEW_ROW, min_size=1, max_size=6).map(chained)
+_TWO_ROWS_OR_MORE = st.lists(_NEW_ROW, min_size=2, max_size=6).map(chained)
 _FIELDS = ("seq", "kind", "tx_id", "evse", "body", "boot_id", "mono_ms", "wall_ms", "time_status", "prev_hash", "hash")
 
 
@@ -52,6 +56,7 @@ def _flip(value: object, bit: int) -> object:
             return 0 if bit % 2 else ""
 
 
+@unhurried
 @given(_ROWS, st.data())
 def test_any_changed_bit_is_found_and_its_row_named(rows: list[Row], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(rows) - 1))
@@ -64,6 +69,7 @@ def test_any_changed_bit_is_found_and_its_row_named(rows: list[Row], data: st.Da
     assert (caught.value.seq, caught.value.fault) == (at + 1, fault)
 
 
+@unhurried
 @given(_ROWS, st.data())
 def test_any_missing_row_is_found_and_named(rows: list[Row], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(rows) - 1))
@@ -76,7 +82,8 @@ def test_any_missing_row_is_found_and_named(rows: list[Row], data: st.DataObject
     assert (caught.value.seq, caught.value.fault) == (at + 1, ChainFault.GAP)
 
 
-@given(_ROWS.filter(lambda rows: len(rows) > 1), st.data(), st.booleans())
+@unhurried
+@given(_TWO_ROWS_OR_MORE, st.data(), st.booleans())
 def test_any_two_swapped_rows_are_found(rows: list[Row], data: st.DataObject, renumbered: bool) -> None:
     first = data.draw(st.integers(0, len(rows) - 2))
     second = data.draw(st.integers(first + 1, len(rows) - 1))
@@ -89,6 +96,7 @@ def test_any_two_swapped_rows_are_found(rows: list[Row], data: st.DataObject, re
     assert caught.value.seq == first + 1
 
 
+@unhurried
 @given(_ROWS, st.data())
 def test_fields_cannot_run_into_one_another(rows: list[Row], data: st.DataObject) -> None:
     """Moving bytes over the border of two fields is a change as any other."""
@@ -109,7 +117,7 @@ _CHANGE: st.SearchStrategy[StateChange] = st.one_of(
 _BATCH = st.tuples(st.lists(_NEW_ROW, max_size=3), st.lists(_CHANGE, max_size=3)).filter(any)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(unhurried, max_examples=25)
 @given(st.lists(st.lists(_BATCH, min_size=1, max_size=4), max_size=4))
 def test_rows_and_state_are_what_was_written_in_the_order_it_was(
     runs: list[list[tuple[list[NewRow], list[StateChange]]]],
@@ -176,19 +184,19 @@ def _contents(path: Path) -> tuple[list[Row], list[Row]]:
         return read_all(path), reader.open_transactions("start", "end")
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
+@settings(unhurried, max_examples=60)
+@given(st.integers(0, 2**31), st.integers(0, 7), st.booleans())
 def test_a_flipped_bit_in_the_file_is_found_or_does_no_harm(
-    sound: tuple[bytes, tuple[list[Row], list[Row]]], data: st.DataObject
+    sound: tuple[bytes, tuple[list[Row], list[Row]]], place: int, bit: int, in_use: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "ledger.db")
         sound_file, contents = sound
         # Most of a page is free space: half of the flips go where something stands.
-        used = [at for at, byte in enumerate(sound_file) if byte]
-        at = data.draw(st.sampled_from(used) | st.integers(0, len(sound_file) - 1))
+        places = [at for at, byte in enumerate(sound_file) if byte or not in_use]
+        at = places[place % len(places)]
         damaged = bytearray(sound_file)
-        damaged[at] ^= 1 << data.draw(st.integers(0, 7))
+        damaged[at] ^= 1 << bit
         path.write_bytes(damaged)
         try:
             found = opened(path)

@@ -303,6 +303,17 @@ def test_a_changed_definition_is_found(path: Path) -> None:
     write(path, new_row(1))
 
 
+def test_a_byte_that_is_no_text_still_names_its_row(path: Path) -> None:
+    opened(path)
+    write(path, new_row(1), new_row(2, boot_id="boot-marked"), new_row(3))
+    content = path.read_bytes()
+    assert content.count(b"boot-marked") == 1
+    path.write_bytes(content.replace(b"boot-marked", b"boot-mark\xe5d"))
+    found = opened(path)
+    assert found.damaged is not None
+    assert "row 3: its content was changed" in found.damaged
+
+
 def test_a_damaged_index_is_found(path: Path) -> None:
     # It would hide an open transaction from the recovery after a power cut.
     opened(path)

@@ -169,6 +169,25 @@ def test_a_row_takes_the_lazy_changes_along_at_once(
         assert reader.state(Namespace.CURSOR) == {"csms": "2"}
 
 
+def test_a_lazy_change_does_not_hold_up_the_row_before_it(
+    disk: type[Disk], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LAZY_WAIT_S", 3600.0)
+
+    async def main() -> None:
+        pen = Pen(path)
+        disk.gate.clear()
+        pen.send(new_row(1))
+        await asyncio.sleep(0.05)  # the writer is at its first commit: the next two wait together
+        pen.send(new_row(2))
+        pen.send(changes=[Put(Namespace.CURSOR, "csms", "1")], lazy=True)
+        disk.gate.set()
+        await pen.until(lambda: len(pen.answers) == 3)
+        await pen.writer.close()
+
+    asyncio.run(main())
+
+
 def test_wrong_calls_are_refused_without_harm(path: Path) -> None:
     async def main() -> None:
         pen = Pen(path)
