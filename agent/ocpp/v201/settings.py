@@ -1,0 +1,32 @@
+"""The names of the settings that this dialect reads, as ``StationView`` has them.
+
+Source: OCPP 2.0.1 part 2 appendix 3; ``agent.config.catalogue``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+HEARTBEAT_INTERVAL: Final = "OCPPCommCtrlr.HeartbeatInterval"
+MESSAGE_ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"
+MESSAGE_ATTEMPT_INTERVAL: Final = "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]"
+MINIMUM_STATUS_DURATION: Final = "OCPPCommCtrlr.MinimumStatusDuration"
+OFFLINE_THRESHOLD: Final = "OCPPCommCtrlr.OfflineThreshold"
+TX_STARTED_MEASURANDS: Final = "SampledDataCtrlr.TxStartedMeasurands"
+TX_UPDATED_MEASURANDS: Final = "SampledDataCtrlr.TxUpdatedMeasurands"
+TX_ENDED_MEASURANDS: Final = "SampledDataCtrlr.TxEndedMeasurands"
+TX_ENDED_INTERVAL: Final = "SampledDataCtrlr.TxEndedInterval"
+ALIGNED_MEASURANDS: Final = "AlignedDataCtrlr.Measurands"
+ALIGNED_TX_ENDED_MEASURANDS: Final = "AlignedDataCtrlr.TxEndedMeasurands"
+ALIGNED_TX_ENDED_INTERVAL: Final = "AlignedDataCtrlr.TxEndedInterval"
+SMART_CHARGING_ENABLED: Final = "SmartChargingCtrlr.Enabled"
+
+
+def items_per_message(message: str) -> str:
+    """The setting that limits the items of ``message``."""
+    return f"DeviceDataCtrlr.ItemsPerMessage[{message}]"
+
+
+def bytes_per_message(message: str) -> str:
+    """The setting that limits the size of ``message``."""
+    return f"DeviceDataCtrlr.BytesPerMessage[{message}]"

@@ -1,0 +1,115 @@
+"""Ledger rows as TransactionEvent, MeterValues and SecurityEventNotification.
+
+Charter: the 2.0.1 ``Translator`` of the delivery pump. Messages are derived from rows, never stored.
+The transaction id is the station's own, so nothing has to be kept with the cursor; a transaction that
+began under another OCPP version goes on under the same id, and since the CSMS never got its first
+event, every later one says which EVSE it is about (20-TE-06, WS-03).
+
+Sources: OCPP 2.0.1 part 2 E01 to E15, J01, J02, A04; checklist 2.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+
+from agent.core.facts import MeterFact, SecurityFact, StopReason, TransactionFact, TxKind
+from agent.ipc.port import CsmsTx, Progress, Record, StationPort
+from agent.ocpp.delivery import Message
+from agent.ocpp.dialect import StationView
+from agent.ocpp.frames import Payload
+from agent.ocpp.timestamps import to_rfc3339
+from agent.ocpp.v201 import messages, metering
+
+log = structlog.get_logger("ocpp")
+
+
+class TransactionTranslator:
+    """See the module. ``view`` gives the settings that choose the measurands."""
+
+    def __init__(self, station: StationPort, view: StationView) -> None:
+        self._station = station
+        self._view = view
+        self._foreign: frozenset[str] = frozenset()  # transactions that the CSMS knows from OCPP 1.6 only
+
+    async def begin(self, progress: Progress) -> None:
+        self._foreign = frozenset(tx.tx_id for tx in progress.csms_txs)
+
+    async def render(self, record: Record) -> Message | None:
+        match record.fact:
+            case TransactionFact() as fact:
+                return Message("TransactionEvent", await self._event(fact, record))
+            case MeterFact() as fact:
+                payload = meter_values(self._view, record, fact)
+                return None if payload is None else Message("MeterValues", payload, once=True)
+            case SecurityFact() as fact:
+                return Message("SecurityEventNotification", messages.security_event(fact, record), once=True)
+            case _:
+                return None
+
+    async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:  # noqa: ARG002
+        fact = record.fact
+        if isinstance(fact, TransactionFact):
+            if "totalCost" in answer:
+                log.info("total_cost", tx_id=fact.tx_id, cost=answer["totalCost"])
+            if "idTokenInfo" in answer:
+                await self._token_verdict(fact, answer["idTokenInfo"])
+        return None
+
+    async def given_up(self, record: Record) -> CsmsTx | None:  # noqa: ARG002
+        return None
+
+    # --------------------------------------------------------------------------------- messages
+
+    async def _event(self, fact: TransactionFact, record: Record) -> Payload:
+        payload: dict[str, Any] = {
+            "eventType": fact.kind.value,
+            "timestamp": to_rfc3339(record.wall_ms),
+            "triggerReason": fact.trigger.value,
+            "seqNo": fact.seq_no,
+            "transactionInfo": _transaction_info(fact),
+        }
+        if fact.offline:
+            payload["offline"] = True
+        if fact.kind is TxKind.STARTED or fact.tx_id in self._foreign:
+            payload["evse"] = {"id": fact.evse, "connectorId": messages.CONNECTOR}
+        if fact.token is not None:
+            payload["idToken"] = messages.id_token(fact.token)
+        if values := await self._meter_value(fact, record):
+            payload["meterValue"] = values
+        return payload
+
+    async def _meter_value(self, fact: TransactionFact, record: Record) -> list[dict[str, Any]]:
+        if fact.kind is TxKind.ENDED:
+            return metering.ended(self._view, await self._station.transaction(fact.tx_id))
+        return metering.started_or_updated(self._view, fact, record.clock_offset_ms)
+
+    async def _token_verdict(self, fact: TransactionFact, info: Payload) -> None:
+        """20-TE-07. A verdict on the token of a transaction that has ended teaches the cache only."""
+        if fact.token is None:
+            log.warning("unasked_id_token_info", tx_id=fact.tx_id, status=info["status"])
+            return
+        verdict = messages.read_id_token_info(info, fact.evse)
+        tx_id = None if fact.kind is TxKind.ENDED else fact.tx_id
+        await self._station.token_verdict(fact.token, verdict, tx_id=tx_id)
+
+
+def meter_values(view: StationView, record: Record, fact: MeterFact) -> Payload | None:
+    """MeterValuesRequest of a reading outside transactions; None where nothing is wanted of it."""
+    values = metering.idle(view, fact.sample, record.clock_offset_ms)
+    return {"evseId": fact.evse, "meterValue": values} if values else None
+
+
+# 2.0.1 has no reason for it; the trigger UnlockCommand tells (20-TE-09).
+_STOPPED_REASONS: Final = {StopReason.UNLOCK: "Other"}
+
+
+def _transaction_info(fact: TransactionFact) -> dict[str, Any]:
+    info: dict[str, Any] = {"transactionId": fact.tx_id, "chargingState": fact.charging_state.value}
+    if fact.remote_start_id is not None:
+        info["remoteStartId"] = fact.remote_start_id
+    if fact.kind is TxKind.ENDED:
+        reason = fact.stopped_reason or StopReason.LOCAL
+        info["stoppedReason"] = _STOPPED_REASONS.get(reason, reason.value)
+    return info
