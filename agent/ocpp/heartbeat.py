@@ -18,6 +18,7 @@ from agent.ocpp.registration import set_clock
 from agent.ocpp.rpc import CallResult, Priority
 
 CLOCK_EVERY_S: Final = 86_400.0
+TIMER_RESOLUTION_S: Final = 0.001  # less than this is not worth a wait
 LOOK_EVERY_S: Final = 60.0  # a changed interval is honoured within this time
 
 
@@ -35,8 +36,9 @@ async def keep_beating(line: Line, station: StationPort, interval_s: Callable[[]
     while True:
         quiet_until_s = max(line.last_answer_s, last_try_s) + max(1.0, interval_s())
         due_s = min(quiet_until_s, max(last_beat_s + CLOCK_EVERY_S, last_try_s + 1.0))
-        if due_s > loop.time():
-            await asyncio.sleep(min(due_s - loop.time(), LOOK_EVERY_S))
+        wait_s = due_s - loop.time()
+        if wait_s > TIMER_RESOLUTION_S:
+            await asyncio.sleep(min(wait_s, LOOK_EVERY_S))
             continue
         last_try_s = last_beat_s = loop.time()
         await beat(line, station)

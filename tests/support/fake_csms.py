@@ -105,13 +105,19 @@ class FakeCsms:
         answer: Payload = frame[2]
         return answer
 
+    def inject(self, data: bytes) -> None:
+        """Send anything at all."""
+        assert self._wire is not None, "no link"
+        self._wire.to_station.put_nowait(data)
+
     async def serve(self, wire: Wire) -> None:
         """Take and answer what comes over ``wire`` until it is cut."""
         self._wire = wire
         while (text := await wire.to_csms.get()) is not None:
             frame = json.loads(text)
             if frame[0] != 2:
-                self._answers.pop(frame[1]).set_result(frame)
+                if (waiting := self._answers.pop(frame[1], None)) is not None:  # else: to something injected
+                    waiting.set_result(frame)
                 continue
             received = Received(frame[1], frame[2], frame[3], now_ms())
             cut = self.cut_on(received)
@@ -167,7 +173,7 @@ async def linked(dialect: Dialect, csms: FakeCsms, *, message_timeout_s: float =
     """A connection around a ``with`` block; cut at its end."""
     wire = Wire()
     conversation = asyncio.create_task(converse(dialect, csms, wire, message_timeout_s=message_timeout_s))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.001)
     try:
         yield wire
     finally:

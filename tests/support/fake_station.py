@@ -91,6 +91,7 @@ class FakeStation:
     outcomes: dict[type, CommandAnswer] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
     verdicts: list[tuple[Token, TokenVerdict, int | None, str | None]] = field(default_factory=list)
+    presented: list[tuple[Token, int]] = field(default_factory=list)
     link_states: list[tuple[bool, str | None]] = field(default_factory=list)
     clocks: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
@@ -167,6 +168,10 @@ class FakeStation:
         self, token: Token, verdict: TokenVerdict, *, request_id: int | None = None, tx_id: str | None = None
     ) -> None:
         self.verdicts.append((token, verdict, request_id, tx_id))
+
+    async def present_token(self, token: Token, evse: int) -> str:
+        self.presented.append((token, evse))
+        return "noted"
 
     async def link_state(self, online: bool, dialect: str | None) -> None:
         self.link_states.append((online, dialect))

@@ -12,6 +12,7 @@ Sources: OCPP 1.6 section 4.9, 7.7 and errata 4; checklist 1.6, 16-ST-00 to 08, 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 from agent.core.status import ConnectorState, ConnectorStatus, FaultCode
@@ -21,6 +22,7 @@ from agent.ocpp.timestamps import EARLIEST_PLAUSIBLE_MS, to_rfc3339
 from agent.ocpp.v16 import keys
 
 PENDING_MAX: Final = 64
+TIMER_RESOLUTION_S: Final = 0.001  # less than this is not worth a wait
 INFO_MAX_CHARS: Final = 50
 
 S = ConnectorState
@@ -129,11 +131,9 @@ class StatusReporter:
             if due is not None:
                 await self._report(line, due)
                 continue
-            try:
+            with suppress(TimeoutError):  # then something became due
                 async with asyncio.timeout(wait_s):
                     await self._heard.wait()
-            except TimeoutError:
-                pass  # something became due
 
     async def tell(self, line: Line, evse: int) -> None:
         """Tell the present status though it did not change (TriggerMessage)."""
@@ -149,7 +149,7 @@ class StatusReporter:
             rest = self._pending[self._pending.index(entry) + 1 :]
             replaced_s = next((later_s for later_s, later in rest if later.evse == status.evse), None)
             left_s = minimum_s - ((now_s if replaced_s is None else replaced_s) - heard_s)
-            if left_s <= 0 or status.state is S.FAULTED:
+            if left_s <= TIMER_RESOLUTION_S or status.state is S.FAULTED:
                 self._pending.remove(entry)
                 return status, None
             if replaced_s is None:

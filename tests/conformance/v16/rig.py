@@ -7,31 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from agent.config.catalogue import CONTROLLERS
+from agent.config.device_model import DeviceModel
+from agent.config.variable import Key
 from agent.core.status import ConnectorState, ConnectorStatus
-from agent.ipc.port import News
-from agent.ocpp.dialect import StationView, setting_key
+from agent.ipc.port import News, SettingWrite
+from agent.ocpp.dialect import StationView
 from agent.ocpp.v16.dialect import Dialect16
 from tests.support.fake_csms import FakeCsms, Wire, linked, until
 from tests.support.fake_station import T0_MS, FakeStation, welcome
 
 ACCEPTED = {"status": "Accepted", "currentTime": "2026-11-24T08:00:00Z", "interval": 300}
 
-SETTINGS = {
-    "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": "3",
-    "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": "60",
-    "OCPPCommCtrlr.HeartbeatInterval": "300",
-    "OCPPCommCtrlr.MinimumStatusDuration": "0",
-    "OCPPCommCtrlr.WebSocketPingInterval": "30",
-    "AuthCtrlr.AuthorizeRemoteStart": "true",
-    "TxCtrlr.EVConnectionTimeOut": "120",
-    "SampledDataCtrlr.TxUpdatedInterval": "60",
-    "SampledDataCtrlr.TxUpdatedMeasurands": "Energy.Active.Import.Register,Current.Import",
-    "SampledDataCtrlr.TxEndedMeasurands": "Energy.Active.Import.Register",
-    "AlignedDataCtrlr.Measurands": "Energy.Active.Import.Register",
-    "AlignedDataCtrlr.TxEndedMeasurands": "",
-    "SmartChargingCtrlr.RateUnit": "A,W",
-    "SecurityCtrlr.BasicAuthPassword": "secret-of-the-station",
-}
+MEASURED = "Energy.Active.Import.Register,Current.Import"
 
 
 class NumberingCsms(FakeCsms):
@@ -56,11 +44,15 @@ class NumberingCsms(FakeCsms):
 class Rig:
     """``station`` and ``dialect`` live on while connections come and go."""
 
-    def __init__(self, csms: FakeCsms | None = None, **settings: str) -> None:
+    def __init__(self, csms: FakeCsms | None = None) -> None:
         self.csms = csms or NumberingCsms()
+        self.model = DeviceModel(CONTROLLERS)
+        self.model.put(Key.parse("SampledDataCtrlr.TxUpdatedMeasurands"), MEASURED)
+        self.model.put(Key.parse("SecurityCtrlr.BasicAuthPassword"), "secret-of-the-station")
         self.station = FakeStation(
-            settings=dict(SETTINGS),
-            key_text=lambda write: setting_key(write.component, write.variable, write.instance),
+            settings=self.model.snapshot(secrets=True),
+            write_status=lambda write: self.model.set(_key(write), write.value).status.value,
+            key_text=lambda write: str(_key(write)),
         )
         self.start_gateway()
 
@@ -90,3 +82,7 @@ class Rig:
         """What the CSMS got of transactions, in order."""
         calls = self.csms.of("StartTransaction", "MeterValues", "StopTransaction")
         return [(call.action, call.payload) for call in calls]
+
+
+def _key(write: SettingWrite) -> Key:
+    return Key(write.component, write.variable, write.instance)

@@ -10,12 +10,12 @@ import pytest
 from agent.core.status import ConnectorState
 from agent.ipc.port import AuthorizeWanted
 from tests.conformance.v16.rig import ACCEPTED, Rig
-from tests.support.fake_csms import until
+from tests.support.fake_csms import Answer, until
 from tests.support.fake_station import T0_MS, TOKEN, session_facts
 from tests.support.virtual_time import run_virtual
 
 
-def boot_answer(status: str, interval: int) -> dict[str, object]:
+def boot_answer(status: str, interval: int) -> Answer:
     return ACCEPTED | {"status": status, "interval": interval}
 
 
