@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import random
 import signal
+from typing import cast
 
 import structlog
 
@@ -21,8 +22,7 @@ from agent.ipc.port import News, RestartComing, SettingsChanged, StationLost, St
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView
 from agent.ocpp.endpoint import Endpoint, TlsSettings
-from agent.ocpp.link import Link, LinkPhase, LinkState
-from agent.ocpp.link_failure import FailureKind
+from agent.ocpp.link import Link
 from agent.ocpp.session import Direction, Hooks
 from agent.ocpp.version import Version
 
@@ -100,7 +100,6 @@ class Gateway:
         self._link = Link(
             self._endpoint,
             self._dialect,
-            on_state=_log_state,
             backoff=self._backoff(),
             ping_interval_s=float(self._view.integer(_PING, 60)),
             hooks=Hooks(on_frame=_trace, on_invalid_messages=self._invalid),
@@ -121,7 +120,7 @@ class Gateway:
     def _dialect(self, version: Version) -> Dialect:
         if version not in self._dialects:
             assert self._view is not None
-            self._dialects[version] = _load(version, self._port, self._view)
+            self._dialects[version] = _load(version, cast(StationPort, self._port), self._view)
         return self._dialects[version]
 
     def _endpoint(self) -> Endpoint:
@@ -169,12 +168,12 @@ class _SwitchedPort:
         return getattr(self.station, name)
 
 
-def _load(version: Version, station: object, view: StationView) -> Dialect:
+def _load(version: Version, station: StationPort, view: StationView) -> Dialect:
     """Import the dialect now: most stations only ever speak one."""
     if version is Version.V16:
         from agent.ocpp.v16.dialect import Dialect16
 
-        return Dialect16(station, view, random.SystemRandom())  # type: ignore[arg-type]
+        return Dialect16(station, view, random.SystemRandom())
     from agent.ocpp.v201.dialect import Dialect201
 
     return Dialect201(station, view, random.SystemRandom())
@@ -182,14 +181,6 @@ def _load(version: Version, station: object, view: StationView) -> Dialect:
 
 def _trace(direction: Direction, text: str) -> None:
     log.debug("frame", direction=direction.value, frame=text)
-
-
-def _log_state(state: LinkState) -> None:
-    if state.phase is LinkPhase.CONNECTED:
-        log.info("CSMS link up", version=state.version.value if state.version else None)
-    elif state.failure is not None:
-        level = log.warning if state.failure.kind is not FailureKind.DROPPED else log.info
-        level("CSMS link down", reason=str(state.failure), wait_s=round(state.wait_s, 1))
 
 
 async def run_gateway(config: Config) -> int:

@@ -104,8 +104,10 @@ class Stage:
 
     async def start(self) -> None:
         """Start bench and station processes; returns when the station answers."""
-        await self.launch("sim-bench")
+        bench = await self.launch("sim-bench")
         while not (self.run_dir / "bench.sock").exists():
+            if bench.returncode is not None:
+                raise RuntimeError(f"the bench did not start, see {self.folder / 'sim-bench.log'}")
             await asyncio.sleep(0.02)
         await self.launch("run")
         await (await self.station()).close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from agent.core.facts import Token
 from agent.core.status import ConnectorState
@@ -67,7 +68,7 @@ class Story:
             self._tell(f"EVSE {evse}: the driver unplugs")
             await self._stage.order(evse, "unplug")
         for evse in evses:
-            await self._until(f"EVSE {evse} to be free", lambda e=evse: self._is(e, ConnectorState.AVAILABLE))
+            await self._until(f"EVSE {evse} to be free", partial(self._is, evse, ConnectorState.AVAILABLE))
         if self._csms is not None:
             await self._until("the CSMS to know everything", self._all_told)
         self._tell("everything is told")

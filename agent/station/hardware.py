@@ -61,12 +61,12 @@ class Hardware:
         self._pilots: dict[int, AutonomousPilot | SubordinatePilot] = {}
         self._meters: dict[int, EnergyMeter] = {}
         self._modules: dict[int, PowerModule] = {}
-        meters, modules = _MeterLines(now_ms), _CanBuses(now_ms)
+        meters, self._buses = _MeterLines(now_ms), _CanBuses(now_ms)
         for evse in config.evse:
             self._pilots[evse.id] = _pilot(evse)
             self._meters[evse.id] = meters.meter(evse)
             if evse.power is not None:
-                self._modules[evse.id] = modules.module(evse)
+                self._modules[evse.id] = self._buses.module(evse)
 
     def start(self, on_event: OnEvent) -> None:
         """Open everything; must run inside the event loop."""
@@ -74,6 +74,7 @@ class Hardware:
             pilot.start(partial(_tell, on_event, FromPilot, evse))
         for evse, meter in self._meters.items():
             meter.start(partial(_tell, on_event, FromMeter, evse))
+        self._buses.start()
         for evse, module in self._modules.items():
             module.start(partial(_tell, on_event, FromPower, evse))
 
@@ -93,6 +94,7 @@ class Hardware:
             await pilot.close()
         for module in self._modules.values():
             await module.close()
+        await self._buses.close()
         for meter in self._meters.values():
             await meter.close()
 
@@ -200,6 +202,14 @@ class _CanBuses:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._buses: dict[str, CanBus] = {}
+
+    def start(self) -> None:
+        for bus in self._buses.values():
+            bus.start()
+
+    async def close(self) -> None:
+        for bus in self._buses.values():
+            await bus.close()
 
     def module(self, evse: EvseConfig) -> PowerModule:
         from hal.power.can_bus import CanBus

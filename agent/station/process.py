@@ -38,7 +38,17 @@ from agent.core.effects import (
     StatusChanged,
     TransactionEnded,
 )
-from agent.core.events import ClockSet, Durable, Event, LedgerLost, LinkChanged, Tick
+from agent.core.events import (
+    ClockSet,
+    Durable,
+    Event,
+    FromMeter,
+    FromPilot,
+    FromPower,
+    LedgerLost,
+    LinkChanged,
+    Tick,
+)
 from agent.core.facts import BootFact, Fact, MeterFact, SecurityFact, kind_of
 from agent.core.settings import StationSettings
 from agent.core.station import Station
@@ -60,6 +70,7 @@ from agent.station.limits import Limits
 from agent.station.logic import Logic, ProfilesChanged
 from agent.station.service import StationService, profiles_change
 from agent.station.tokens import Tokens
+from hal.ports import Back, Lost
 
 EXIT_STOPPED, EXIT_ERROR, EXIT_LEDGER, EXIT_RESTART = 0, 70, 74, 75
 GATEWAY_USER = "evsed-gateway"
@@ -111,6 +122,8 @@ class StationProcess:
 
     def give(self, event: Event | ProfilesChanged) -> None:
         """Let the logic handle an event and carry out what follows, before anything else happens."""
+        if isinstance(event, FromPilot | FromMeter | FromPower):
+            _log_device(event)
         for effect in self._logic.step(event, monotonic_ms()):
             if not self._hardware.carry_out(effect):
                 self._carry_out(effect)
@@ -329,6 +342,14 @@ class StationProcess:
         await self._server.close()
         await self._writer.close()
         self._archive.close()
+
+
+def _log_device(event: FromPilot | FromMeter | FromPower) -> None:
+    device = type(event).__name__.removeprefix("From").lower()
+    if isinstance(event.event, Lost):
+        log.warning("device lost", device=device, evse=event.evse, kind=event.event.kind.value, why=event.event.detail)
+    elif isinstance(event.event, Back):
+        log.info("device answers", device=device, evse=event.evse, detail=event.event.detail)
 
 
 def _kept_clock() -> tuple[int, str]:
