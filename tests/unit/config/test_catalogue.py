@@ -67,7 +67,6 @@ current_ma = 10_000
 # Checklist 2.4: every starred variable of the components we have, with its instance.
 # R, RW or W as demanded there; R/RW where either will do.
 STARRED = [
-    "",
     "OCPPCommCtrlr.FileTransferProtocols R",
     "OCPPCommCtrlr.MessageTimeout[Default] R",
     "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent] RW",
@@ -131,8 +130,7 @@ STARRED = [
     "SmartChargingCtrlr.PeriodsPerSchedule R",
     "SmartChargingCtrlr.Entries[ChargingProfiles] R",
     "SmartChargingCtrlr.LimitChangeSignificance RW",
-    "",
-][1:-1]
+]
 ACCESS = {"R": Mutability.READ_ONLY, "RW": Mutability.READ_WRITE, "W": Mutability.WRITE_ONLY}
 
 SCHEMA = Path(ocpp.v201.__file__).parent / "schemas" / "NotifyReportRequest.json"

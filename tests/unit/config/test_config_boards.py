@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.config.board_file import board_from, load_board
+from agent.config.load import check_file
 from agent.config.problem import ConfigError
 from hal.boards import Board, BoardKind, bundled_boards
 from hal.meters.map_file import load_map
@@ -78,3 +79,10 @@ def test_a_wrong_ac_board(tmp_path: Path, path: str, change: tuple[str, str]) ->
     with pytest.raises(ConfigError) as error:
         of(tmp_path, text.replace(*change))
     assert [problem.path for problem in error.value.problems] == [path]
+
+
+def test_a_mistake_in_a_board_is_told_under_the_evse_that_names_it(tmp_path: Path, dc_text: str) -> None:
+    (tmp_path / "mine.toml").write_text(dc_text.replace("bitrate = 125_000", "bitrate = 1"))
+    (tmp_path / "evsed.toml").write_text('[[evse]]\nboard = "mine.toml"\n')
+    paths = [problem.path for problem in check_file(tmp_path / "evsed.toml")]
+    assert "evse[0].board: power.bitrate" in paths
