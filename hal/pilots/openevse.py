@@ -73,7 +73,7 @@ class OpenEvseConfig:
     poll_ms: int = 1_000
     reply_timeout_ms: int = 500
     boot_ms: int = 10_000
-    close_ms: int = 3_000
+    close_ms: int = 4_500  # the board lets go after 3 s at the latest, and a poll must see it
 
 
 class OpenEvsePilot:

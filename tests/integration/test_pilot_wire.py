@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hal.pilots.mcu import McuConfig, McuPilot
 from hal.pilots.openevse import OpenEvseConfig, OpenEvsePilot
 from hal.ports import (
     DUTY_X1,
+    AutonomousPilot,
     Back,
     BoardFault,
     BoardFaults,
@@ -29,6 +32,7 @@ from hal.ports import (
     Lost,
     PilotEvent,
     PilotState,
+    SubordinatePilot,
 )
 from hal.sim.faults import Fault
 from hal.sim.mcu_board import McuError, SimMcu
@@ -82,16 +86,25 @@ class Told:
         await until(lambda: self.count(Back) >= count, f"Back number {count} in {self.events}")
 
 
+def test_the_drivers_are_what_the_ports_ask_for(tmp_path: Path) -> None:
+    subordinate: SubordinatePilot = McuPilot(McuConfig(str(tmp_path / "none")))
+    autonomous: AutonomousPilot = OpenEvsePilot(OpenEvseConfig(str(tmp_path / "none")))
+    assert not subordinate.capabilities.autonomous
+    assert autonomous.capabilities.autonomous
+    asyncio.run(subordinate.close())  # closing what was never started is harmless
+    asyncio.run(autonomous.close())
+
+
 # ============================================================================== subordinate MCU
 
-MCU_TIMES: dict[str, Any] = {"keep_alive_ms": 20, "link_timeout_ms": 150, "reset_wait_ms": 60}
+MCU_TIMES: dict[str, Any] = {"keep_alive_ms": 20, "link_timeout_ms": 300, "reset_wait_ms": 60}
 
 
 def mcu_run(
     test: Callable[[SimMcu, McuPilot, Told], Coroutine[Any, Any, None]], tmp_path: Path, *, wait_back: bool = True
 ) -> None:
     async def main() -> None:
-        sim = SimMcu(tmp_path / "mcu", supervision_ms=100, keep_alive_ms=20, boot_ms=5, lock_ms=10)
+        sim = SimMcu(tmp_path / "mcu", supervision_ms=200, keep_alive_ms=20, boot_ms=5, lock_ms=10)
         sim.start(asyncio.get_running_loop())
         told = Told()
         pilot = McuPilot(McuConfig(sim.path, **MCU_TIMES))
@@ -172,6 +185,7 @@ def test_mcu_answer_to_an_event_leaves_in_the_same_callback(tmp_path: Path) -> N
     async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
         await charge(sim, pilot, told)
         stacks: list[bool] = []
+        heard = len(sim.heard)
 
         def react(event: PilotEvent) -> None:
             if event == PilotState(CpState.B):
@@ -181,8 +195,27 @@ def test_mcu_answer_to_an_event_leaves_in_the_same_callback(tmp_path: Path) -> N
 
         told.react = react
         sim.vehicle.set_cp(CpState.B)
-        await until(lambda: (104, 0) in sim.heard[-3:], "the withdrawal")
+        await until(lambda: (104, 0) in sim.heard[heard:], "the withdrawal")
         assert stacks == [True, True]
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_withdrawal_leaves_no_older_grant_behind_it(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.vehicle.set_cp(CpState.C)
+        await told.until_latest(PilotState(CpState.C))
+        heard = len(sim.heard)
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(pilot._line._fd, b"\x00")  # jam the port with empty frames
+        pilot.set_duty(5000)
+        pilot.set_lock(True)
+        pilot.allow_power(True)
+        pilot.allow_power(False)
+        await until(lambda: (102, 1) in sim.heard[heard:], "the lock, repeated")
+        commands = [message for message in sim.heard[heard:] if message[0] in (102, 103, 104)]
+        assert commands == [(104, 0), (103, 5000), (102, 1)]
 
     mcu_run(test, tmp_path)
 
@@ -360,7 +393,7 @@ def test_mcu_close_leaves_the_outlet_dead(tmp_path: Path) -> None:
 # ============================================================================= autonomous board
 
 FAST = OpenEvseTiming(debounce_ms=20, debounce_to_a_ms=5, sleep_open_ms=60, stuck_check_ms=40, boot_ms=20, second_ms=40)
-EVSE_TIMES: dict[str, Any] = {"poll_ms": 50, "reply_timeout_ms": 30, "boot_ms": 500, "close_ms": 300}
+EVSE_TIMES: dict[str, Any] = {"poll_ms": 50, "reply_timeout_ms": 50, "boot_ms": 500, "close_ms": 300}
 
 
 @pytest.fixture
@@ -462,7 +495,10 @@ def test_evse_an_offer_below_the_minimum_is_a_stop(board: SimOpenEvse) -> None:
     evse_run(board, test)
 
 
-def test_evse_stop_overtakes_the_command_in_flight(board: SimOpenEvse) -> None:
+def test_evse_stop_overtakes_the_command_in_flight(tmp_path: Path) -> None:
+    # A long heartbeat, so that nothing but the stop itself can bring the FS.
+    board = SimOpenEvse(tmp_path / "evse", timing=replace(FAST, second_ms=1_000), heartbeat=(5, 6))
+
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
         await evse_charge(board, pilot, told)
         board.faults.set(Fault.DROP)  # a command hangs
@@ -475,7 +511,10 @@ def test_evse_stop_overtakes_the_command_in_flight(board: SimOpenEvse) -> None:
         assert pilot._exchange._answer is in_flight
         board.faults.clear()
 
-    evse_run(board, test, reply_timeout_ms=300)
+    try:
+        evse_run(board, test, reply_timeout_ms=300)
+    finally:
+        board.close()
 
 
 def test_evse_a_lost_stop_is_repeated_until_confirmed(board: SimOpenEvse) -> None:
@@ -702,24 +741,39 @@ def test_evse_diode_and_ventilation(board: SimOpenEvse) -> None:
     evse_run(board, test)
 
 
-def test_evse_spurious_reset_is_told_once_and_the_wanted_state_restored(board: SimOpenEvse) -> None:
+def test_evse_spurious_reset_is_told_once_and_the_wanted_state_restored(tmp_path: Path) -> None:
+    board = SimOpenEvse(tmp_path / "evse", timing=replace(FAST, debounce_ms=150), heartbeat=(5, 6))
+
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
         await evse_charge(board, pilot, told)
         pilot.stop()
         await told.until_latest(Contactor(False))
-        mark = len(told.events)
+        mark, heard = len(told.events), len(board.heard)
+        state_at_stop: list[State] = []
+        sleep = board.firmware.sleep
+
+        def noted_sleep() -> None:
+            state_at_stop.append(board.firmware.state)
+            sleep()
+
+        board.firmware.sleep = noted_sleep  # type: ignore[method-assign]
         board.faults.set(Fault.RESET)  # it comes up enabled, with a vehicle in C
         spurious = BoardFaults(frozenset({BoardFault.SPURIOUS_RESET}))
         await told.until(spurious, since=mark)
         closed: list[bool] = []
         board.vehicle.on_change = lambda: closed.append(board.vehicle.relay_closed)
         await told.until_latest(BoardFaults(frozenset()))
+        assert board.heard[heard] == "FS"  # before anything is asked ...
+        assert state_at_stop[0] is State.UNKNOWN  # ... and before the board itself has found the vehicle
         assert board.firmware.state is State.SLEEPING
         assert True not in closed
         assert told.events[mark:].count(spurious) == 1
         assert told.count(Lost) == 0
 
-    evse_run(board, test)
+    try:
+        evse_run(board, test)
+    finally:
+        board.close()
 
 
 def test_evse_spurious_reset_while_offering_limits_the_current_again(board: SimOpenEvse) -> None:
