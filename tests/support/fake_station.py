@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.core.commands import Command
@@ -93,6 +93,7 @@ class FakeStation:
     verdicts: list[tuple[Token, TokenVerdict, int | None, str | None]] = field(default_factory=list)
     presented: list[tuple[Token, int]] = field(default_factory=list)
     link_states: list[tuple[bool, str | None]] = field(default_factory=list)
+    uptime_ms: int = 0  # monotonic time at which the next clock comes
     clocks: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     writes: list[SettingWrite] = field(default_factory=list)
@@ -106,7 +107,7 @@ class FakeStation:
     report_rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     security_events: list[tuple[str, str]] = field(default_factory=list)
     records_asked_max: int = 0  # the largest page anyone wanted
-    _by_tx_id: dict[str, list[Record]] = field(default_factory=dict)
+    _rows_of: dict[str, list[int]] = field(default_factory=dict)
 
     # -------------------------------------------------------------------------- what tests do to it
 
@@ -115,16 +116,16 @@ class FakeStation:
         if self.listener is not None:
             await self.listener(news)
 
-    async def append(self, *facts: Fact, wall_ms: int | None = None, trusted: bool = True) -> None:
-        """Append rows; the wall time is that of the fact's last sample unless given."""
+    async def append(self, *facts: Fact, clock_offset_ms: int = T0_MS, trusted: bool = True) -> None:
+        """Append rows, at the time of their last sample. ``trusted`` False: with a clock that was never set."""
         for fact in facts:
             seq = self.ledger[-1].seq + 1 if self.ledger else 1
             samples = getattr(fact, "samples", ()) or tuple(filter(None, (getattr(fact, "sample", None),)))
             at_ms = samples[-1].at_ms if samples else 0
-            record = Record(seq, kind_of(fact), fact, T0_MS + at_ms if wall_ms is None else wall_ms, T0_MS, trusted)
+            record = Record(seq, kind_of(fact), fact, clock_offset_ms + at_ms, clock_offset_ms, trusted)
             self.ledger.append(record)
             if isinstance(fact, TransactionFact | CheckpointFact):
-                self._by_tx_id.setdefault(fact.tx_id, []).append(record)
+                self._rows_of.setdefault(fact.tx_id, []).append(seq)
         await self.tell(RowsAppended(self.ledger[-1].seq))
 
     async def show(self, evse: int, state: ConnectorState, *faults: FaultCode, wall_ms: int = T0_MS) -> None:
@@ -149,7 +150,7 @@ class FakeStation:
         return self.ledger[after_seq : after_seq + limit]
 
     async def transaction(self, tx_id: str) -> list[Record]:
-        return list(self._by_tx_id.get(tx_id, ()))
+        return [self.ledger[seq - 1] for seq in self._rows_of.get(tx_id, ())]
 
     async def progress(self) -> Progress:
         return Progress(self.delivered_seq, tuple(self.csms_txs.values()), len(self.ledger) - self.delivered_seq)
@@ -177,7 +178,15 @@ class FakeStation:
         self.link_states.append((online, dialect))
 
     async def clock(self, wall_ms: int) -> None:
+        """Rows of this boot made without a clock get their time now, counted back from this instant."""
         self.clocks.append(wall_ms)
+        offset_ms = wall_ms - self.uptime_ms
+        for index, record in enumerate(self.ledger):
+            if not record.trusted_time:
+                at_ms = record.wall_ms - record.clock_offset_ms
+                self.ledger[index] = replace(
+                    record, wall_ms=offset_ms + at_ms, clock_offset_ms=offset_ms, trusted_time=True
+                )
 
     async def set_settings(self, writes: list[SettingWrite]) -> list[str]:
         self.writes.extend(writes)

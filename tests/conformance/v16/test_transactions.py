@@ -370,6 +370,27 @@ def test_16_tx_15_nothing_configured_no_transaction_data() -> None:
     run_virtual(main())
 
 
+def test_part_8_12_rows_made_before_the_clock_was_set_are_told_with_their_true_time() -> None:
+    """Field fault 6: the device booted in 1970, charged offline, and learns the time from the boot's answer."""
+
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.append(*session_facts("tx-1", offline=True), clock_offset_ms=0, trusted=False)
+        rig.station.uptime_ms = 3_600_000
+        async with rig.online():
+            await rig.drained()
+        assert rig.csms.of("StartTransaction")[0].payload["timestamp"] == "2026-11-24T07:00:00.000Z"
+        stop = rig.csms.of("StopTransaction")[0].payload
+        assert stop["timestamp"] == "2026-11-24T07:02:00.000Z"
+        assert [value["timestamp"] for value in stop["transactionData"]] == [
+            "2026-11-24T07:00:00.000Z",
+            "2026-11-24T07:01:00.000Z",
+            "2026-11-24T07:02:00.000Z",
+        ]
+
+    run_virtual(main())
+
+
 def test_part_8_4_driver_is_answered_while_a_long_queue_drains() -> None:
     async def main() -> None:
         rig = Rig()

@@ -1,0 +1,192 @@
+"""The delivery pump without any dialect: cursor, order, ids, retry counts (16-TX-01 to 05, 20-TE-04, 05)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from agent.core.facts import BootFact, ClockFact, Fact, SecurityFact
+from agent.ipc.port import CsmsTx, Progress, Record
+from agent.ocpp.delivery import Delivery, Message, RetryPolicy, message_id
+from agent.ocpp.dialect import Line, LinkGone
+from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
+from tests.support.fake_station import T0_MS, FakeStation
+from tests.support.virtual_time import now_ms, run_virtual
+
+OK = CallResult({})
+NO = CallError("InternalError", "")
+
+
+@dataclass
+class Peer:
+    """Outcomes by script; when it is used up everything is taken."""
+
+    script: list[CallOutcome] = field(default_factory=list)
+    sent: list[tuple[int, str, Priority, int]] = field(default_factory=list)  # (row, id, priority, at)
+
+    async def call(
+        self,
+        action: str,
+        payload: dict[str, Any],
+        *,
+        priority: Priority,
+        timeout_s: float | None = None,
+        message_id: str | None = None,
+    ) -> CallOutcome:
+        assert message_id is not None
+        self.sent.append((payload["row"], message_id, priority, now_ms()))
+        await asyncio.sleep(0)
+        return self.script.pop(0) if self.script else OK
+
+
+@dataclass
+class Plain:
+    """Boot facts are messages, security facts go once, everything else concerns nobody."""
+
+    given: list[int] = field(default_factory=list)
+
+    async def begin(self, progress: Progress) -> None:
+        pass
+
+    async def render(self, record: Record) -> Message | None:
+        if isinstance(record.fact, BootFact | SecurityFact):
+            return Message("Any", {"row": record.seq}, once=isinstance(record.fact, SecurityFact))
+        return None
+
+    async def answered(self, record: Record, message: Message, answer: dict[str, Any]) -> CsmsTx | None:
+        return None
+
+    async def given_up(self, record: Record) -> CsmsTx | None:
+        self.given.append(record.seq)
+        return CsmsTx(f"tx-{record.seq}", -1, given_up=True)
+
+
+TOLD, MUTE, ONCE = BootFact("PowerUp", "1"), ClockFact(0, "x", 0), SecurityFact("E", "")
+
+
+class Pump:
+    def __init__(self, *facts: Fact, new_id_on_retry: bool = True) -> None:
+        self.station = FakeStation()
+        self.translator = Plain()
+        self.policy = RetryPolicy(3, 60)
+        self.delivery = Delivery(
+            self.station, "CP-1", self.translator, lambda: self.policy, new_id_on_retry=new_id_on_retry
+        )
+        self.facts = facts
+
+    async def run(self, peer: Peer, for_s: float = 10_000) -> None:
+        """One connection that lasts ``for_s``, or until the script loses the link."""
+        if not self.station.ledger:
+            await self.station.append(*self.facts)
+        try:
+            async with asyncio.timeout(for_s):
+                await self.delivery.run(Line(peer))
+        except (TimeoutError, LinkGone):
+            pass
+
+
+def test_order_one_at_a_time_and_the_cursor_follows() -> None:
+    async def main() -> None:
+        pump, peer = Pump(*(TOLD if number % 2 == 0 else MUTE for number in range(80))), Peer()
+        await pump.run(peer)
+        assert [row for row, *_ in peer.sent] == list(range(1, 80, 2))
+        assert pump.station.delivered_seq == 80  # rows that concern nobody move it too
+        assert pump.station.records_asked_max == 16
+
+    run_virtual(main())
+
+
+def test_wakes_on_appended_rows() -> None:
+    async def main() -> None:
+        pump, peer = Pump(TOLD), Peer()
+        running = asyncio.create_task(pump.run(peer, for_s=100))
+        await asyncio.sleep(50)
+        await pump.station.append(TOLD)
+        assert len(peer.sent) == 1
+        pump.delivery.wake()
+        await asyncio.sleep(1)
+        assert len(peer.sent) == 2
+        await running
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("failure", "new_id"), [(NO, True), (NO, False), (TimedOut(), True), (TimedOut(), False)])
+def test_retries_are_spaced_counted_and_end_in_a_drop(failure: CallOutcome, new_id: bool) -> None:
+    async def main() -> None:
+        pump, peer = Pump(TOLD, TOLD, new_id_on_retry=new_id), Peer([failure] * 3)
+        await pump.run(peer)
+        assert [(row, at_ms) for row, _, _, at_ms in peer.sent] == [(1, 0), (1, 60_000), (1, 180_000), (2, 180_000)]
+        assert len({sent_id for row, sent_id, _, _ in peer.sent if row == 1}) == (3 if new_id else 1)
+        assert pump.translator.given == [1]
+        assert pump.station.csms_txs == {"tx-1": CsmsTx("tx-1", -1, given_up=True)}
+        counters = pump.delivery.counters
+        assert (counters.delivered, counters.dropped, counters.retried) == (1, 1, 2)
+
+    run_virtual(main())
+
+
+def test_a_changed_policy_holds_at_once() -> None:
+    async def main() -> None:
+        pump, peer = Pump(TOLD), Peer([NO, NO])
+        running = asyncio.create_task(pump.run(peer))
+        await asyncio.sleep(30)
+        pump.policy = RetryPolicy(2, 1)
+        await running
+        assert pump.translator.given == [1]
+
+    run_virtual(main())
+
+
+def test_16_tx_04_lost_links_never_count_and_repeat_the_id() -> None:
+    async def main() -> None:
+        pump = Pump(TOLD, TOLD)
+        peers = [Peer([LinkLost("cut")]) for _ in range(10)] + [Peer()]
+        for peer in peers:
+            await pump.run(peer)
+        assert len({peer.sent[0][1] for peer in peers}) == 1
+        assert pump.delivery.counters.dropped == 0
+        assert pump.station.delivered_seq == 2
+
+    run_virtual(main())
+
+
+def test_refusals_count_over_reconnects_time_outs_do_not() -> None:
+    async def main() -> None:
+        pump = Pump(TOLD)
+        for outcome in (NO, TimedOut(), TimedOut(), NO):
+            await pump.run(Peer([outcome, LinkLost("cut")]))
+        assert pump.translator.given == []
+        await pump.run(Peer([NO]))
+        assert pump.translator.given == [1]
+
+    run_virtual(main())
+
+
+def test_what_goes_once_is_not_repeated_after_a_refusal_and_overtakes_nothing() -> None:
+    async def main() -> None:
+        pump, peer = Pump(ONCE, TOLD), Peer([NO])
+        await pump.run(peer)
+        assert [(row, priority) for row, _, priority, _ in peer.sent] == [
+            (1, Priority.STATUS),
+            (2, Priority.TRANSACTION),
+        ]
+
+    run_virtual(main())
+
+
+def test_ids_tell_station_row_attempt_and_content_apart() -> None:
+    record = Record(7, "boot", TOLD, T0_MS, T0_MS, True)
+    restamped = replace(record, wall_ms=1, clock_offset_ms=1)
+    assert message_id("CP-1", record, 0) == message_id("CP-1", restamped, 0)
+    others = [
+        message_id("CP-2", record, 0),
+        message_id("CP-1", record, 1),
+        message_id("CP-1", replace(record, seq=8), 0),
+        message_id("CP-1", replace(record, fact=BootFact("PowerUp", "2")), 0),
+    ]
+    assert len({message_id("CP-1", record, 0), *others}) == 5
+    assert all(len(other) == 36 for other in others)
