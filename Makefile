@@ -1,0 +1,55 @@
+# evsed: every target sets up what it needs and says what it does. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test check docs bench lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): packaging/locks/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "evsed needs Python 3.11 or newer, this is " + sys.version.split()[0] + " (say PYTHON=/path/to/python3.11)")'
+	@echo "== making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@echo "== installing the pinned packages (hashes are checked)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r packaging/locks/dev.txt
+	@echo "== installing evsed itself"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+# On a terminal the demo stays for you to play with; elsewhere it ends by itself.
+DEMO_ARGS ?= $(shell test -t 0 && test -t 1 || echo --once) --fast
+
+demo: $(READY) ## a charger on simulated hardware charges cars and tells a CSMS
+	@$(BIN)/evsed demo $(DEMO_ARGS)
+
+test: $(READY) ## all tests that need no hardware
+	@echo "== tests"
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## formatting, lint, types, import contracts, generated docs
+	@echo "== formatting"; $(BIN)/ruff format --check .
+	@echo "== lint"; $(BIN)/ruff check .
+	@echo "== types"; $(BIN)/mypy
+	@echo "== import contracts"; $(BIN)/lint-imports
+	@echo "== generated docs"; $(BIN)/python docs/generate.py --check
+
+docs: $(READY) ## write the generated documents
+	@$(BIN)/python docs/generate.py
+
+bench: $(READY) ## measure what docs/performance.md records
+	@$(BIN)/python -m tests.bench
+
+lock: ## pin all packages anew (needs the network)
+	@echo "== resolving; this takes some minutes"
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
+	@for set in dev:--extra=dev run:--extra=sim; do \
+		CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --allow-unsafe \
+		$${set#*:} --output-file packaging/locks/$${set%%:*}.txt pyproject.toml; done
+	@rm -rf .venv-lock
+
+clean: ## remove everything that was made
+	rm -rf .venv .venv-lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
