@@ -9,7 +9,6 @@ does, so that a reconnect is not a new registration.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import signal
 from typing import cast
@@ -194,7 +193,8 @@ async def run_gateway(config: Config) -> int:
     waiting.cancel()
     if task.done():
         await task  # an error of our own: let it be seen
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    # Losing the station at the same moment can swallow one cancellation: ask until it has ended.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
     return 0
