@@ -114,7 +114,7 @@ class _Every:
 
 
 def number(thousandths: int) -> int | float:
-    """The number itself; ``json`` writes both kinds with exactly these digits (below 2**53)."""
+    """The number itself; ``json`` writes both kinds with exactly these digits (up to 15 of them)."""
     whole, rest = divmod(thousandths, 1000)
     return whole if rest == 0 else thousandths / 1000
 

@@ -1,0 +1,190 @@
+"""B01 to B04, C01, G02: registration, what may be said before it, authorization of drivers, heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agent.core.facts import Token
+from agent.core.status import ConnectorState
+from agent.ipc.port import AuthorizeWanted, TokenVerdict
+from tests.conformance.v201.rig import ACCEPTED, Rig
+from tests.support.fake_csms import Answer, until
+from tests.support.fake_station import TOKEN, session_facts
+from tests.support.virtual_time import run_virtual
+
+PENDING = ACCEPTED | {"status": "Pending", "interval": 60}
+REJECTED = ACCEPTED | {"status": "Rejected", "interval": 60}
+START = {"idToken": {"idToken": "AA", "type": "Central"}, "remoteStartId": 7}
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"), [("PowerUp", "PowerUp"), ("Watchdog", "Watchdog"), ("Lightning", "Unknown")]
+)
+def test_b01_boot_says_who_and_why_and_then_tells_every_connector(cause: str, reason: str) -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.start_gateway(boot_cause=cause)
+        async with rig.registered():
+            pass
+        assert rig.csms.actions() == ["BootNotification", "StatusNotification", "StatusNotification"]
+        assert rig.csms.received[0].payload == {
+            "chargingStation": {
+                "model": "Bench",
+                "vendorName": "Example",
+                "serialNumber": "S-0001",
+                "firmwareVersion": "0.1.0",
+            },
+            "reason": reason,
+        }
+        assert [call.payload["evseId"] for call in rig.csms.of("StatusNotification")] == [1, 2]
+        assert rig.station.clocks[0] == 1_795_507_200_000
+        assert rig.station.link_states == [(True, "2.0.1"), (False, None)]
+
+    run_virtual(main())
+
+
+def test_b02_pending_serves_settings_and_reports_but_starts_nothing() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [PENDING]
+        entry = {"component": {"name": "A"}, "variable": {"name": "B"}, "variableAttribute": [{"value": "1"}]}
+        rig.station.report_rows["FullInventory"] = [entry]
+        await rig.station.append(*session_facts("tx-1"))
+        async with rig.online():
+            await rig.came("BootNotification")
+            await asyncio.sleep(1)
+            assert await rig.csms.ask("RequestStartTransaction", START) == {"status": "Rejected"}
+            assert await rig.csms.ask("RequestStopTransaction", {"transactionId": "x"}) == {"status": "Rejected"}
+            answer = await rig.csms.ask("GetBaseReport", {"requestId": 3, "reportBase": "FullInventory"})
+            assert answer == {"status": "Accepted"}
+            await rig.came("NotifyReport")
+            await asyncio.sleep(50)
+            assert rig.csms.actions() == ["BootNotification", "NotifyReport"]  # and nothing of the transaction
+            await rig.drained()
+        first, second = rig.csms.of("BootNotification")
+        assert second.at_ms - first.at_ms == pytest.approx(60_000, abs=50)
+        assert rig.station.commands == []
+
+    run_virtual(main())
+
+
+def test_b02_triggered_boot_does_not_wait_for_the_interval() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [PENDING]
+        async with rig.online():
+            await rig.came("BootNotification")
+            await asyncio.sleep(1)
+            trigger = {"requestedMessage": "BootNotification"}
+            assert await rig.csms.ask("TriggerMessage", trigger) == {"status": "Accepted"}
+            first, second = await rig.came("BootNotification", 2)
+            assert second.at_ms - first.at_ms < 2_000
+            await rig.came("StatusNotification")
+            assert await rig.csms.ask("TriggerMessage", trigger) == {"status": "Rejected"}
+
+    run_virtual(main())
+
+
+def test_b03_rejected_is_silent_and_refuses_calls() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [REJECTED]
+        async with rig.online():
+            await rig.came("BootNotification")
+            await asyncio.sleep(1)
+            frame = await rig.csms.call("GetVariables", {"getVariableData": []})
+            assert frame[0] == 4 and frame[2] == "OccurrenceConstraintViolation"  # the schema comes first
+            frame = await rig.csms.call("ClearCache", {})
+            assert frame[0] == 4 and frame[2] == "SecurityError"
+            await asyncio.sleep(50)
+            assert rig.csms.actions() == ["BootNotification"]
+            await rig.came("StatusNotification")
+
+    run_virtual(main())
+
+
+def test_reconnect_without_restart_needs_no_boot() -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with rig.registered():
+            pass
+        async with rig.online():
+            await asyncio.sleep(5)
+        assert rig.csms.actions().count("BootNotification") == 1
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("offline_s", "told"), [(30, [2]), (61, [1, 2])])
+def test_b04_after_a_time_offline(offline_s: float, told: list[int]) -> None:
+    """Longer than OfflineThreshold (60 s): all connectors; shorter: only the changed ones."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.registered():
+            pass
+        rig.csms.received.clear()
+        await rig.station.show(2, ConnectorState.PREPARING)
+        await asyncio.sleep(offline_s)
+        async with rig.online():
+            await asyncio.sleep(5)
+        assert [call.payload["evseId"] for call in rig.csms.of("StatusNotification")] == told
+
+    run_virtual(main())
+
+
+AUTHORIZE_ANSWERS: list[tuple[Answer, TokenVerdict]] = [
+    (
+        {
+            "idTokenInfo": {
+                "status": "Accepted",
+                "cacheExpiryDateTime": "2026-11-24T08:00:01.5+00:00",
+                "groupIdToken": {"idToken": "FLEET", "type": "Central"},
+            }
+        },
+        TokenVerdict("Accepted", "FLEET", 1_795_507_201_500),
+    ),
+    ({"idTokenInfo": {"status": "Blocked", "cacheExpiryDateTime": "soon"}}, TokenVerdict("Blocked")),
+    ({"idTokenInfo": {"status": "Accepted", "evseId": [1, 2]}}, TokenVerdict("Accepted")),
+    ({"idTokenInfo": {"status": "Accepted", "evseId": [1]}}, TokenVerdict("NotAtThisLocation")),
+    ("InternalError", TokenVerdict("")),
+    (None, TokenVerdict("")),
+]
+
+
+@pytest.mark.parametrize(("answer", "verdict"), AUTHORIZE_ANSWERS)
+def test_c01_authorize(answer: Answer, verdict: TokenVerdict) -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["Authorize"] = [answer]
+        async with rig.registered():
+            await rig.station.tell(AuthorizeWanted(5, Token("04AABB", "ISO15693"), 2))
+            await until(lambda: bool(rig.station.verdicts))
+        assert rig.csms.of("Authorize")[0].payload == {"idToken": {"idToken": "04AABB", "type": "ISO15693"}}
+        assert rig.station.verdicts == [(Token("04AABB", "ISO15693"), verdict, 5, None)]
+
+    run_virtual(main())
+
+
+def test_c01_offline_the_station_decides() -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.tell(AuthorizeWanted(5, TOKEN, 1))
+        assert rig.station.verdicts == [(TOKEN, TokenVerdict(""), 5, None)]
+
+    run_virtual(main())
+
+
+def test_g02_heartbeat_at_the_interval_of_the_boot() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [ACCEPTED | {"interval": 120}]
+        async with rig.registered():
+            await rig.came("Heartbeat", 2)
+        beats = [call.at_ms for call in rig.csms.of("Heartbeat")]
+        assert beats[1] - beats[0] == pytest.approx(120_000, abs=1_000)
+        assert rig.station.settings["OCPPCommCtrlr.HeartbeatInterval"] == "120"
+
+    run_virtual(main())
