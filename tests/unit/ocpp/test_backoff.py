@@ -24,6 +24,13 @@ def test_ws_04_ten_attempts_double_with_jitter_then_stay(seed: int) -> None:
     assert sequence[6:] == [sequence[5]] * 4, "after RetryBackOffRepeatTimes doublings the wait stays"
 
 
+def test_ws_04_every_doubling_draws_a_new_random_part() -> None:
+    for step in range(1, 6):
+        fleet = [waits(BackoffSettings(), seed) for seed in range(20)]
+        parts = {round(sequence[step] - 2 * sequence[step - 1], 6) for sequence in fleet}
+        assert len(parts) == 20 and max(parts) > 5
+
+
 def test_ws_04_without_jitter_the_waits_are_exact() -> None:
     assert waits(BackoffSettings(10, 0, 3), 1, 6) == [10, 20, 40, 80, 80, 80]
 

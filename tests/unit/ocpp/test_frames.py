@@ -130,6 +130,11 @@ def test_rpc_14_depth_counts_brackets_outside_strings_only() -> None:
     assert isinstance(parse(f'[2,"a","Reset",{{"x":[{nested}]}}]'.encode(), V16), Malformed)
 
 
+def test_rpc_14_many_brackets_side_by_side_are_not_deep() -> None:
+    entries = ",".join(['{"a":[]}'] * 500)
+    assert isinstance(parse(f'[2,"a","SendLocalList",{{"x":[{entries}]}}]'.encode(), V16), Call)
+
+
 def test_rpc_14_the_depth_check_is_linear_on_hostile_strings() -> None:
     """A pattern that backtracks would need hours for these and hang here."""
     assert isinstance(parse(b"[" * 40 + b'"\\' * 300_000, V16), Malformed)

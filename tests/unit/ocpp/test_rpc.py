@@ -307,6 +307,15 @@ def test_a_bad_answer_of_ours_is_our_error_and_leaves_the_call_in_work(returned:
     assert sent(session.refuse(request, RpcError(ErrorCode.INTERNAL_ERROR), 0)) == [[4, "c1", "InternalError", "", {}]]
 
 
+@pytest.mark.parametrize("returned", [None, [], "Accepted"])
+def test_defect_7_in_production_too_an_answer_is_an_object(returned: object) -> None:
+    session = machine(validate_outgoing=False)
+    (request,) = reset(session)
+    assert isinstance(request, Dispatch)
+    with pytest.raises(TypeError):
+        session.answer(request, returned, 0)
+
+
 # ------------------------------------------------------------------------------------------- garbage
 
 HOSTILE = [
@@ -358,8 +367,8 @@ JSON = st.recursive(
 FRAMES = st.binary(max_size=60) | st.builds(lambda *array: text(*array), st.integers(0, 7), JSON, JSON, JSON)
 
 
-@settings(max_examples=200, deadline=None)
-@given(version=st.sampled_from(list(Version)), frames=st.lists(FRAMES, max_size=30))
+@settings(max_examples=80, deadline=None)
+@given(version=st.sampled_from(list(Version)), frames=st.lists(FRAMES, max_size=12))
 def test_rpc_07_no_sequence_of_frames_breaks_or_grows_the_session(version: Version, frames: list[bytes]) -> None:
     session = machine(version)
     session.call(heartbeat("a"), 0)

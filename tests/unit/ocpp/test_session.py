@@ -369,6 +369,7 @@ def test_stopping_the_session_settles_calls_and_ends_handlers() -> None:
             await running
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert now_ms() == 1_000, "nobody waits for the handler that was cut short"
 
     run_virtual(main())
 

@@ -1,0 +1,164 @@
+"""TLS of the link against real servers with throw-away certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from agent.ocpp.endpoint import Endpoint, TlsSettings
+from agent.ocpp.link_failure import FailureKind
+from tests.integration.ocpp_link_rig import idle, linked, server
+
+pytestmark = pytest.mark.wire
+
+
+@dataclass
+class Authority:
+    """A throw-away root and a server certificate for ``host``."""
+
+    folder: Path
+
+    def make(self, host: str, *, expired: bool = False) -> tuple[Path, Path, Path]:
+        key, root_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test root")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+        root = self._builder(root_name, root_name, root_key, days=100).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
+        leaf = self._builder(name, root_name, key, days=-1 if expired else 100).add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False
+        )
+        paths = self.folder / "root.pem", self.folder / "leaf.pem", self.folder / "key.pem"
+        pem = serialization.Encoding.PEM
+        paths[0].write_bytes(root.sign(root_key, hashes.SHA256()).public_bytes(pem))
+        paths[1].write_bytes(leaf.sign(root_key, hashes.SHA256()).public_bytes(pem))
+        paths[2].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        return paths
+
+    @staticmethod
+    def _builder(
+        name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int
+    ) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=10))
+            .not_valid_after(now + datetime.timedelta(days=days))
+        )
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("host", "expired", "wrong_root", "kind"),
+    [
+        ("localhost", False, False, None),
+        ("localhost", True, False, FailureKind.TLS_CERTIFICATE),
+        ("elsewhere.example", False, False, FailureKind.TLS_CERTIFICATE),
+        ("localhost", False, True, FailureKind.TLS_CERTIFICATE),
+    ],
+)
+def test_tls_03_chain_validity_and_name_are_verified(
+    tmp_path: Path, host: str, expired: bool, wrong_root: bool, kind: FailureKind | None
+) -> None:
+    root, leaf, key = Authority(tmp_path).make(host, expired=expired)
+    if wrong_root:
+        (tmp_path / "other").mkdir()
+        root = Authority(tmp_path / "other").make(host)[0]
+
+    async def main() -> None:
+        async with server(idle, ssl=server_context(leaf, key)) as url:
+            url = url.replace("127.0.0.1", "localhost")
+            async with linked(Endpoint(url, "CP1", tls=TlsSettings(root))) as rig:
+                if kind is None:
+                    await rig.session()
+                    return
+                state = await rig.failure()
+                assert state.failure is not None and state.failure.kind is kind
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def handshaking(context: ssl.SSLContext) -> AsyncIterator[str]:
+    """A blocking TLS server: asyncio's drops the connection before its alert has left."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def handshakes() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError), context.wrap_socket(connection, server_side=True):
+                    pass
+
+        thread = threading.Thread(target=handshakes)
+        thread.start()
+        try:
+            yield f"wss://localhost:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("newest", "suites", "kind"),
+    [
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-CHACHA20-POLY1305", FailureKind.TLS_CIPHER),
+        (ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0", FailureKind.TLS_VERSION),
+    ],
+)
+def test_tls_01_tls_02_old_versions_and_other_suites_are_refused(
+    tmp_path: Path, newest: ssl.TLSVersion, suites: str, kind: FailureKind
+) -> None:
+    root, leaf, key = Authority(tmp_path).make("localhost")
+    context = server_context(leaf, key)
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = newest
+    context.set_ciphers(suites)
+
+    async def main() -> None:
+        async with handshaking(context) as url, linked(Endpoint(url, "CP1", tls=TlsSettings(root))) as rig:
+            state = await rig.failure()
+            assert state.failure is not None and state.failure.kind is kind
+
+    asyncio.run(main())
+
+
+def test_tls_05_missing_certificate_files_are_a_failure_that_can_heal(tmp_path: Path) -> None:
+    root, leaf, key = Authority(tmp_path).make("localhost")
+    moved = root.rename(tmp_path / "moved.pem")
+
+    async def main() -> None:
+        async with server(idle, ssl=server_context(leaf, key)) as url:
+            url = url.replace("127.0.0.1", "localhost")
+            async with linked(Endpoint(url, "CP1", tls=TlsSettings(root))) as rig:
+                state = await rig.failure()
+                assert state.failure is not None and state.failure.kind is FailureKind.TLS_FILES
+                moved.rename(root)
+                await rig.session()
+
+    asyncio.run(main())
