@@ -22,7 +22,7 @@ from hal.power.slcan_line import BELL, BITRATE_CODES, CR, LineCutter, decode_fra
 from hal.sim.faults import Fault, FaultSwitch
 from hal.sim.pty import PtyLink
 
-_NOISE = b"\xff\x00T12\xfe"
+_NOISE = b"\xff\x00T12\rT9\xfe"  # nonsense, half a frame, and the start that spoils the next one
 _BITRATES = {code.encode(): bitrate for bitrate, code in BITRATE_CODES.items()}
 
 

@@ -13,7 +13,18 @@ from typing import TypeVar
 
 import pytest
 
-from hal.ports import Back, LossKind, Lost, ModuleFault, ModuleFaults, PowerEvent, PowerLimits, PowerModule, PowerOutput
+from hal.ports import (
+    Back,
+    DeviceLost,
+    LossKind,
+    Lost,
+    ModuleFault,
+    ModuleFaults,
+    PowerEvent,
+    PowerLimits,
+    PowerModule,
+    PowerOutput,
+)
 from hal.power.can_bus import CanBus
 from hal.power.can_frame import CanFrame
 from hal.power.can_ports import CanBusConfig, SlcanPort
@@ -259,6 +270,17 @@ def test_an_adapter_that_takes_nothing_does_not_hold_us_up(tmp_path: Path) -> No
     frames = [line for line in bytes(wire).split(b"\r") if line.startswith(b"T")]
     assert set(frames) == {b"T029A00F080000000000000000"}  # none of them cut
     assert len(frames) == taken
+    port.close()
+    link.close()
+
+
+def test_a_hang_up_that_reads_as_end_of_file_is_lost_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pty gives EIO; a USB serial port that was pulled gives an empty read, for ever."""
+    link = PtyLink(tmp_path / "can")
+    port = SlcanPort(CanBusConfig("dc bus", "slcan", link.path))
+    monkeypatch.setattr("hal.power.can_ports.os.read", lambda fd, count: b"")
+    with pytest.raises(DeviceLost, match="hang-up"):
+        port.receive()
     port.close()
     link.close()
 

@@ -164,6 +164,39 @@ def test_off_is_repeated_until_the_module_says_so() -> None:
     assert made.commands(*SET, since_ms=off) == []
 
 
+def test_an_off_that_follows_an_on_at_once_is_repeated_though_the_module_last_said_off() -> None:
+    made = bench(0)
+    made.run(2_000)
+    made.group.set_output(400_000, 10_000, made.now_ms)
+    made.group.switch(True, made.now_ms)
+    made.group.switch(False, made.now_ms)
+    lost_at = made.now_ms + 20
+    made.deaf = lambda frame: made.now_ms == lost_at and frame.data == OFF
+    made.run(20)
+    assert delivering(made) == [True]
+    made.run(300)
+    assert delivering(made) == [False]
+
+
+def test_off_is_not_claimed_while_a_silent_module_may_still_deliver() -> None:
+    made = running(0, 1)
+    made.sim.modules[1].faults.set(Fault.SILENT)
+    made.run(2_000)
+    made.group.switch(False, made.now_ms)
+    made.run(7_000)
+    assert delivering(made) == [False, True]
+    assert made.told(PowerOutput)[-1].on
+    made.run(8_000)
+    assert delivering(made) == [False, False]
+    assert not made.told(PowerOutput)[-1].on
+
+
+def test_a_group_nobody_has_counted_yet_is_told_off_first() -> None:
+    made = bench(0, mode=Mode.GROUP)
+    header = Header.decode(made.sent[0][1].id)
+    assert (header.command, header.device, made.sent[0][1].data) == (Command.SWITCH, DEVICE_GROUP, OFF)
+
+
 def test_a_module_that_comes_on_by_itself_is_switched_off() -> None:
     made = bench(0)
     made.run(2_000)
@@ -427,11 +460,18 @@ def test_refused_readings_are_told_as_refused() -> None:
     assert [lost.kind for lost in made.told(Lost)] == [LossKind.REFUSED]
 
 
-def test_a_module_that_reboots_is_switched_on_again() -> None:
-    made = running(0)
-    made.sim.modules[0].faults.set(Fault.RESET, count=1)
-    made.run(3_000)
+def test_a_module_that_reboots_is_waited_for_and_switched_on_again() -> None:
+    made = bench(0, startup_ms=2_000)
+    made.group.set_output(400_000, 60_000, made.now_ms)
+    made.group.switch(True, made.now_ms)
+    made.run(6_000)
     assert made.told(PowerOutput)[-1].current_ma == 60_000
+    made.sim.modules[0].faults.set(Fault.RESET, count=1)
+    made.run(1_500)
+    assert delivering(made) == [False]
+    made.run(4_500)
+    assert made.told(PowerOutput)[-1].current_ma == 60_000
+    assert made.told(ModuleFaults) == [ModuleFaults(frozenset())]  # starting up is no fault
 
 
 def test_a_group_grows_when_a_module_is_plugged_in() -> None:
