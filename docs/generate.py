@@ -22,7 +22,10 @@ MACHINES: tuple[tuple[ModuleType, Table[Any, Any]], ...] = (
 def machine(module: ModuleType, table: Table[Any, Any]) -> str:
     events = list(dict.fromkeys(event for row in table.rows.values() for event in row))
     lines = [f"## {table.name}", "", (module.__doc__ or "").strip(), "", "```mermaid", table.mermaid(), "```", ""]
-    lines += ["| state \\ event | " + " | ".join(event.value for event in events) + " |", "|---" * (len(events) + 1) + "|"]
+    lines += [
+        "| state \\ event | " + " | ".join(event.value for event in events) + " |",
+        "|---" * (len(events) + 1) + "|",
+    ]
     for state, row in table.rows.items():
         cells = ["·" if event not in row else "stay" if row[event] is state else row[event].value for event in events]
         lines.append(f"| **{state.value}** | " + " | ".join(cells) + " |")

@@ -10,7 +10,7 @@ from agent.core.events import Authorized, Deauthorized, LimitSet, LinkChanged, S
 from agent.core.facts import Token, TxKind
 from agent.core.iec61851 import MAX_CURRENT_MA, MIN_CURRENT_MA, current_for, duty_for
 from agent.core.settings import DcBench, EvseHardware, StationSettings
-from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, Lost, LossKind, PilotState
+from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, LossKind, Lost, PilotState
 from tests.support.core_world import CoreWorld
 
 HARDWARE = st.sampled_from(

@@ -1,7 +1,7 @@
 """Samples as 1.6 meterValue objects.
 
 Charter: pure functions from ``Sample`` to ``meterValue`` dicts with the measurands that the settings
-ask for, in every phase that was measured (16-MV-03), and the thinning of a long transactionData.
+ask for, in every phase that was measured (16-MV-03).
 
 Registers are told in whole watt-hours, always rounded down: so meterStart, meterStop and all values
 between come from the same step function of the register and their differences can never be negative
@@ -12,16 +12,12 @@ Sources: OCPP 1.6 section 7.33 to 7.45; checklist 16-MV-01 to 09, 16-TX-15.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from agent.core.facts import Sample
-from agent.ocpp.timestamps import to_rfc3339
-
-TRANSACTION_DATA_VALUES_MAX: Final = 300
-"""SampledValues in one transactionData: about 40 kB of text."""
-
-SampledValue = dict[str, Any]
+from agent.ocpp import metering
+from agent.ocpp.metering import Maker, SampledValue
 
 
 def whole_wh(energy_mwh: int) -> int:
@@ -31,26 +27,7 @@ def whole_wh(energy_mwh: int) -> int:
 
 def meter_value(sample: Sample, clock_offset_ms: int, measurands: Iterable[str]) -> dict[str, Any] | None:
     """One meterValue with those of ``measurands`` that the sample has; None if it has none of them."""
-    sampled: list[SampledValue] = []
-    for measurand in measurands:
-        make = _MAKERS.get(measurand)
-        for value in make(sample) if make is not None else ():
-            sampled.append(
-                {"value": value.pop("value"), "context": sample.context.value, "measurand": measurand} | value
-            )
-    if not sampled:
-        return None
-    return {"timestamp": to_rfc3339(clock_offset_ms + sample.at_ms), "sampledValue": sampled}
-
-
-def thin(meter_values: Sequence[dict[str, Any]], values_max: int = TRANSACTION_DATA_VALUES_MAX) -> list[dict[str, Any]]:
-    """At most about ``values_max`` sampledValues: every n-th of the middle; first and last always stay."""
-    total = sum(len(value["sampledValue"]) for value in meter_values)
-    if total <= values_max or len(meter_values) <= 2:
-        return list(meter_values)
-    first, *middle, last = meter_values
-    step = -(-total // values_max)
-    return [first, *middle[step - 1 :: step], last]
+    return metering.meter_value(sample, clock_offset_ms, measurands, _MAKERS)
 
 
 def decimal(thousandths: int) -> str:
@@ -94,7 +71,7 @@ def _phases(
     return make
 
 
-_MAKERS: Final[dict[str, Callable[[Sample], list[SampledValue]]]] = {
+_MAKERS: Final[dict[str, Maker]] = {
     "Energy.Active.Import.Register": _register(lambda sample: sample.energy_import_mwh),
     "Energy.Active.Export.Register": _register(lambda sample: sample.energy_export_mwh),
     "Power.Active.Import": _scalar(lambda sample: sample.power_mw, "W"),

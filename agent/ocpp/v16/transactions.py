@@ -33,10 +33,11 @@ from agent.ipc.port import CsmsTx, Progress, Record, StationPort
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import StationView
 from agent.ocpp.frames import Payload
+from agent.ocpp.metering import thin
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v16 import keys
 from agent.ocpp.v16.messages import id_tag, read_id_tag_info
-from agent.ocpp.v16.metering import meter_value, thin, whole_wh
+from agent.ocpp.v16.metering import meter_value, whole_wh
 
 log = structlog.get_logger("ocpp")
 

@@ -17,26 +17,15 @@ from typing import Any, Final
 
 from agent.core.facts import Sample, SampleContext, TransactionFact
 from agent.ipc.port import Record
+from agent.ocpp import metering
 from agent.ocpp.dialect import StationView
-from agent.ocpp.timestamps import to_rfc3339
-from agent.ocpp.v16.metering import thin
+from agent.ocpp.metering import SampledValue, thin
 from agent.ocpp.v201 import settings
-
-SampledValue = dict[str, Any]
 
 
 def meter_value(sample: Sample, clock_offset_ms: int, measurands: Iterable[str]) -> dict[str, Any] | None:
     """One MeterValueType with those of ``measurands`` that the sample has; None if it has none of them."""
-    sampled: list[SampledValue] = []
-    for measurand in measurands:
-        make = _MAKERS.get(measurand)
-        for value in make(sample) if make is not None else ():
-            sampled.append(
-                {"value": value.pop("value"), "context": sample.context.value, "measurand": measurand} | value
-            )
-    if not sampled:
-        return None
-    return {"timestamp": to_rfc3339(clock_offset_ms + sample.at_ms), "sampledValue": sampled}
+    return metering.meter_value(sample, clock_offset_ms, measurands, _MAKERS)
 
 
 def started_or_updated(view: StationView, fact: TransactionFact, clock_offset_ms: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from agent.core.events import DcDemand, LimitSet
 from agent.core.facts import StopReason, Token, TxKind
 from agent.core.settings import DcBench, EvseHardware, StationSettings
 from agent.core.status import ConnectorState, FaultCode, Outcome
-from hal.ports import BoardFault, BoardFaults, Contactor, CpState, Lost, LossKind, PilotState
+from hal.ports import BoardFault, BoardFaults, Contactor, CpState, LossKind, Lost, PilotState
 from tests.support.core_world import CoreWorld
 
 AUTONOMOUS = EvseHardware(evse=1, hard_limit_ma=32_000, autonomous=True)

@@ -13,7 +13,7 @@ from agent.core.facts import Sample, SampleContext, StopReason, Trigger, TxKind
 from agent.core.session import SessionState
 from agent.core.settings import Behaviour, EvseHardware, StationSettings
 from agent.core.status import ConnectorState, FaultCode, Outcome
-from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, Lost, LossKind, PilotState
+from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, LossKind, Lost, PilotState
 from tests.support.core_world import TOKEN, CoreWorld, cable
 
 S = ConnectorState

@@ -40,7 +40,8 @@ def test_sessions_take_stop_and_cable_news_in_every_state(state: SessionState, e
 
 
 def test_only_a_durable_start_leads_to_active() -> None:
-    ways = [(s, e) for s, row in SESSION.rows.items() for e, t in row.items() if t is SessionState.ACTIVE and s is not t]
+    rows = SESSION.rows.items()
+    ways = [(s, e) for s, row in rows for e, t in row.items() if t is SessionState.ACTIVE and s is not t]
     assert ways == [(SessionState.BEGIN_WRITING, SessionEvent.DURABLE)]
 
 
