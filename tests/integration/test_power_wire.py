@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -64,9 +64,12 @@ class Station:
         self.bus = bus
         self.sim = sim
         self.events: list[PowerEvent] = []
+        self.crashes: list[dict[str, Any]] = []
         self.driver: PowerModule = InfypowerModules(config, bus, now_ms)
 
     async def __aenter__(self) -> Station:
+        # The loop would only log what a reader or a timer raises.
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.crashes.append(context))
         self.bus.start()
         self.sim.start(now_ms)
         self.driver.start(self.events.append)
@@ -76,6 +79,7 @@ class Station:
         await self.driver.close()
         await self.bus.close()
         self.sim.close()
+        assert self.crashes == []
 
     def told(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]

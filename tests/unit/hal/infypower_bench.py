@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from hal.ports import PowerEvent
+from hal.ports import PowerEvent, PowerOutput
 from hal.power.can_frame import CanFrame
 from hal.power.infypower_codec import Command, Header
-from hal.power.infypower_config import InfypowerConfig
+from hal.power.infypower_config import InfypowerConfig, Mode
 from hal.power.infypower_group import InfypowerGroup
+from hal.sim.dc_bus import BatteryLoad, DcLoad
 from hal.sim.infypower import SimInfypower
 
 Event = TypeVar("Event")
+
+BATTERY = BatteryLoad(open_circuit_mv=380_000, milliohm=200)
+SET = (Command.SET_MODULE_OUTPUT, Command.SET_GROUP_OUTPUT)
+ON = bytes(8)
+OFF = b"\x01" + bytes(7)
 
 _STEP_MS = 20
 _TICK_MS = 200
@@ -72,3 +78,25 @@ class Bench:
             if at_ms >= since_ms and header.command in wanted and to in (None, header.destination):
                 found.append((Command(header.command), header.destination, frame.data))
         return found
+
+
+def bench(*addresses: int, mode: Mode = Mode.MODULES, load: DcLoad = BATTERY, startup_ms: int = 0) -> Bench:
+    configured = addresses if mode is Mode.MODULES else ()
+    config = InfypowerConfig("dc", mode, tuple(dict.fromkeys(configured)))
+    made = Bench(config, SimInfypower(addresses, load=load, startup_ms=startup_ms))
+    made.link(up=True)
+    return made
+
+
+def running(*addresses: int, mode: Mode = Mode.MODULES) -> Bench:
+    made = bench(*addresses, mode=mode)
+    made.run(1_500)
+    made.group.set_output(400_000, 60_000, made.now_ms)
+    made.group.switch(True, made.now_ms)
+    made.run(5_000)
+    assert made.told(PowerOutput)[-1].on
+    return made
+
+
+def delivering(made: Bench) -> list[bool]:
+    return [module.delivering for module in made.sim.modules]
