@@ -62,9 +62,9 @@ def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _processes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    _config(_add(commands, "run", _later("processes", "run"), "Run all processes under one supervisor."))
-    _config(_add(commands, "station", _later("processes", "station"), "Run the station process alone."))
-    _config(_add(commands, "gateway", _later("processes", "gateway"), "Run the gateway process alone."))
+    _config(_add(commands, "run", _daemon("run"), "Run all processes under one supervisor."))
+    _config(_add(commands, "station", _daemon("station"), "Run the station process alone."))
+    _config(_add(commands, "gateway", _daemon("gateway"), "Run the gateway process alone."))
     safe = _add(commands, "make-safe", _later("processes", "safe"), "Open every contactor while no station runs.")
     _config(safe)
     check = _add(commands, "check-config", _later("checks", "check_config"), "List every error of a configuration.")
@@ -101,6 +101,17 @@ def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         commands, "sim-bench", _later("simulated", "bench"), "Simulate the devices that a configuration names."
     )
     _config(bench)
+
+
+def _daemon(function: str) -> Command:
+    """A process that runs for months. structlog imports rich for its tracebacks if it is there; that is
+    memory and start-up time a daemon has no use for, so it is told that rich is not there."""
+
+    def run(parsed: argparse.Namespace) -> int:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        return _later("processes", function)(parsed)
+
+    return run
 
 
 def _later(module: str, function: str) -> Command:

@@ -31,14 +31,14 @@ pytestmark = pytest.mark.wire
 # ----------------------------------------------------------------------------- the independent peer
 
 
-class Csms16(ocpp.v16.ChargePoint):  # type: ignore[misc]
-    @on("Heartbeat")  # type: ignore[untyped-decorator]
+class Csms16(ocpp.v16.ChargePoint):
+    @on("Heartbeat")
     async def heartbeat(self) -> Any:
         return ocpp.v16.call_result.Heartbeat(current_time="2026-01-01T00:00:00Z")
 
 
-class Csms201(ocpp.v201.ChargePoint):  # type: ignore[misc]
-    @on("Heartbeat")  # type: ignore[untyped-decorator]
+class Csms201(ocpp.v201.ChargePoint):
+    @on("Heartbeat")
     async def heartbeat(self) -> Any:
         return ocpp.v201.call_result.Heartbeat(current_time="2026-01-01T00:00:00Z")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent.core.commands import Command
 from agent.core.effects import (
@@ -202,7 +203,7 @@ class CoreWorld:
     # ------------------------------------------------------------------------------ the world obeys
 
     def _carry_out(self, effect: Effect) -> list[Event]:
-        handlers: dict[type, Callable[..., list[Event]]] = {
+        handlers: dict[type, Any] = {
             SetDuty: self._set_duty,
             AllowPower: self._allow_power,
             OfferCurrent: self._offer,
@@ -214,9 +215,9 @@ class CoreWorld:
             ReadMeter: self._read_meter,
             Append: self._append,
             StatusChanged: self._status,
-            Restart: lambda _: [],
         }
-        return handlers.get(type(effect), lambda _: [])(effect)
+        handler: Callable[[Effect], list[Event]] = handlers.get(type(effect), _nothing)
+        return handler(effect)
 
     def _set_duty(self, effect: SetDuty) -> list[Event]:
         self.evses[effect.evse].duty = effect.duty_centipercent
@@ -292,6 +293,10 @@ class CoreWorld:
                 assert not self.station.evses[evse].faults.active, f"power on EVSE {evse} in fault"
             if around.power:
                 assert around.cp in (CpState.C, CpState.D), f"power on EVSE {evse} in state {around.cp}"
+
+
+def _nothing(_: Effect) -> list[Event]:
+    return []
 
 
 def cable(rating_ma: int | None) -> Cable:

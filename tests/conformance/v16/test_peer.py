@@ -23,7 +23,7 @@ from tests.conformance.v16.rig import Rig
 from tests.support.fake_station import TOKEN, session_facts
 
 
-class StrictCsms(ChargePoint):  # type: ignore[misc]  # the package has no types
+class StrictCsms(ChargePoint):  # the package has no types
     """Validates every message against the schemas and remembers it."""
 
     seen: list[tuple[str, dict[str, Any]]]
@@ -31,32 +31,32 @@ class StrictCsms(ChargePoint):  # type: ignore[misc]  # the package has no types
     def _note(self, action: str, fields: dict[str, Any]) -> None:
         self.seen.append((action, fields))
 
-    @on("BootNotification")  # type: ignore[untyped-decorator]
+    @on("BootNotification")
     def boot(self, **fields: Any) -> Any:
         self._note("BootNotification", fields)
         return call_result.BootNotification("2026-11-24T08:00:00.123456+00:00", 300, "Accepted")
 
-    @on("StatusNotification")  # type: ignore[untyped-decorator]
+    @on("StatusNotification")
     def status(self, **fields: Any) -> Any:
         self._note("StatusNotification", fields)
         return call_result.StatusNotification()
 
-    @on("Authorize")  # type: ignore[untyped-decorator]
+    @on("Authorize")
     def authorize(self, **fields: Any) -> Any:
         self._note("Authorize", fields)
         return call_result.Authorize({"status": "Accepted"})
 
-    @on("StartTransaction")  # type: ignore[untyped-decorator]
+    @on("StartTransaction")
     def start_transaction(self, **fields: Any) -> Any:
         self._note("StartTransaction", fields)
         return call_result.StartTransaction(0, {"status": "Accepted"})
 
-    @on("MeterValues")  # type: ignore[untyped-decorator]
+    @on("MeterValues")
     def meter_values(self, **fields: Any) -> Any:
         self._note("MeterValues", fields)
         return call_result.MeterValues()
 
-    @on("StopTransaction")  # type: ignore[untyped-decorator]
+    @on("StopTransaction")
     def stop_transaction(self, **fields: Any) -> Any:
         self._note("StopTransaction", fields)
         return call_result.StopTransaction()

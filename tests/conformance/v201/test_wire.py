@@ -33,7 +33,7 @@ DEADLINE_S = 10
 NOW = "2026-11-24T08:00:00Z"
 
 
-class Csms(ocpp.v201.ChargePoint):  # type: ignore[misc]
+class Csms(ocpp.v201.ChargePoint):
     """Accepts everything and remembers it."""
 
     def __init__(self, identity: str, connection: Any) -> None:
@@ -43,32 +43,32 @@ class Csms(ocpp.v201.ChargePoint):  # type: ignore[misc]
     def of(self, action: str) -> list[dict[str, Any]]:
         return [payload for name, payload in self.received if name == action]
 
-    @on("BootNotification")  # type: ignore[untyped-decorator]
+    @on("BootNotification")
     def on_boot(self, **payload: Any) -> call_result.BootNotification:
         self.received.append(("BootNotification", payload))
         return call_result.BootNotification(current_time=NOW, interval=300, status="Accepted")
 
-    @on("StatusNotification")  # type: ignore[untyped-decorator]
+    @on("StatusNotification")
     def on_status(self, **payload: Any) -> call_result.StatusNotification:
         self.received.append(("StatusNotification", payload))
         return call_result.StatusNotification()
 
-    @on("Authorize")  # type: ignore[untyped-decorator]
+    @on("Authorize")
     def on_authorize(self, **payload: Any) -> call_result.Authorize:
         self.received.append(("Authorize", payload))
         return call_result.Authorize(id_token_info={"status": "Accepted"})
 
-    @on("TransactionEvent")  # type: ignore[untyped-decorator]
+    @on("TransactionEvent")
     def on_transaction_event(self, **payload: Any) -> call_result.TransactionEvent:
         self.received.append(("TransactionEvent", payload))
         return call_result.TransactionEvent()
 
-    @on("NotifyReport")  # type: ignore[untyped-decorator]
+    @on("NotifyReport")
     def on_notify_report(self, **payload: Any) -> call_result.NotifyReport:
         self.received.append(("NotifyReport", payload))
         return call_result.NotifyReport()
 
-    @on("Heartbeat")  # type: ignore[untyped-decorator]
+    @on("Heartbeat")
     def on_heartbeat(self) -> call_result.Heartbeat:
         self.received.append(("Heartbeat", {}))
         return call_result.Heartbeat(current_time=NOW)
