@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from agent.ledger.errors import LedgerDamaged, LedgerError, LedgerNewer, LedgerUnusable, SettingRefused
+from agent.ledger.errors import LedgerDamaged, LedgerNewer, LedgerUnusable, SettingRefused
 from agent.ledger.rows import BODY_MAX_BYTES, HASH_BYTES, ID_MAX_CHARS
 from agent.ledger.state import KEY_MAX_CHARS, VALUE_MAX_CHARS
 
@@ -99,9 +100,10 @@ def create(path: Path) -> sqlite3.Connection:
     """A new, empty file in WAL mode. Raises ``LedgerUnusable``, ``SettingRefused``."""
     connection = _connect(path, "rwc", any_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        _set(connection, _SETTINGS + _WRITE_SETTINGS)
-        check_settings(connection)
+        with typed_errors(path):
+            connection.execute("PRAGMA journal_mode = WAL")
+            _set(connection, _SETTINGS + _WRITE_SETTINGS)
+            check_settings(connection)
     except BaseException:
         connection.close()
         raise
@@ -139,23 +141,27 @@ def expected_schema() -> list[tuple[str, ...]]:
         return schema_of(connection)
 
 
-def typed(error: sqlite3.Error, path: Path) -> LedgerError:
-    """``LedgerDamaged`` or ``LedgerUnusable``, by what SQLite says."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code in _DAMAGE_EXTENDED_CODES or code & 0xFF in _DAMAGE_CODES:
-        return LedgerDamaged(f"{path}: {error}")
-    return LedgerUnusable(f"{path}: {error}")
+@contextlib.contextmanager
+def typed_errors(path: Path) -> Iterator[None]:
+    """Turns what SQLite says into ``LedgerDamaged`` or ``LedgerUnusable``."""
+    try:
+        yield
+    except UnicodeDecodeError as error:  # the module chokes on an error message that quotes a damaged name
+        raise LedgerDamaged(f"{path}: definitions that are no text") from error
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _DAMAGE_EXTENDED_CODES or code & 0xFF in _DAMAGE_CODES:
+            raise LedgerDamaged(f"{path}: {error}") from error
+        raise LedgerUnusable(f"{path}: {error}") from error
 
 
 def _connect_to_ledger(path: Path, mode: str, *, any_thread: bool) -> sqlite3.Connection:
     connection = _connect(path, mode, any_thread=any_thread)
     try:
-        _check_identity(connection, path)
-        _set(connection, _SETTINGS + (_WRITE_SETTINGS if mode == "rw" else ()))
-        check_settings(connection)
-    except sqlite3.Error as error:
-        connection.close()
-        raise typed(error, path) from error
+        with typed_errors(path):
+            _check_identity(connection, path)
+            _set(connection, _SETTINGS + (_WRITE_SETTINGS if mode == "rw" else ()))
+            check_settings(connection)
     except BaseException:
         connection.close()
         raise
@@ -163,7 +169,7 @@ def _connect_to_ledger(path: Path, mode: str, *, any_thread: bool) -> sqlite3.Co
 
 
 def _connect(path: Path, mode: str, *, any_thread: bool) -> sqlite3.Connection:
-    try:
+    with typed_errors(path):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -171,8 +177,6 @@ def _connect(path: Path, mode: str, *, any_thread: bool) -> sqlite3.Connection:
             isolation_level=None,  # transactions begin where the code says so
             check_same_thread=not any_thread,
         )
-    except sqlite3.Error as error:
-        raise typed(error, path) from error
     # A damaged byte must show as a wrong row, by its number, not as a read that fails without one.
     connection.text_factory = _text
     return connection

@@ -13,23 +13,23 @@ class LedgerError(Exception):
     """The root of all of them."""
 
 
+class LedgerDamaged(LedgerError):
+    """The file is not a sound ledger: not ours, torn, zeroed, or failing its integrity check."""
+
+
 class ChainFault(enum.StrEnum):
     GAP = "gap"  # another row stands where this one should
     LINK = "link"  # the row does not name the hash of the row before it
     CONTENT = "content"  # the row is not what its own hash was made of
 
 
-class ChainBroken(LedgerError):
+class ChainBroken(LedgerDamaged):
     """The rows are not one whole chain. ``seq`` is the first row that is wrong or missing."""
 
     def __init__(self, seq: int, fault: ChainFault, detail: str) -> None:
         super().__init__(f"ledger row {seq}: {detail}")
         self.seq = seq
         self.fault = fault
-
-
-class LedgerDamaged(LedgerError):
-    """The file is not a sound ledger: not ours, torn, zeroed, or failing its integrity check."""
 
 
 class LedgerNewer(LedgerError):

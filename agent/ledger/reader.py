@@ -9,7 +9,6 @@ All methods raise ``LedgerDamaged`` or ``LedgerUnusable``.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +72,7 @@ class LedgerReader:
         found = self._select(
             f"SELECT {tables.COLUMNS} FROM ledger WHERE seq IN ({page}) ORDER BY seq", (*values, limit)
         )
-        return [Row(*columns) for columns in found]
+        return [tables.row_of(columns) for columns in found]
 
     def count(self, after_seq: int = 0, *, kinds: Sequence[str] | None = None, tx_id: str | None = None) -> int:
         """How many rows ``rows`` would give in all its pages."""
@@ -85,7 +84,7 @@ class LedgerReader:
 
         At most ``PAGE_MAX_ROWS``, far more than any station has EVSEs."""
         values = {"start": start_kind, "end": end_kind, "limit": PAGE_MAX_ROWS}
-        return [Row(*columns) for columns in self._select(_OPEN_TRANSACTIONS, values)]
+        return [tables.row_of(columns) for columns in self._select(_OPEN_TRANSACTIONS, values)]
 
     def state(self, namespace: Namespace) -> dict[str, str]:
         """All keys and values of a namespace."""
@@ -112,10 +111,8 @@ class LedgerReader:
         ((found,),) = self._select("PRAGMA integrity_check(1)")
         if found != "ok":
             raise LedgerDamaged(f"{self._path}: {found}")
-        try:
+        with database.typed_errors(self._path):
             schema = database.schema_of(self._connection)
-        except sqlite3.Error as error:
-            raise database.typed(error, self._path) from error
         if schema != database.expected_schema():
             raise LedgerDamaged(f"{self._path}: its tables or triggers are not defined as they were made")
 
@@ -125,10 +122,8 @@ class LedgerReader:
             seq = page[-1].seq
 
     def _select(self, query: str, values: Sequence[object] | dict[str, object] = ()) -> list[Any]:
-        try:
+        with database.typed_errors(self._path):
             return self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise database.typed(error, self._path) from error
 
 
 def _where(after_seq: int, kinds: Sequence[str] | None, tx_id: str | None) -> tuple[str, tuple[object, ...]]:

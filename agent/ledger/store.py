@@ -18,13 +18,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.ledger import database, tables
-from agent.ledger.errors import ChainBroken, LedgerDamaged, LedgerError, LedgerUnusable
+from agent.ledger.errors import LedgerDamaged, LedgerError, LedgerUnusable
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import START, Head, NewRow, chain
 
@@ -34,6 +33,10 @@ CHECKED_ROWS: Final = 2000
 
 EVIDENCE_MAX: Final = 16
 """More damaged ledgers than this and the storage is beyond use: no more are started on it."""
+
+# SQLite file format 1.3: the header's length, and in it the format versions for writing and reading.
+_HEADER_BYTES: Final = 100
+_VERSIONS: Final = slice(18, 20)
 
 _SIDE_FILES: Final = ("-wal", "-shm")
 
@@ -74,7 +77,7 @@ def _open(path: Path, birth: Birth) -> Opened:
     if path.exists():
         try:
             return Opened(_check(path))
-        except (LedgerDamaged, ChainBroken) as error:
+        except LedgerDamaged as error:
             damage = str(error)
             _set_aside(path)
     elif any(_beside(path, suffix).exists() for suffix in _SIDE_FILES):
@@ -88,9 +91,13 @@ def _open(path: Path, birth: Birth) -> Opened:
 
 
 def _check(path: Path) -> Head:
-    """Raises ``LedgerDamaged``, ``ChainBroken``: anything else is no reason to set it aside."""
-    if path.stat().st_size == 0:  # SQLite would delete the WAL beside an empty file
-        raise LedgerDamaged(f"{path}: empty file")
+    """Raises ``LedgerDamaged``; any other error is no reason to set it aside."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES:  # SQLite would delete the WAL beside an empty file
+        raise LedgerDamaged(f"{path}: no more than {len(header)} bytes")
+    if header[_VERSIONS] != b"\2\2":  # a reading connection would not mind that it cannot be written
+        raise LedgerDamaged(f"{path}: versions {header[_VERSIONS].hex()} in its header are not those of WAL")
     with LedgerReader(path) as reader:
         reader.check_file()
         return reader.verify(CHECKED_ROWS)
@@ -117,17 +124,16 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
     )
     connection = database.create(new)
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in database.SCHEMA:
-            connection.execute(statement)
-        tables.insert_rows(connection, [row])
-        connection.execute("COMMIT")
-        # All of it into the one file that is renamed.
-        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with database.typed_errors(new):
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in database.SCHEMA:
+                connection.execute(statement)
+            tables.insert_rows(connection, [row])
+            connection.execute("COMMIT")
+            # All of it into the one file that is renamed.
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise LedgerUnusable(f"{new}: in use by another process")
-    except sqlite3.Error as error:
-        raise database.typed(error, new) from error
     finally:
         connection.close()
     new.rename(path)

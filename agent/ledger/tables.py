@@ -6,36 +6,56 @@ caller's transaction and raise ``sqlite3.Error``, which ends it.
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from types import NoneType
+from typing import Any, Final
 
 from agent.ledger import database
-from agent.ledger.errors import LedgerDamaged
+from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
 from agent.ledger.rows import Head, Row
 from agent.ledger.state import Clear, Delete, Put, StateChange
 
-_NAMES: Final = tuple(field.name for field in dataclasses.fields(Row))
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "seq": (int,),
+    "kind": (str,),
+    "tx_id": (str, NoneType),
+    "evse": (int, NoneType),
+    "body": (bytes,),
+    "boot_id": (str,),
+    "mono_ms": (int,),
+    "wall_ms": (int,),
+    "time_status": (str,),
+    "prev_hash": (bytes,),
+    "hash": (bytes,),
+}
+_NAMES: Final = tuple(_TYPES)
 _values = operator.attrgetter(*_NAMES)
 
 COLUMNS: Final = ", ".join(_NAMES)
-"""In the order of ``Row``: ``Row(*columns)``."""
+"""What ``row_of`` makes a row of."""
 
 _INSERT: Final = f"INSERT INTO ledger ({COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"
 
 
 def head(connection: sqlite3.Connection, path: Path) -> Head:
     """Where the rows end. Raises ``LedgerDamaged`` (also without rows), ``LedgerUnusable``."""
-    try:
-        found = connection.execute("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
-    except sqlite3.Error as error:
-        raise database.typed(error, path) from error
+    with database.typed_errors(path):
+        found = connection.execute(f"SELECT {COLUMNS} FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
     if found is None:
         raise LedgerDamaged(f"{path}: no rows")
-    return Head(*found)
+    last = row_of(found)
+    return Head(last.seq, last.hash)
+
+
+def row_of(columns: Sequence[Any]) -> Row:
+    """Raises ``ChainBroken`` for a column of another type: one damaged bit in a record can make one."""
+    for (name, types), value in zip(_TYPES.items(), columns, strict=True):
+        if not isinstance(value, types):
+            raise ChainBroken(columns[0], ChainFault.CONTENT, f"its {name} is {type(value).__name__}")
+    return Row(*columns)
 
 
 def insert_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:

@@ -60,12 +60,12 @@ def _flip(value: object, bit: int) -> object:
 @given(_ROWS, st.data())
 def test_any_changed_bit_is_found_and_its_row_named(rows: list[Row], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(rows) - 1))
-    field = data.draw(st.sampled_from(_FIELDS))
-    changes: dict[str, object] = {field: _flip(getattr(rows[at], field), data.draw(st.integers(0, 1000)))}
+    name = data.draw(st.sampled_from(_FIELDS))
+    changes: dict[str, object] = {name: _flip(getattr(rows[at], name), data.draw(st.integers(0, 1000)))}
     changed = replace(rows[at], **changes)  # type: ignore[arg-type]
     with pytest.raises(ChainBroken) as caught:
         verify([*rows[:at], changed, *rows[at + 1 :]])
-    fault = {"seq": ChainFault.GAP, "prev_hash": ChainFault.LINK}.get(field, ChainFault.CONTENT)
+    fault = {"seq": ChainFault.GAP, "prev_hash": ChainFault.LINK}.get(name, ChainFault.CONTENT)
     assert (caught.value.seq, caught.value.fault) == (at + 1, fault)
 
 
@@ -165,9 +165,16 @@ def _as_new(row: Row) -> NewRow:
     return NewRow(row.kind, row.body, row.boot_id, row.mono_ms, row.wall_ms, row.time_status, row.tx_id, row.evse)
 
 
-@pytest.fixture(scope="module")
-def sound() -> tuple[bytes, tuple[list[Row], list[Row]]]:
+class Sound:
     """A closed ledger with a few rows and open transactions, and what is read from it."""
+
+    def __init__(self, file: bytes, contents: tuple[list[Row], list[Row]]) -> None:
+        self.file = file
+        self.contents = contents
+
+
+@pytest.fixture(scope="module")
+def sound() -> Sound:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "ledger.db")
         opened(path)
@@ -176,7 +183,7 @@ def sound() -> tuple[bytes, tuple[list[Row], list[Row]]]:
             *(new_row(n, "start", tx_id=f"T-{n}", body=bytes(range(40, 200))) for n in range(12)),
             *(new_row(n, "end", tx_id=f"T-{n}") for n in range(10)),
         )
-        return path.read_bytes(), _contents(path)
+        return Sound(path.read_bytes(), _contents(path))
 
 
 def _contents(path: Path) -> tuple[list[Row], list[Row]]:
@@ -186,16 +193,13 @@ def _contents(path: Path) -> tuple[list[Row], list[Row]]:
 
 @settings(unhurried, max_examples=60)
 @given(st.integers(0, 2**31), st.integers(0, 7), st.booleans())
-def test_a_flipped_bit_in_the_file_is_found_or_does_no_harm(
-    sound: tuple[bytes, tuple[list[Row], list[Row]]], place: int, bit: int, in_use: bool
-) -> None:
+def test_a_flipped_bit_in_the_file_is_found_or_does_no_harm(sound: Sound, place: int, bit: int, in_use: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "ledger.db")
-        sound_file, contents = sound
         # Most of a page is free space: half of the flips go where something stands.
-        places = [at for at, byte in enumerate(sound_file) if byte or not in_use]
+        places = [at for at, byte in enumerate(sound.file) if byte or not in_use]
         at = places[place % len(places)]
-        damaged = bytearray(sound_file)
+        damaged = bytearray(sound.file)
         damaged[at] ^= 1 << bit
         path.write_bytes(damaged)
         try:
@@ -208,5 +212,5 @@ def test_a_flipped_bit_in_the_file_is_found_or_does_no_harm(
             assert path.with_name("ledger.db.damaged-1").read_bytes() == damaged
             assert [row.kind for row in read_all(path)] == ["genesis"]
         else:
-            assert _contents(path) == contents
+            assert _contents(path) == sound.contents
         write(path, new_row(1))  # either way the station goes on

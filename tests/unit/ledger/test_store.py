@@ -314,6 +314,41 @@ def test_a_byte_that_is_no_text_still_names_its_row(path: Path) -> None:
     assert "row 3: its content was changed" in found.damaged
 
 
+def test_a_header_that_forbids_writing_is_found(path: Path) -> None:
+    # Reading works, and so would every start; only no row could ever be written again.
+    opened(path)
+    with path.open("r+b") as file:
+        file.seek(18)
+        file.write(b"\3")
+    assert opened(path).damaged is not None
+    write(path, new_row(1))
+
+
+def test_a_definition_that_is_no_text_is_found(path: Path) -> None:
+    opened(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CHECK (length(kind)", b"CHECK (len\xe7th(kind)"))
+    assert opened(path).damaged is not None
+    write(path, new_row(1))
+
+
+def test_a_value_turned_into_another_type_names_its_row(path: Path) -> None:
+    opened(path)
+    write(path, new_row(1))
+    content = path.read_bytes()
+    # The record of row 2: its size, its seq, its header: eleven serial types, the last two 32-byte blobs
+    # (76). 77 is text of that length.
+    header = bytes([0x0C, 0x00])
+    at = content.index(header, 4096)
+    assert content[at + 10 : at + 12] == bytes([76, 76])
+    path.write_bytes(content[: at + 11] + bytes([77]) + content[at + 12 :])
+    with LedgerReader(path) as reader, pytest.raises(ChainBroken, match="row 2: its hash is str"):
+        reader.head()
+    found = opened(path)
+    assert found.damaged is not None
+    assert json.loads(read_all(path)[0].body)["previous"]["head_seq"] is None
+
+
 def test_a_damaged_index_is_found(path: Path) -> None:
     # It would hide an open transaction from the recovery after a power cut.
     opened(path)
