@@ -391,6 +391,24 @@ def test_part_8_12_rows_made_before_the_clock_was_set_are_told_with_their_true_t
     run_virtual(main())
 
 
+def test_rpc_12_a_driver_goes_before_waiting_statuses() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.latency_s = 1
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            for _ in range(10):
+                await rig.csms.ask("TriggerMessage", {"requestedMessage": "Heartbeat"})
+            await rig.station.append(*session_facts("tx-1"))
+            before = len(rig.csms.received)
+            await rig.station.tell(AuthorizeWanted(9, TOKEN, 1))
+            await until(lambda: any(request_id == 9 for _, _, request_id, _ in rig.station.verdicts))
+            assert rig.csms.actions()[before:].index("Authorize") <= 1  # behind at most what was in flight
+            await rig.drained()
+
+    run_virtual(main())
+
+
 def test_part_8_4_driver_is_answered_while_a_long_queue_drains() -> None:
     async def main() -> None:
         rig = Rig()

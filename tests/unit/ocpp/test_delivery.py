@@ -166,6 +166,16 @@ def test_refusals_count_over_reconnects_time_outs_do_not() -> None:
     run_virtual(main())
 
 
+def test_every_row_has_its_own_count() -> None:
+    async def main() -> None:
+        pump, peer = Pump(TOLD, TOLD), Peer([NO, NO, OK, NO, NO, OK])
+        await pump.run(peer)
+        assert [row for row, *_ in peer.sent] == [1, 1, 1, 2, 2, 2]
+        assert pump.delivery.counters.dropped == 0
+
+    run_virtual(main())
+
+
 def test_what_goes_once_is_not_repeated_after_a_refusal_and_overtakes_nothing() -> None:
     async def main() -> None:
         pump, peer = Pump(ONCE, TOLD), Peer([NO])
