@@ -430,6 +430,12 @@ def test_number_phases_are_those_of_the_deciding_profile() -> None:
     assert [(p.limit_milli, p.number_phases) for p in schedule.periods] == [(10_000, 1), (16_000, 3)]
 
 
+def test_number_phases_are_told_also_where_the_profile_equals_the_hard_limit() -> None:
+    profiles = installed((1, profile(Period(0, HARD, number_phases=1))))
+    (period,) = composite_schedule(profiles, FEED, NOON, 90, A).periods
+    assert (period.limit_milli, period.number_phases) == (HARD, 1)
+
+
 # ------------------------------------------------------------------------------------ field faults
 
 
