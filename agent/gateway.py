@@ -17,9 +17,9 @@ import structlog
 
 from agent.config.model import Config, CsmsConfig, KeyEncoding
 from agent.ipc.client import RemoteStation
-from agent.ipc.port import News, RestartComing, SettingsChanged, StationLost, StationPort
+from agent.ipc.port import AuthorizeWanted, News, RestartComing, SampleTaken, SettingsChanged, StationLost, StationPort
 from agent.ocpp.backoff import BackoffSettings
-from agent.ocpp.dialect import Dialect, StationView
+from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings
 from agent.ocpp.link import Link
 from agent.ocpp.session import Direction, Hooks
@@ -42,6 +42,7 @@ class Gateway:
         self._csms: CsmsConfig = config.csms
         self._boot_id = ""
         self._dialects: dict[Version, Dialect] = {}
+        self._spoken: Version | None = None
         self._port = _SwitchedPort()
         self._view: StationView | None = None
         self._link: Link | None = None
@@ -67,6 +68,7 @@ class Gateway:
         if station.welcome.boot_id != self._boot_id:
             self._boot_id = station.welcome.boot_id
             self._dialects.clear()
+            self._spoken = None
             self._view = StationView(station.welcome)
         self._port.station = station
         async with asyncio.TaskGroup() as tasks:
@@ -77,10 +79,20 @@ class Gateway:
         assert self._view is not None
         while (news := await station.news.get()) is not None:
             self._view.hear(news)
-            for dialect in self._dialects.values():
-                await dialect.hear(news)
+            await self._tell_dialects(news)
             self._take(news)
         raise StationLost("station went away")
+
+    async def _tell_dialects(self, news: News) -> None:
+        """Facts are for all; what is to be asked or sent now is for the one that is spoken."""
+        spoken = self._dialects.get(self._spoken) if self._spoken is not None else None
+        if not isinstance(news, AuthorizeWanted | SampleTaken):
+            for dialect in self._dialects.values():
+                await dialect.hear(news)
+        elif spoken is not None:
+            await spoken.hear(news)
+        elif isinstance(news, AuthorizeWanted):
+            await refuse_authorize(self._port.station, news)
 
     def _take(self, news: News) -> None:
         if isinstance(news, RestartComing):
@@ -117,6 +129,7 @@ class Gateway:
         )
 
     def _dialect(self, version: Version) -> Dialect:
+        self._spoken = version
         if version not in self._dialects:
             assert self._view is not None
             self._dialects[version] = _load(version, cast(StationPort, self._port), self._view)

@@ -1,0 +1,144 @@
+"""Rows as records: times put right, transactions found again. On a real ledger file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from agent.core.events import GapKind
+from agent.core.facts import (
+    ChargingState,
+    CheckpointFact,
+    ClockFact,
+    Fact,
+    Sample,
+    SampleContext,
+    StopReason,
+    Token,
+    TransactionFact,
+    Trigger,
+    TxKind,
+    kind_of,
+)
+from agent.ipc.codec import encode_fact
+from agent.ipc.port import CsmsTx
+from agent.ledger.rows import NewRow
+from agent.ledger.state import Namespace, Put, StateChange
+from agent.ledger.store import Birth, open_ledger
+from agent.ledger.writer import LedgerWriter
+from agent.station.archive import Archive
+
+BOOT = "boot-1"
+
+
+def sample(energy_mwh: int, at_ms: int = 0) -> Sample:
+    return Sample(SampleContext.PERIODIC, at_ms, "M1", energy_mwh)
+
+
+def tx(kind: TxKind, seq_no: int, energy_mwh: int, at_ms: int = 0, tx_id: str = "t1") -> TransactionFact:
+    return TransactionFact(
+        kind=kind,
+        tx_id=tx_id,
+        seq_no=seq_no,
+        evse=1,
+        trigger=Trigger.AUTHORIZED,
+        charging_state=ChargingState.CHARGING,
+        offline=False,
+        samples=(sample(energy_mwh, at_ms),),
+        token=Token("AA") if kind is TxKind.STARTED else None,
+        stopped_reason=StopReason.LOCAL if kind is TxKind.ENDED else None,
+    )
+
+
+def written(
+    path: Path, *rows: tuple[Fact, int, int, str], changes: tuple[StateChange, ...] = (), boot: str = BOOT
+) -> Archive:
+    """An archive over a ledger with these (fact, monotonic, wall, time status) rows."""
+
+    async def write() -> None:
+        open_ledger(path, Birth("0", "S", BOOT, 0, 0, "U"))
+        writer = LedgerWriter(path, asyncio.get_running_loop(), lambda error: None)
+        new = [
+            NewRow(
+                kind=kind_of(fact),
+                body=encode_fact(fact),
+                boot_id=boot,
+                mono_ms=mono_ms,
+                wall_ms=wall_ms,
+                time_status=status,
+                tx_id=getattr(fact, "tx_id", None),
+                evse=getattr(fact, "evse", None),
+            )
+            for fact, mono_ms, wall_ms, status in rows
+        ]
+        writer.append(new, changes)
+        await writer.close()
+
+    asyncio.run(write())
+    return Archive(path)
+
+
+def test_rows_of_1970_are_restamped_once_the_clock_is_set(tmp_path: Path) -> None:
+    """Checklist part 8 test 12; field fault 6."""
+    archive = written(
+        tmp_path / "l",
+        (tx(TxKind.STARTED, 0, 5, at_ms=900), 1_000, 1_000, "U"),
+        (ClockFact(1_800_000_010_000, "CSMS", 10_000), 10_000, 1_800_000_010_000, "S"),
+        (tx(TxKind.ENDED, 1, 9), 11_000, 1_800_000_011_000, "S"),
+    )
+    first, clock, last = archive.records(0, 10)
+    assert (first.wall_ms, first.trusted_time) == (1_800_000_001_000, True)
+    assert first.clock_offset_ms + first.fact.samples[0].at_ms == 1_800_000_000_900  # type: ignore[union-attr]
+    assert clock.kind == "clock" and last.wall_ms - first.wall_ms == 10_000
+    archive.close()
+
+
+def test_rows_of_a_boot_that_never_learned_the_time_say_so(tmp_path: Path) -> None:
+    archive = written(tmp_path / "l", (tx(TxKind.STARTED, 0, 5), 1_000, 1_000, "U"))
+    [record] = archive.records(0, 10)
+    assert not record.trusted_time and record.wall_ms == 1_000
+    archive.close()
+
+
+def test_open_transaction_is_found_with_its_newest_reading_and_next_number(tmp_path: Path) -> None:
+    archive = written(
+        tmp_path / "l",
+        (tx(TxKind.STARTED, 0, 100), 1_000, 0, "S"),
+        (tx(TxKind.UPDATED, 1, 150), 2_000, 0, "S"),
+        (CheckpointFact("t1", 1, sample(180)), 3_000, 0, "S"),
+        (tx(TxKind.STARTED, 0, 1, tx_id="t2"), 4_000, 0, "S"),
+        (tx(TxKind.ENDED, 1, 2, tx_id="t2"), 5_000, 0, "S"),
+    )
+    [found] = archive.open_transactions(BOOT, 10_000, None)
+    assert (found.tx_id, found.next_seq_no, found.begin_energy_mwh) == ("t1", 2, 100)
+    assert found.last.energy_import_mwh == 180 and found.token == Token("AA")
+    assert (found.gap, found.gap_ms) == (GapKind.PROCESS, 7_000)
+    archive.close()
+
+
+def test_gap_over_a_boot_is_told_by_the_wall_clock_or_not_at_all(tmp_path: Path) -> None:
+    archive = written(tmp_path / "l", (tx(TxKind.STARTED, 0, 100), 1_000, 1_800_000_000_000, "S"))
+    [found] = archive.open_transactions("boot-2", 50, 1_800_000_030_000)
+    assert (found.gap, found.gap_ms) == (GapKind.POWER, 30_000)
+    [found] = archive.open_transactions("boot-2", 50, None)
+    assert found.gap_ms is None
+    archive.close()
+
+
+def test_progress_counts_only_what_concerns_the_csms(tmp_path: Path) -> None:
+    archive = written(
+        tmp_path / "l",
+        (tx(TxKind.STARTED, 0, 100), 1_000, 0, "S"),
+        (CheckpointFact("t1", 1, sample(180)), 3_000, 0, "S"),
+        (tx(TxKind.ENDED, 1, 200), 5_000, 0, "S"),
+        changes=(
+            Put(Namespace.CURSOR, "csms", "2"),
+            Put(Namespace.CSMS_TX, "t1", "77"),
+            Put(Namespace.CSMS_TX, "t0", "-1 given_up"),
+        ),
+    )
+    progress = archive.progress()
+    assert (progress.delivered_seq, progress.undelivered) == (2, 1)
+    assert set(progress.csms_txs) == {CsmsTx("t1", 77), CsmsTx("t0", -1, given_up=True)}
+    assert not archive.told_whole("t1", 2) and archive.told_whole("t1", 4)
+    archive.close()
