@@ -91,8 +91,9 @@ class Car:
         self.taken_nj += energy_nj
 
     def _show(self, passed_ms: int) -> None:
-        ready = self.wants_energy and self.soc_percent < 100 and self._offered_for_ms >= _READY_MS
-        keeps = self.port.cp is CpState.C and self._unoffered_for_ms < _STOP_MS and self.wants_energy
+        hungry = self.wants_energy and self.soc_percent < 100
+        ready = hungry and self._offered_for_ms >= _READY_MS
+        keeps = hungry and self.port.cp is CpState.C and self._unoffered_for_ms < _STOP_MS
         stubborn = self.port.cp is CpState.C and Habit.IGNORE_STOP in self.habits
         wanted = CpState.C if ready or keeps or stubborn else CpState.B
         if Habit.CHATTER in self.habits and wanted is CpState.C:

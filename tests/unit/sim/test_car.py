@@ -25,6 +25,10 @@ def run(car: Car, ms: int) -> None:
         car.step(STEP_MS, VOLTS_MV)
 
 
+def shown(car: Car) -> CpState:
+    return car.port.cp
+
+
 def charging(duty: int = 2_666, **model: int) -> Car:
     car = plugged(**model)
     car.port.show(duty, relay_closed=False)
@@ -37,10 +41,10 @@ def charging(duty: int = 2_666, **model: int) -> Car:
 def test_asks_for_power_only_when_offered() -> None:
     car = plugged()
     run(car, 5_000)
-    assert car.port.cp is CpState.B
+    assert shown(car) is CpState.B
     car.port.show(1_000, relay_closed=False)
     run(car, 500)
-    assert car.port.cp is CpState.C and car.current_ma == 0, "asks, but draws nothing before the contactor closes"
+    assert shown(car) is CpState.C and car.current_ma == 0, "asks, but draws nothing before the contactor closes"
 
 
 @pytest.mark.parametrize("duty, expected_ma", [(1_000, 6_000), (2_666, 15_996), (5_333, 16_000)])
