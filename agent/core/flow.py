@@ -263,6 +263,8 @@ class Flow:
         self._recovered = found
         tx = Transaction(found.tx_id, found.token, found.group, next_seq_no=found.next_seq_no)
         tx.begin_energy_mwh, tx.last = found.begin_energy_mwh, found.last
+        # We took its power away; a vehicle that had begun is not "getting ready" a second time.
+        tx.told_state, tx.ever_closed = ChargingState.SUSPENDED_EVSE, True
         self.tx, self.state = tx, _S.RECOVERING
         self.deadline_ms = self._ctx.at_ms + self._timing.recover_ms
 

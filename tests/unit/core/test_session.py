@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.commands import ChangeAvailability, RemoteStart, RemoteStop, Reset, Unlock
 from agent.core.effects import AllowPower, Append, Restart, SaveAvailability, SetDuty
-from agent.core.events import Deauthorized, GapKind, LimitSet, LinkChanged, Recovered
+from agent.core.events import Deauthorized, FromMeter, GapKind, LimitSet, LinkChanged, Recovered
 from agent.core.facts import Sample, SampleContext, StopReason, Trigger, TxKind
 from agent.core.session import SessionState
 from agent.core.settings import Behaviour, EvseHardware, StationSettings
@@ -440,6 +440,7 @@ def test_open_transaction_is_resumed_or_closed_once(
     assert facts[0].seq_no == 4 and facts[0].samples[-1].energy_import_mwh == 1_000_500
     if reason is None:
         assert facts[0].kind is TxKind.UPDATED and made.evses[1].power
+        assert made.statuses[1] == [S.SUSPENDED_EVSE, S.CHARGING], "never Preparing inside a transaction"
     else:
         assert facts[0].kind is TxKind.ENDED and facts[0].stopped_reason is reason
     assert len([f for f in facts if f.kind is TxKind.ENDED]) == (reason is not None)
@@ -461,3 +462,36 @@ def test_duty_is_told_once_per_change() -> None:
     made.charge()
     made.run(60_000)
     assert len([e for e in made.log if isinstance(e, SetDuty)]) == 2, "X1 at boot, then the offer"
+
+
+def test_board_that_was_away_is_told_everything_again() -> None:
+    made = world()
+    made.cp(1, CpState.B)
+    made.pilot(1, Lost(LossKind.GONE, "unplugged"))
+    made.pilot(1, Back("again"))
+    made.pilot(1, Contactor(False))
+    effects = made.pilot(1, PilotState(CpState.B))
+    assert SetDuty(1, 10_000) in effects and AllowPower(1, False) in effects
+
+
+def test_contactor_that_never_opens_does_not_keep_the_session_open() -> None:
+    made = world()
+    made.charge()
+    made.evses[1].contactor_welded = True
+    made.cp(1, CpState.A)
+    made.run(19_000)
+    assert TxKind.ENDED not in kinds(made)
+    made.run(2_000)
+    assert made.transactions()[-1].kind is TxKind.ENDED
+
+
+def test_reading_from_before_the_start_does_not_begin_a_transaction() -> None:
+    """Field fault 12: the next session must not begin with the last one's value."""
+    made = world()
+    made.evses[1].meter_answers = False
+    stale = made.reading(1)
+    made.run(500)
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    made.give(FromMeter(1, stale))
+    assert made.facts == []
