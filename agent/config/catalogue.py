@@ -107,7 +107,7 @@ def _interval(default_s: int) -> VariableSpec:
 
 
 _COMMUNICATION: Mapping[str, VariableSpec] = {
-    "OCPPCommCtrlr.FileTransferProtocols": members(("HTTPS", "HTTP"), ("HTTPS", "HTTP", "FTP", "FTPS", "SFTP"), R),
+    "OCPPCommCtrlr.FileTransferProtocols": members((), ("HTTPS", "HTTP", "FTP", "FTPS", "SFTP"), R),
     "OCPPCommCtrlr.MessageTimeout[Default]": integer(30, 1, 600, "s", R),
     "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": integer(60, 1, _DAY_S, "s"),
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": integer(3, 1, 1_000),
@@ -192,8 +192,8 @@ _LOCAL_LIST: Mapping[str, VariableSpec] = {
     "LocalAuthListCtrlr.Entries": fixed_integer(0, LOCAL_LIST_ENTRIES),
     "LocalAuthListCtrlr.ItemsPerMessage": fixed_integer(ITEMS_PER_MESSAGE),
     "LocalAuthListCtrlr.BytesPerMessage": fixed_integer(BYTES_PER_MESSAGE),
-    "LocalAuthListCtrlr.Available": boolean(True, R),
-    "LocalAuthListCtrlr.Enabled": boolean(True),
+    "LocalAuthListCtrlr.Available": boolean(False, R),  # no dialect takes SendLocalList yet
+    "LocalAuthListCtrlr.Enabled": boolean(False),
     "LocalAuthListCtrlr.DisablePostAuthorize": boolean(False),
 }
 

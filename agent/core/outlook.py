@@ -71,6 +71,8 @@ def connector_state(evse: Evse, *, station_operative: bool) -> ConnectorState:
         return _OF_CHARGING[charging_state(evse)]
     if not evse.flow.in_transaction and not (evse.operative and station_operative):
         return ConnectorState.UNAVAILABLE
+    if evse.flow.state is SessionState.BEGIN_WRITING and evse.flow.tx is not None and evse.flow.tx.ever_closed:
+        return ConnectorState.SUSPENDED_EVSE  # being resumed
     return _OF_SESSION[evse.flow.state]
 
 

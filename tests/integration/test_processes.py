@@ -53,6 +53,16 @@ def pid_of(stage: Stage, process: str) -> int:
     raise LookupError(process)
 
 
+async def kill(stage: Stage, process: str) -> None:
+    """kill -9, as soon as there is one: the supervisor may still be waiting to start it again."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return os.kill(pid_of(stage, process), signal.SIGKILL)
+            except (LookupError, ProcessLookupError):
+                await asyncio.sleep(0.05)
+
+
 async def until(is_so: Callable[[], Awaitable[bool]], within_s: float = 40.0) -> None:
     async with asyncio.timeout(within_s):
         while not await is_so():
@@ -142,7 +152,7 @@ def test_random_kills_lose_and_double_nothing(tmp_path: Path, version: str, boar
                 await story.swipe(1)
                 await until(lambda: is_state(stage, 1, ConnectorState.CHARGING))
             await asyncio.sleep(dice.uniform(0.0, 1.5))
-            os.kill(pid_of(stage, dice.choice(["station", "gateway"])), signal.SIGKILL)
+            await kill(stage, dice.choice(["station", "gateway"]))
             if number % 2:
                 await asyncio.sleep(dice.uniform(0.0, 0.5))
                 await stage.order(1, "unplug")

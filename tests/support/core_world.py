@@ -99,7 +99,7 @@ class CoreWorld:
             self.pilot(evse, Contactor(around.contactor))
             self.pilot(evse, PilotState(around.cp))
             if around.hardware.has_lock:
-                self.pilot(evse, Lock(LockPosition.UNLOCKED))
+                self.pilot(evse, Lock(LockPosition.LOCKED if around.locked else LockPosition.UNLOCKED))
             if around.hardware.dc:
                 self.give(FromPower(evse, Back("module")))
             self.give(FromMeter(evse, Back("meter")))
