@@ -20,7 +20,6 @@ from agent.core.effects import (
     Effect,
     OfferCurrent,
     ReadMeter,
-    Restart,
     SetDuty,
     SetLock,
     SetOutput,
