@@ -70,7 +70,7 @@ def _register_wh(action: str, payload: dict[str, Any]) -> int | None:
     if action == "TransactionEvent":
         for sample in payload["meterValue"][-1]["sampledValue"]:
             if sample.get("measurand", "").startswith("Energy.Active.Import.Register"):
-                return int(round(float(sample["value"])))
+                return round(float(sample["value"]))
     return None
 
 

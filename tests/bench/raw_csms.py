@@ -25,7 +25,8 @@ _ACCEPTED = {"status": "Accepted"}
 
 
 class RawCsms:
-    """One CSMS on a loopback port for one station. ``results`` and ``errors`` count its answers to us."""
+    """One CSMS on a loopback port for one station. ``results`` and ``errors`` count its answers to us;
+    ``unanswered`` our calls on this connection that have none yet."""
 
     def __init__(self, version: str, on_call: OnCall = lambda _action, _payload, _at_ns: None) -> None:
         self.version = version
@@ -33,6 +34,7 @@ class RawCsms:
         self.connected = asyncio.Event()
         self.results = 0
         self.errors = 0
+        self.unanswered = 0
         self._server: Server | None = None
         self._connection: ServerConnection | None = None
         self._ids = itertools.count(1)
@@ -56,10 +58,12 @@ class RawCsms:
         """Send a CALL and do not wait for its answer. Raises ``ConnectionError`` without a link."""
         if self._connection is None:
             raise ConnectionError("the station is not connected")
+        self.unanswered += 1
         await self._connection.send(json.dumps([2, f"bench-{next(self._ids)}", action, payload]))
 
     async def _serve(self, connection: ServerConnection) -> None:
         self._connection = connection
+        self.unanswered = 0
         self.connected.set()
         with contextlib.suppress(ConnectionClosed):
             while True:
@@ -69,10 +73,10 @@ class RawCsms:
                 if message[0] == 2:
                     self.on_call(message[2], message[3], at_ns)
                     await connection.send(json.dumps([3, message[1], self._answer(message[2], message[3])]))
-                elif message[0] == 3:
-                    self.results += 1
                 else:
-                    self.errors += 1
+                    self.unanswered -= 1
+                    self.results += message[0] == 3
+                    self.errors += message[0] == 4
         self.connected.clear()
         self._connection = None
 
