@@ -92,6 +92,7 @@ class Contactor:
         self._autonomous = autonomous
         self._seen_closed: bool | None = None
         self.state = _S.UNKNOWN
+        self.since_ms = 0  # when this state was entered
         self.deadline_ms: int | None = None
 
     def feed(self, event: ContactorEvent, at_ms: int) -> None:
@@ -104,7 +105,7 @@ class Contactor:
     def _move(self, state: ContactorState, at_ms: int) -> None:
         if state is self.state:
             return
-        self.state = state
+        self.state, self.since_ms = state, at_ms
         timing = self._timing
         after = {
             _S.CLOSING: None if self._autonomous else timing.contactor_close_ms,

@@ -239,10 +239,19 @@ class Evse:
         if self._exchanged and self.flow.active:
             self.flow.stop(Stop.abnormal(None))
         self.flow.follow(self.vehicle.connected)
+        self._begin_without_waiting()
         is_open = self.contactor.known_open
         if is_open:
             self.flow.opened()
         self.flow.tick(self.vehicle.connected, is_open)
+
+    def _begin_without_waiting(self) -> None:
+        """A register cannot have moved while the contactor was open: a fresh reading taken since then
+        is the begin reading, and the driver need not wait for the meter's slow line."""
+        reading = self.fresh_reading()
+        is_open = self.contactor.state is ContactorState.OPEN
+        if reading is not None and is_open and reading.at_ms >= self.contactor.since_ms:
+            self.flow.begin_with(reading)
 
     def _drive_contactor(self) -> None:
         now_ms = self._ctx.at_ms

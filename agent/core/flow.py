@@ -112,6 +112,11 @@ class Flow:
         elif self.state is _S.RECOVERING:
             self._recovery_reading = reading
 
+    def begin_with(self, reading: MeterReading) -> None:
+        """This reading is as good as one taken now."""
+        if self.state is _S.BEGIN_READING:
+            self._begin(to_sample(reading, SampleContext.BEGIN, 0))
+
     def tick(self, connected: bool | None, is_open: bool) -> None:
         if self.state is _S.RECOVERING:
             self._try_recovery(connected, is_open)

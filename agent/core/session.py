@@ -3,7 +3,8 @@
 Rules (OCPP 2.0.1 E01-E15 with TxStartPoint and TxStopPoint "PowerPathClosed": authorized and
 connected; OCPP 1.6 section 4.8):
 
-* A transaction begins with a fresh register reading, then its start row, and only when that row is
+* A transaction begins with a register reading that is still true (fresh, or taken since the contactor
+  opened), then its start row, and only when that row is
   durable may energy flow (ACTIVE is the only state that permits it).
 * It ends in this order: power away, contactor open, fresh register reading, end row, end told.
 * A stop that comes while the start row is being written is kept and obeyed right after.

@@ -111,7 +111,7 @@ def test_duty_never_offers_more_than_asked(current_ma: int) -> None:
     """IEC 61851-1 Annex A."""
     offered_ma = current_for(duty_for(current_ma))
     assert offered_ma <= current_ma
-    if MIN_CURRENT_MA <= current_ma <= MAX_CURRENT_MA and not 51_000 < current_ma < 52_500:
+    if MIN_CURRENT_MA <= current_ma <= MAX_CURRENT_MA and not 51_000 < current_ma <= 52_500:
         assert current_ma - offered_ma < 25 + 6
     if current_ma < MIN_CURRENT_MA:
         assert offered_ma == 0

@@ -140,6 +140,7 @@ def test_mute_meter_at_the_end_gives_the_last_good_value_marked() -> None:
 def test_mute_meter_at_the_start_means_no_transaction() -> None:
     made = world()
     made.evses[1].meter_answers = False
+    made.run(4_000)
     made.cp(1, CpState.B)
     made.authorize(1)
     made.run(6_000)
@@ -485,12 +486,34 @@ def test_contactor_that_never_opens_does_not_keep_the_session_open() -> None:
     assert made.transactions()[-1].kind is TxKind.ENDED
 
 
-def test_reading_from_before_the_start_does_not_begin_a_transaction() -> None:
+def test_reading_since_the_contactor_opened_begins_at_once() -> None:
+    made = world()
+    made.run(2_000)
+    made.cp(1, CpState.B)
+    made.evses[1].meter_answers = False  # nobody has to wait for the meter's line
+    made.authorize(1)
+    assert kinds(made) == [TxKind.STARTED]
+
+
+def test_reading_from_before_the_contactor_opened_does_not_begin_a_transaction() -> None:
     """Field fault 12: the next session must not begin with the last one's value."""
+    made = world()
+    made.charge()
+    made.evses[1].meter_answers = False
+    made.cp(1, CpState.B)
+    made.command(RemoteStop(made.transactions()[0].tx_id))
+    made.run(1_000)  # the contactor has opened, nobody has read the meter since
+    made.station.evses[1].flow.state = SessionState.FINISHED
+    made.station.evses[1].flow.tx = None
+    made.authorize(1)
+    assert [kind for kind in kinds(made) if kind is TxKind.STARTED] == [TxKind.STARTED]
+
+
+def test_old_reading_does_not_begin_a_transaction() -> None:
     made = world()
     made.evses[1].meter_answers = False
     stale = made.reading(1)
-    made.run(500)
+    made.run(4_000)
     made.cp(1, CpState.B)
     made.authorize(1)
     made.give(FromMeter(1, stale))
