@@ -130,6 +130,8 @@ class _Peer:
             call = asyncio.create_task(self._answer(message))
             self._calls.add(call)
             call.add_done_callback(self._done)
+            # One call for each turn of the loop: a burst of them must not stand before the pilot's bytes.
+            await asyncio.sleep(0)
 
     def _done(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.commands import RemoteStart
+from agent.core.commands import Command, RemoteStart, RemoteStop
 from agent.core.facts import ChargingState, Fact, SecurityFact, Token, TransactionFact, Trigger, TxKind
 from agent.core.status import Outcome
 from agent.ipc.client import RemoteStation
-from agent.ipc.codec import CodecError, decode_fact, encode_fact, from_json, from_plain
+from agent.ipc.codec import CodecError, decode_fact, encode_fact, from_json, from_plain, to_plain
 from agent.ipc.port import (
     CommandAnswer,
     Record,
@@ -106,6 +106,24 @@ def test_slow_call_does_not_delay_another() -> None:
         echo.gate.set()
         assert await slow is True
         await station.close()
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_burst_of_calls_lets_other_events_in_between() -> None:
+    """Promise 1: opening never waits. Whatever the gateway asks, the loop looks at its devices in between."""
+
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        _, writer = await asyncio.open_unix_connection(path)
+        call = {"call": 1, "method": "command", "args": {"command": to_plain(RemoteStop("x"), Command)}}
+        writer.write(frame(call) * 50)
+        seen_before, most = 0, 0
+        while len(echo.seen) < 50:
+            await asyncio.sleep(0)
+            seen_before, most = len(echo.seen), max(most, len(echo.seen) - seen_before)
+        assert most <= 2
+        writer.close()
 
     run(test)
 
