@@ -25,7 +25,7 @@ from agent.ocpp.link import Link
 from agent.ocpp.session import Direction, Hooks
 from agent.ocpp.version import Version
 
-_STATION_RETRY_S = 0.2
+_STATION_RETRY_S = 0.05
 _PASSWORD = "SecurityCtrlr.BasicAuthPassword"
 _PING = "OCPPCommCtrlr.WebSocketPingInterval"
 _BACKOFF = "OCPPCommCtrlr.RetryBackOff"

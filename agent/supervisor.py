@@ -15,42 +15,46 @@ from pathlib import Path
 
 import structlog
 
-from agent.config.model import Config
-from agent.safe import make_safe
-
 _FIRST_WAIT_S = 0.1
 _MAX_WAIT_S = 10.0
 _STABLE_S = 30.0  # a process that lived this long starts over at the first wait
 _TERM_S = 8.0
 EXIT_RESTART = 75
+EXIT_CONFIG = 78  # a person has to change the file first: nothing is started again
 
 log = structlog.get_logger("supervisor")
 
 
 class Supervisor:
-    """Runs the processes of one configuration until told to stop."""
+    """Runs the processes of one configuration until told to stop.
 
-    def __init__(self, config_file: Path, config: Config) -> None:
+    Reads no more of the configuration than whether there is a CSMS: the processes check it themselves,
+    and start that much sooner."""
+
+    def __init__(self, config_file: Path, *, gateway: bool) -> None:
         self._config_file = config_file
-        self._config = config
+        self._names = ["station", "gateway"] if gateway else ["station"]
         self._stopping = asyncio.Event()
+        self._exit_code = 0
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        names = ["station"] + (["gateway"] if self._config.csms is not None else [])
-        await asyncio.gather(*(self._keep(name) for name in names))
-        return 0
+        await asyncio.gather(*(self._keep(name) for name in self._names))
+        return self._exit_code
 
     async def _keep(self, name: str) -> None:
         wait_s = _FIRST_WAIT_S
         while not self._stopping.is_set():
             started_s = asyncio.get_running_loop().time()
             code = await self._run_once(name)
-            if name == "station" and code not in (0, EXIT_RESTART):
+            if code == EXIT_CONFIG:
+                self._exit_code = code
+                self._stopping.set()
+            elif name == "station" and code not in (0, EXIT_RESTART):
                 log.error("station died, opening the contactors", exit_code=code)
-                await asyncio.to_thread(make_safe, self._config)
+                await asyncio.to_thread(_make_safe, self._config_file)
             if self._stopping.is_set():
                 return
             lived_s = asyncio.get_running_loop().time() - started_s
@@ -60,6 +64,8 @@ class Supervisor:
 
     async def _run_once(self, name: str) -> int:
         command = [sys.executable, "-m", "agent.cli", name, "--config", str(self._config_file)]
+        if name == "gateway":
+            command.append("--quiet-config")  # what is wrong with the file is said once, by the station
         # A session of its own: a Ctrl-C at the terminal reaches the supervisor only, which stops them in order.
         process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
         log.info("process started", process=name, pid=process.pid)
@@ -83,5 +89,13 @@ class Supervisor:
             return
 
 
-async def run_supervisor(config_file: Path, config: Config) -> int:
-    return await Supervisor(config_file, config).run()
+def _make_safe(config_file: Path) -> None:
+    """Imported only now: most supervisors never need it."""
+    from agent.config.load import load
+    from agent.safe import make_safe
+
+    make_safe(load(config_file))
+
+
+async def run_supervisor(config_file: Path, *, gateway: bool) -> int:
+    return await Supervisor(config_file, gateway=gateway).run()

@@ -64,7 +64,8 @@ def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _processes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _config(_add(commands, "run", _daemon("run"), "Run all processes under one supervisor."))
     _config(_add(commands, "station", _daemon("station"), "Run the station process alone."))
-    _config(_add(commands, "gateway", _daemon("gateway"), "Run the gateway process alone."))
+    gateway = _config(_add(commands, "gateway", _daemon("gateway"), "Run the gateway process alone."))
+    gateway.add_argument("--quiet-config", action="store_true", help=argparse.SUPPRESS)
     safe = _add(commands, "make-safe", _later("processes", "safe"), "Open every contactor while no station runs.")
     _config(safe)
     check = _add(commands, "check-config", _later("checks", "check_config"), "List every error of a configuration.")

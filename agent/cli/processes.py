@@ -5,23 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import tomllib
+from typing import TYPE_CHECKING
 
-from agent.config.check import render
-from agent.config.load import load
-from agent.config.model import Config
-from agent.config.problem import ConfigError
 from agent.telemetry.logs import configure_logs
+
+if TYPE_CHECKING:
+    from agent.config.model import Config
 
 EXIT_CONFIG = 78  # sysexits: nothing to retry until a person has changed the file
 
 
 def run(parsed: argparse.Namespace) -> int:
-    config = load_config(parsed, "supervisor")
-    if config is None:
-        return EXIT_CONFIG
     from agent.supervisor import run_supervisor
 
-    return asyncio.run(run_supervisor(parsed.config, config))
+    configure_logs("supervisor", "info", "auto")
+    try:
+        gateway = "csms" in tomllib.loads(parsed.config.read_text())
+    except (OSError, ValueError):
+        gateway = False  # the station says what is wrong with the file
+    return asyncio.run(run_supervisor(parsed.config, gateway=gateway))
 
 
 def station(parsed: argparse.Namespace) -> int:
@@ -62,10 +65,15 @@ def safe(parsed: argparse.Namespace) -> int:
 
 def load_config(parsed: argparse.Namespace, process: str) -> Config | None:
     """The configuration with logs set up by it, or None after telling all that is wrong."""
+    from agent.config.check import render
+    from agent.config.load import load
+    from agent.config.problem import ConfigError
+
     try:
         config = load(parsed.config)
     except ConfigError as error:
-        print(render(error.file, error.problems), file=sys.stderr)
+        if not getattr(parsed, "quiet_config", False):
+            print(render(error.file, error.problems), file=sys.stderr)
         return None
-    configure_logs(process, config.log.level.value, config.log.format)
+    configure_logs(process, config.log.level.value, config.log.format.value)
     return config

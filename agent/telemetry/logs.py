@@ -15,18 +15,17 @@ from typing import Any, TextIO
 
 import structlog
 
-from agent.config.model import LogFormat
-
 _REPEAT_S = 60.0
 _REMEMBERED = 64
 
 EventDict = MutableMapping[str, Any]
 
 
-def configure_logs(process: str, level: str, style: LogFormat, stream: TextIO | None = None) -> None:
-    """``level`` is debug, info, warning or error; ``style`` auto means: people on a terminal, else JSON."""
+def configure_logs(process: str, level: str, style: str, stream: TextIO | None = None) -> None:
+    """``level`` is debug, info, warning or error; ``style`` is json, console, or auto: people on a
+    terminal, else JSON."""
     out = sys.stderr if stream is None else stream
-    for_people = style is LogFormat.CONSOLE or (style is LogFormat.AUTO and out.isatty())
+    for_people = style == "console" or (style == "auto" and out.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
