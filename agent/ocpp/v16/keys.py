@@ -100,9 +100,6 @@ METER_VALUES_ALIGNED_DATA: Final = _BY_NAME["metervaluesaligneddata"].setting
 METER_VALUES_SAMPLED_DATA: Final = _BY_NAME["metervaluessampleddata"].setting
 STOP_TXN_ALIGNED_DATA: Final = _BY_NAME["stoptxnaligneddata"].setting
 STOP_TXN_SAMPLED_DATA: Final = _BY_NAME["stoptxnsampleddata"].setting
-HEARTBEAT_INTERVAL: Final = _BY_NAME["heartbeatinterval"].setting
-MESSAGE_ATTEMPTS: Final = _BY_NAME["transactionmessageattempts"].setting
-MESSAGE_RETRY_INTERVAL: Final = _BY_NAME["transactionmessageretryinterval"].setting
 
 
 def _fixed(view: StationView) -> dict[str, str]:

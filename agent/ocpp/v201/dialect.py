@@ -9,70 +9,32 @@ Sources: OCPP 2.0.1 edition 3 part 2; checklist part 2.
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
-
-import structlog
 
 from agent.core.commands import TakeSample
-from agent.core.facts import MeterFact
-from agent.ipc.port import (
-    AuthorizeWanted,
-    ConnectorChanged,
-    News,
-    Record,
-    RowsAppended,
-    SampleTaken,
-    SettingWrite,
-    StationPort,
-    TokenVerdict,
-)
-from agent.ocpp.delivery import Delivery, RetryPolicy
-from agent.ocpp.dialect import Caller, Jobs, Line, StationView, refuse_authorize, until_link_gone
-from agent.ocpp.errors import ErrorCode, RpcError
+from agent.core.facts import MeterFact, Token
+from agent.ipc.port import AuthorizeWanted, Record, StationPort, TokenVerdict
+from agent.ocpp.conversation import Answerer, Conversation
+from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.frames import Payload
-from agent.ocpp.heartbeat import beat, keep_beating
-from agent.ocpp.registration import Admission, Registration
-from agent.ocpp.rpc import CallResult, Priority
+from agent.ocpp.heartbeat import beat
 from agent.ocpp.session import Reply
-from agent.ocpp.v201 import charging, commands, messages, settings, variables
+from agent.ocpp.v201 import charging, commands, messages, variables
 from agent.ocpp.v201.status import StatusReporter
 from agent.ocpp.v201.transactions import TransactionTranslator, meter_values
 from agent.ocpp.version import Version
 
-log = structlog.get_logger("ocpp")
 
-ATTEMPTS_DEFAULT: Final = 3
-ATTEMPT_INTERVAL_DEFAULT_S: Final = 60
-
-Answerer = Callable[[Payload], Awaitable[Payload | Reply]]
-Job = Callable[[Line], Awaitable[None]]
-
-
-class Dialect201:
+class Dialect201(Conversation):
     """See ``agent.ocpp.dialect.Dialect``."""
 
     version = Version.V201
 
     def __init__(self, station: StationPort, view: StationView, rng: random.Random) -> None:
-        self._station = station
-        self._view = view
-        self._line: Line | None = None
-        self._jobs = Jobs()
-        self._registration = Registration(rng)
         self._statuses = StatusReporter(view)
-        self.delivery = Delivery(
-            station,
-            view.welcome.identity,
-            TransactionTranslator(station, view),
-            self._retry_policy,
-            new_id_on_retry=False,
-        )
-        self._answerers = self._table()
-        self.supported = frozenset(self._answerers)
+        translator = TransactionTranslator(station, view)
+        super().__init__(station, view, rng, translator, self._statuses, new_id_on_retry=False)
 
     def _table(self) -> dict[str, Answerer]:
         station, view = self._station, self._view
@@ -94,117 +56,24 @@ class Dialect201:
             "UnlockConnector": partial(commands.unlock_connector, station, view),
         }
 
-    # ------------------------------------------------------------------------------- connection
+    # ----------------------------------------------------------------------- what 2.0.1 says
 
-    async def run(self, session: Caller) -> None:
-        """See ``Dialect.run``."""
-        await until_link_gone(self._converse(Line(session)))
+    def _boot_notification(self) -> Payload:
+        return messages.boot_notification(self._view.welcome)
 
-    async def _converse(self, line: Line) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._line = line
-                self._jobs.open(tasks)
-                await self._register(line)
-                await self._station.link_state(True, self.version.value)
-                tasks.create_task(self._statuses.run(line))
-                tasks.create_task(self.delivery.run(line))
-                tasks.create_task(keep_beating(line, self._station, self._heartbeat_s))
-        finally:
-            self._line = None
-            self._jobs.open(None)
-            await self._station.link_state(False, None)
+    def _boot_begins(self) -> None:
+        self._statuses.forget()  # B01: all connectors are told anew
 
-    async def _register(self, line: Line) -> None:
-        boot = messages.boot_notification(self._view.welcome)
-        if self._registration.is_needed(boot):
-            self._statuses.forget()
-        await self._registration.register(line, boot, self._station)
-        await self._adopt_heartbeat_interval()
+    def _authorize_request(self, token: Token) -> Payload:
+        return messages.authorize(token)
 
-    async def _adopt_heartbeat_interval(self) -> None:
-        """G02: the interval of the boot becomes the setting, which the CSMS may change later."""
-        interval_s = self._registration.take_interval_s()
-        if interval_s is None or self._heartbeat_s() == interval_s:
-            return
-        write = SettingWrite("OCPPCommCtrlr", "HeartbeatInterval", str(interval_s))
-        [status] = await self._station.set_settings([write])
-        log.info("heartbeat_interval", interval_s=interval_s, status=status)
+    def _read_verdict(self, answer: Payload, wanted: AuthorizeWanted) -> TokenVerdict:
+        return messages.read_id_token_info(answer["idTokenInfo"], wanted.evse)
 
-    def _heartbeat_s(self) -> float:
-        setting_s = self._view.integer(settings.HEARTBEAT_INTERVAL, 0)
-        return setting_s if setting_s > 0 else self._registration.heartbeat_s
-
-    def _retry_policy(self) -> RetryPolicy:
-        return RetryPolicy(
-            self._view.integer(settings.MESSAGE_ATTEMPTS, ATTEMPTS_DEFAULT),
-            self._view.integer(settings.MESSAGE_ATTEMPT_INTERVAL, ATTEMPT_INTERVAL_DEFAULT_S),
-        )
-
-    # ------------------------------------------------------------------------- from the station
-
-    async def hear(self, news: News) -> None:
-        """See ``Dialect.hear``."""
-        match news:
-            case RowsAppended():
-                self.delivery.wake()
-            case ConnectorChanged(status):
-                self._statuses.hear(status)
-            case AuthorizeWanted():
-                if not (self._registration.is_accepted and self._later(partial(self._authorize, news))):
-                    await refuse_authorize(self._station, news)
-            case SampleTaken(record):
-                self._later(partial(self._send_sample, record))
-            case _:
-                pass  # the view has it
-
-    def _later(self, job: Job) -> bool:
-        """Run a job that needs the line, if there is one and not too much to do already."""
-        line = self._line
-        if line is None:
-            return False
-
-        async def run() -> None:
-            await job(line)
-
-        return self._jobs.later(run())
-
-    async def _authorize(self, wanted: AuthorizeWanted, line: Line) -> None:
-        verdict = TokenVerdict("")  # no answer: the station decides by its offline rules
-        try:
-            outcome = await line.call("Authorize", messages.authorize(wanted.token), priority=Priority.DRIVER)
-            if isinstance(outcome, CallResult):
-                verdict = messages.read_id_token_info(outcome.payload["idTokenInfo"], wanted.evse)
-        finally:
-            # However the call ends: a driver waits for this.
-            await self._station.token_verdict(wanted.token, verdict, request_id=wanted.request_id)
-
-    async def _send_sample(self, record: Record, line: Line) -> None:
-        if isinstance(record.fact, MeterFact):
-            payload = meter_values(self._view, record, record.fact)
-            if payload is not None:
-                await line.call("MeterValues", payload, priority=Priority.STATUS)
+    def _meter_values(self, record: Record) -> Payload | None:
+        return meter_values(self._view, record, record.fact) if isinstance(record.fact, MeterFact) else None
 
     # ---------------------------------------------------------------------------- from the CSMS
-
-    async def handle(self, action: str, payload: Payload) -> Payload | Reply:
-        """See ``Dialect.handle``."""
-        match self._registration.admit(action):
-            case Admission.SERVE:
-                return await self._answerers[action](payload)
-            case Admission.REJECT_START:
-                return {"status": "Rejected"}  # B02
-            case Admission.REFUSE:
-                raise RpcError(ErrorCode.SECURITY_ERROR, "not registered")  # B03
-
-    def _accept_and(self, job: Job) -> Reply:
-        """The answer goes first, then what was asked for (F06, B07)."""
-
-        def after() -> None:
-            if not self._later(job):
-                log.warning("trigger_dropped")  # the connection ended meanwhile, or the CSMS asks too much
-
-        return Reply({"status": "Accepted"}, after=after)
 
     async def _get_base_report(self, request: Payload) -> Payload | Reply:
         """GetBaseReportResponse (B07)."""

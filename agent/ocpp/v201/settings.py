@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-HEARTBEAT_INTERVAL: Final = "OCPPCommCtrlr.HeartbeatInterval"
-MESSAGE_ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"
-MESSAGE_ATTEMPT_INTERVAL: Final = "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]"
 MINIMUM_STATUS_DURATION: Final = "OCPPCommCtrlr.MinimumStatusDuration"
 OFFLINE_THRESHOLD: Final = "OCPPCommCtrlr.OfflineThreshold"
 TX_STARTED_MEASURANDS: Final = "SampledDataCtrlr.TxStartedMeasurands"
