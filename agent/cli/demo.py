@@ -84,6 +84,7 @@ class _Demo:
         code = self._compare(books)
         if not self._once and sys.stdin.isatty():
             self._say("yours now: 1-3 choose EVSE, p plug, u unplug, s swipe, l CSMS away/back, q quit")
+            self._say(f"or elsewhere: evsed sim --config {self._stage.config_file} fault meter silent")
             await self._keys(story)
         return code
 

@@ -49,7 +49,7 @@ _EVSE = """\
 id = {id}
 board = "{board}"
 connector_type = "{connector}"
-cable = "fixed"
+cable = "{cable}"
 max_current_ma = {max_ma}
 phases = {phases}
 pilot = {{ port = "{folder}/dev/pilot{id}" }}
@@ -90,11 +90,12 @@ class Stage:
         csms = "" if self.url is None else _CSMS.format(url=self.url, versions=versions)
         text = _CONFIG.format(folder=self.folder, csms=csms, sample_s=self.sample_s)
         for number, board in enumerate(self.boards, 1):
-            dc = board == "mcu_dc"
+            dc, socket = board == "mcu_dc", board == "mcu_ac"
             text += _EVSE.format(
                 id=number,
                 board=board,
-                connector="cCCS2" if dc else "cType2",
+                connector="cCCS2" if dc else "sType2" if socket else "cType2",
+                cable="socket" if socket else "fixed",
                 max_ma=40_000 if dc else 16_000,
                 phases=1 if dc else 3,
                 folder=self.folder,

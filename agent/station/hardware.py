@@ -45,7 +45,7 @@ def describe(evse: EvseConfig) -> EvseHardware:
         min_current_ma=board.limits.min_current_ma,
         phases=evse.phases,
         autonomous=board.pilot.driver.autonomous,
-        has_lock=board.pilot.lock,
+        has_lock=board.pilot.lock and evse.cable is CableKind.SOCKET,  # a fixed cable has nothing to lock
         has_contactor_feedback=board.pilot.contactor_feedback,
         ventilation=board.pilot.ventilation,
         socket=evse.cable is CableKind.SOCKET,

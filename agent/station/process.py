@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import pwd
 import signal
@@ -113,6 +114,9 @@ class StationProcess:
         await self._server.start()
         self._hardware.start(self.give)
         self.give(Tick())
+        # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         log.info("station ready", identity=self._build.config.station.identity, socket=str(self._build.socket_path))
         await self._stopping.wait()
         await self._close()
