@@ -20,7 +20,7 @@ from __future__ import annotations
 import enum
 
 from agent.core.settings import Timing
-from agent.core.table import Table
+from agent.core.table import Table, staying
 
 
 class ContactorState(enum.Enum):
@@ -51,11 +51,8 @@ _S, _E = ContactorState, ContactorEvent
 
 
 def _row(stay: ContactorState, **moves: ContactorState) -> dict[ContactorEvent, ContactorState]:
-    """A row in which every event stays, except those named; a lost board is UNKNOWN from anywhere."""
-    row = dict.fromkeys(ContactorEvent, stay)
-    row[_E.LOST] = _S.UNKNOWN
-    row.update({_E[name.upper()]: target for name, target in moves.items()})
-    return row
+    """Every event stays, except those named; a lost board is UNKNOWN from anywhere."""
+    return staying(stay, _E.LOST, _S.UNKNOWN, moves)
 
 
 CONTACTOR = Table(

@@ -1,6 +1,7 @@
 """IEC 61851-1 Annex A: pilot duty cycle and current.
 
-Charter: the two conversions and the special values, in integers. Duty in 0.01 %, current in mA.
+Charter: from current to duty, in integers. Duty in 0.01 %, current in mA. (The way back is the
+vehicle's; its simulation has it.)
 
 * 10 % to 85 %: current = duty x 0.6 A (6 A to 51 A)
 * 85 % to 96 %: current = (duty - 64) x 2.5 A (up to 80 A)
@@ -26,20 +27,3 @@ def duty_for(current_ma: int) -> int:
     if current_ma < _UPPER_START_MA:
         return min(current_ma, _KNEE_MA) // 6
     return min(current_ma, MAX_CURRENT_MA) // 25 + 6_400
-
-
-def current_for(duty_centipercent: int) -> int:
-    """Current in mA that a vehicle may draw at this duty; 0 outside the analogue range."""
-    if 800 <= duty_centipercent < 1_000:
-        return MIN_CURRENT_MA
-    if 1_000 <= duty_centipercent <= 8_500:
-        return duty_centipercent * 6
-    if 8_500 < duty_centipercent <= 9_600:
-        return (duty_centipercent - 6_400) * 25
-    if 9_600 < duty_centipercent <= 9_700:
-        return MAX_CURRENT_MA
-    return 0
-
-
-# Cable ratings coded by the proximity resistor (IEC 61851-1 Annex B), in mA.
-CABLE_RATINGS_MA = (13_000, 20_000, 32_000, 63_000)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 
 from agent.core.settings import Timing
-from agent.core.table import Table
+from agent.core.table import Table, staying
 from hal.ports import LockPosition
 
 
@@ -40,10 +40,8 @@ _S, _E = LockState, LockEvent
 
 
 def _row(stay: LockState, **moves: LockState) -> dict[LockEvent, LockState]:
-    row = dict.fromkeys(LockEvent, stay)
-    row[_E.LOST] = _S.UNKNOWN
-    row.update({_E[name.upper()]: target for name, target in moves.items()})
-    return row
+    """Every event stays, except those named; a lost board is UNKNOWN from anywhere."""
+    return staying(stay, _E.LOST, _S.UNKNOWN, moves)
 
 
 LOCK = Table(

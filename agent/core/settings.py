@@ -67,7 +67,6 @@ class Behaviour:
 
     connect_timeout_ms: int = 120_000  # TxCtrlr.EVConnectionTimeOut
     stop_on_unplug: bool = True  # TxCtrlr.StopTxOnEVSideDisconnect
-    unlock_on_unplug: bool = True  # OCPPCommCtrlr.UnlockOnEVSideDisconnect
     sample_interval_ms: int = 60_000  # SampledDataCtrlr.TxUpdatedInterval, 0 = none
     aligned_interval_ms: int = 0  # AlignedDataCtrlr.Interval, 0 = none
     checkpoint_ms: int = 60_000  # newest reading on disk is never older than this

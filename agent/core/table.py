@@ -32,10 +32,6 @@ class Table(Generic[S, E]):
         except KeyError:
             raise NoTransition(f"{self.name}: no entry for {event.name} in {state.name}") from None
 
-    def allows(self, state: S, event: E) -> bool:
-        """Whether the event makes a difference here (a missing entry or a stay does not)."""
-        return self.rows.get(state, {}).get(event, state) is not state
-
     def mermaid(self) -> str:
         """A Mermaid state diagram of all entries that change the state; parallel events share an arrow."""
         arrows: dict[tuple[str, str], list[str]] = {}
@@ -46,3 +42,12 @@ class Table(Generic[S, E]):
         lines = ["stateDiagram-v2"]
         lines += [f"    {source} --> {target}: {', '.join(events)}" for (source, target), events in arrows.items()]
         return "\n".join(lines)
+
+
+def staying(state: S, lost: E, lost_to: S, moves: Mapping[str, S]) -> dict[E, S]:
+    """A row in which every event stays, except ``lost`` and those named (lower case) in ``moves``."""
+    events = type(lost)
+    row = dict.fromkeys(events, state)
+    row[lost] = lost_to
+    row.update({events[name.upper()]: target for name, target in moves.items()})
+    return row

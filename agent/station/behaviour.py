@@ -29,7 +29,6 @@ def behaviour_of(model: DeviceModel, config: Config) -> Behaviour:
     return Behaviour(
         connect_timeout_ms=seconds("TxCtrlr.EVConnectionTimeOut"),
         stop_on_unplug=model.boolean(key("TxCtrlr.StopTxOnEVSideDisconnect")),
-        unlock_on_unplug=model.boolean(key("OCPPCommCtrlr.UnlockOnEVSideDisconnect")),
         sample_interval_ms=seconds("SampledDataCtrlr.TxUpdatedInterval"),
         aligned_interval_ms=seconds("AlignedDataCtrlr.Interval"),
         offline_limit_ma=config.limits.offline_current_ma,

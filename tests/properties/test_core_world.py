@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from agent.core.commands import ChangeAvailability, ClearFaults, RemoteStart, RemoteStop, Reset, TakeSample, Unlock
 from agent.core.events import Authorized, Deauthorized, LimitSet, LinkChanged, StopAuthorized
 from agent.core.facts import Token, TxKind
-from agent.core.iec61851 import MAX_CURRENT_MA, MIN_CURRENT_MA, current_for, duty_for
+from agent.core.iec61851 import MAX_CURRENT_MA, MIN_CURRENT_MA, duty_for
 from agent.core.settings import DcBench, EvseHardware, StationSettings
 from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, LossKind, Lost, PilotState
+from hal.sim.vehicle_port import vehicle_current_ma
 from tests.support.core_world import CoreWorld
 
 HARDWARE = st.sampled_from(
@@ -109,7 +110,7 @@ def test_power_only_with_everything_in_order_and_transactions_whole(
 @given(st.integers(0, 100_000))
 def test_duty_never_offers_more_than_asked(current_ma: int) -> None:
     """IEC 61851-1 Annex A."""
-    offered_ma = current_for(duty_for(current_ma))
+    offered_ma = vehicle_current_ma(duty_for(current_ma))
     assert offered_ma <= current_ma
     if MIN_CURRENT_MA <= current_ma <= MAX_CURRENT_MA and not 51_000 < current_ma <= 52_500:
         assert current_ma - offered_ma < 25 + 6

@@ -15,13 +15,11 @@ from typing import Any, Final
 from agent.charging.profiles import (
     ChargingProfile,
     Kind,
-    LimitNumberError,
     Period,
     Purpose,
     RateUnit,
     Recurrency,
     Schedule,
-    exact_milli,
 )
 from agent.charging.records import criteria_to_plain, profile_to_plain
 from agent.charging.store import Criteria
@@ -29,7 +27,8 @@ from agent.ipc.port import CompositeSchedule, ProfileAnswer, ProfileOutcome, Sta
 from agent.ocpp.dialect import StationView
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload
-from agent.ocpp.timestamps import BadTimestamp, from_rfc3339, to_rfc3339
+from agent.ocpp.profile_values import instant, milli
+from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v16.transactions import TransactionIds
 
 RULES: Final = "1.6"
@@ -128,8 +127,8 @@ def read_profile(profile: dict[str, Any], tx_id: str | None) -> ChargingProfile:
         kind=Kind(profile["chargingProfileKind"]),
         schedules=(_schedule_in(profile["chargingSchedule"]),),
         recurrency=None if recurrency is None else Recurrency(recurrency),
-        valid_from_ms=_instant(profile, "validFrom"),
-        valid_to_ms=_instant(profile, "validTo"),
+        valid_from_ms=instant(profile, "validFrom"),
+        valid_to_ms=instant(profile, "validTo"),
         transaction_id=tx_id,
     )
 
@@ -139,29 +138,13 @@ def _schedule_in(schedule: dict[str, Any]) -> Schedule:
     return Schedule(
         unit=RateUnit(schedule["chargingRateUnit"]),
         periods=tuple(
-            Period(period["startPeriod"], _milli(period["limit"], "limit"), period.get("numberPhases"))
+            Period(period["startPeriod"], milli(period["limit"], "limit"), period.get("numberPhases"))
             for period in schedule["chargingSchedulePeriod"]
         ),
         duration_s=schedule.get("duration"),
-        start_ms=_instant(schedule, "startSchedule"),
-        min_charging_rate_milli=None if minimum is None else _milli(minimum, "minChargingRate"),
+        start_ms=instant(schedule, "startSchedule"),
+        min_charging_rate_milli=None if minimum is None else milli(minimum, "minChargingRate"),
     )
-
-
-def _milli(number: int | float, field: str) -> int:
-    try:
-        return exact_milli(number)
-    except LimitNumberError:
-        raise RpcError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, f"{field}: out of range") from None
-
-
-def _instant(fields: dict[str, Any], name: str) -> int | None:
-    if name not in fields:
-        return None
-    try:
-        return from_rfc3339(fields[name])
-    except BadTimestamp as error:
-        raise RpcError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, f"{name}: {error}") from None
 
 
 def _schedule_out(schedule: CompositeSchedule) -> dict[str, Any]:

@@ -15,13 +15,11 @@ from typing import Any, Final
 from agent.charging.profiles import (
     ChargingProfile,
     Kind,
-    LimitNumberError,
     Period,
     Purpose,
     RateUnit,
     Recurrency,
     Schedule,
-    exact_milli,
 )
 from agent.charging.records import criteria_to_plain, profile_to_plain
 from agent.charging.store import Criteria
@@ -29,7 +27,8 @@ from agent.ipc.port import CompositeSchedule, ProfileAnswer, ProfileOutcome, Sta
 from agent.ocpp.dialect import StationView
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload
-from agent.ocpp.timestamps import BadTimestamp, from_rfc3339, to_rfc3339
+from agent.ocpp.profile_values import instant, milli
+from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v201.messages import status
 
 RULES: Final = "2.0.1"
@@ -106,8 +105,8 @@ def read_profile(profile: dict[str, Any]) -> ChargingProfile:
         kind=Kind(profile["chargingProfileKind"]),
         schedules=tuple(_schedule_in(schedule) for schedule in profile["chargingSchedule"]),
         recurrency=None if recurrency is None else Recurrency(recurrency),
-        valid_from_ms=_instant(profile, "validFrom"),
-        valid_to_ms=_instant(profile, "validTo"),
+        valid_from_ms=instant(profile, "validFrom"),
+        valid_to_ms=instant(profile, "validTo"),
         transaction_id=profile.get("transactionId"),
     )
 
@@ -119,33 +118,17 @@ def _schedule_in(schedule: dict[str, Any]) -> Schedule:
         periods=tuple(
             Period(
                 period["startPeriod"],
-                _milli(period["limit"], "limit"),
+                milli(period["limit"], "limit"),
                 period.get("numberPhases"),
                 period.get("phaseToUse"),
             )
             for period in schedule["chargingSchedulePeriod"]
         ),
         duration_s=schedule.get("duration"),
-        start_ms=_instant(schedule, "startSchedule"),
+        start_ms=instant(schedule, "startSchedule"),
         id=schedule["id"],
-        min_charging_rate_milli=None if minimum is None else _milli(minimum, "minChargingRate"),
+        min_charging_rate_milli=None if minimum is None else milli(minimum, "minChargingRate"),
     )
-
-
-def _milli(number: int | float, field: str) -> int:
-    try:
-        return exact_milli(number)
-    except LimitNumberError:
-        raise RpcError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, f"{field}: out of range") from None
-
-
-def _instant(fields: dict[str, Any], name: str) -> int | None:
-    if name not in fields:
-        return None
-    try:
-        return from_rfc3339(fields[name])
-    except BadTimestamp as error:
-        raise RpcError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, f"{name}: {error}") from None
 
 
 def _schedule_out(schedule: CompositeSchedule, evse: int) -> dict[str, Any]:
