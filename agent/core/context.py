@@ -11,19 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.core.effects import Append, Effect
-from agent.core.facts import Fact
+from agent.core.facts import Fact, Token
 from agent.core.settings import Behaviour
+
+TariffFor = Callable[[int, Token, str | None], str | None]
+"""Content hash of the tariff for an EVSE, a token and its group; None: none is known."""
 
 
 class Context:
     """Shared by the EVSEs of one station; ``at_ms`` is the time of the event being handled."""
 
-    def __init__(self, behaviour: Behaviour, new_tx_id: Callable[[], str]) -> None:
+    def __init__(self, behaviour: Behaviour, new_tx_id: Callable[[], str], tariff_for: TariffFor) -> None:
         self.behaviour = behaviour
         self.new_tx_id = new_tx_id
+        self.tariff_for = tariff_for
         self.at_ms = 0
         self.online = False
         self.ledger_ok = True
+        self.ledger_room = True
         self.wall_offset_ms = 0
         self.time_status = "U"
         self._effects: list[Effect] = []

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from agent.core.commands import Command
-from agent.core.facts import Sample, Token
+from agent.core.facts import Sample, StopReason, Token, Trigger
 from agent.core.settings import Behaviour
 from hal.ports import MeterEvent, PilotEvent, PowerEvent
 
@@ -82,6 +82,15 @@ class Deauthorized:
 
 
 @dataclass(frozen=True, slots=True)
+class Exhausted:
+    """A running transaction has used up what it may (prepaid): it ends."""
+
+    tx_id: str
+    trigger: Trigger
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSet:
     """The current limit from charging profiles; None: no limit from there.
 
@@ -129,6 +138,13 @@ class LedgerLost:
     """The ledger cannot be written: no billing, no power."""
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerRoom:
+    """Whether the disk has room for another transaction; one that runs can always be finished."""
+
+    enough: bool
+
+
 class GapKind(enum.StrEnum):
     """What cut an open transaction."""
 
@@ -163,11 +179,13 @@ Event = (
     | Authorized
     | StopAuthorized
     | Deauthorized
+    | Exhausted
     | LimitSet
     | DcDemand
     | Configured
     | Commanded
     | Durable
     | LedgerLost
+    | LedgerRoom
     | Recovered
 )

@@ -9,11 +9,12 @@ minimum current, a working ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from agent.core.contactor import Contactor, ContactorEvent, ContactorState
 from agent.core.context import Context
 from agent.core.effects import ResetBoard, SetLock
-from agent.core.facts import MeterFact, SampleContext, Token
+from agent.core.facts import LogEntry, LogFact, MeterFact, SampleContext, Token
 from agent.core.faults import FROM_BOARD, Faults
 from agent.core.flow import Flow
 from agent.core.iec61851 import duty_for
@@ -114,6 +115,10 @@ class Evse:
         else:
             implausible = event.kind is LossKind.GARBAGE
             code = FaultCode.METER_IMPLAUSIBLE if implausible else FaultCode.METER_LOST
+            if not self.faults.has(code):
+                entry = LogEntry.METER_IMPLAUSIBLE if implausible else LogEntry.METER_SILENT
+                self._log(entry, detail=event.detail[:200])
+            self.flow.meter_state = "O" if implausible else "T"
             self.faults.set(code, "meter", True, now_ms)
 
     def on_power(self, event: PowerEvent) -> None:
@@ -129,18 +134,15 @@ class Evse:
             self.faults.set(FaultCode.POWER_MODULE_LOST, "module", False, now_ms)
 
     def _on_reading(self, reading: MeterReading) -> None:
-        now_ms, last, tx = self._ctx.at_ms, self.reading, self.flow.tx
-        known = last is not None and last.serial == reading.serial
-        backwards = known and last is not None and reading.energy_import_mwh < last.energy_import_mwh
-        self._exchanged = (
-            self.flow.state not in (SessionState.RECOVERING, SessionState.BEGIN_READING)
-            and tx is not None
-            and tx.last is not None
-            and tx.last.meter_serial != reading.serial
-        )
-        self.faults.set(FaultCode.METER_IMPLAUSIBLE, "meter", backwards or self._exchanged, now_ms)
-        if backwards or self._exchanged:
-            return  # nothing impossible is billed: the session ends, or waits, at the last good value
+        now_ms = self._ctx.at_ms
+        backwards = self._fell(reading)
+        exchanged = self._is_of_another_meter(reading)
+        self.faults.set(FaultCode.METER_IMPLAUSIBLE, "meter", backwards or exchanged, now_ms)
+        if backwards or exchanged:
+            # Nothing impossible is billed: the session ends, or waits, at the last good value.
+            self.flow.meter_state = "X" if exchanged else "M"
+            return
+        self.flow.meter_state = "T"
         self.faults.set(FaultCode.METER_LOST, "meter", False, now_ms)
         self.reading = reading
         self._check_current(reading)
@@ -154,6 +156,44 @@ class Evse:
         if due and not self.flow.in_transaction:
             sample = to_sample(reading, SampleContext.CLOCK, offered_ma)
             self._ctx.append(MeterFact(self.hardware.evse, sample))
+
+    def _is_of_another_meter(self, reading: MeterReading) -> bool:
+        """Than the one that the running transaction counts on."""
+        last = self.flow.tx.last if self.flow.tx is not None else None
+        free = self.flow.state in (SessionState.RECOVERING, SessionState.BEGIN_READING)
+        exchanged = not free and last is not None and last.meter_serial != reading.serial
+        if exchanged and not self._exchanged and last is not None:
+            self._log(LogEntry.METER_EXCHANGED, serial=reading.serial, before=last.meter_serial)
+        self._exchanged = exchanged
+        return exchanged
+
+    def _fell(self, reading: MeterReading) -> bool:
+        """Whether the register fell in a way that cannot be. One that starts again at 0 after its last
+        digit ends the transaction at the last reading, and the session goes on in another."""
+        last, modulus_mwh = self.reading, self.hardware.meter_rollover_mwh
+        if last is None or last.serial != reading.serial or reading.energy_import_mwh >= last.energy_import_mwh:
+            return False
+        if modulus_mwh is not None and last.energy_import_mwh >= modulus_mwh - modulus_mwh // 100:
+            wrapped_mwh = reading.energy_import_mwh + modulus_mwh - last.energy_import_mwh
+            if wrapped_mwh <= modulus_mwh // 100:
+                self._log(
+                    LogEntry.METER_ROLLOVER,
+                    before_mwh=str(last.energy_import_mwh),
+                    after_mwh=str(reading.energy_import_mwh),
+                )
+                if self.flow.active:
+                    self.flow.stop(replace(Stop.abnormal(None), follow_up=True))
+                return False
+        if not self.faults.has(FaultCode.METER_IMPLAUSIBLE):
+            self._log(
+                LogEntry.METER_BACKWARDS,
+                before_mwh=str(last.energy_import_mwh),
+                after_mwh=str(reading.energy_import_mwh),
+            )
+        return True
+
+    def _log(self, entry: LogEntry, **details: str) -> None:
+        self._ctx.append(LogFact(entry, self.hardware.evse, tuple(details.items())))
 
     def _check_current(self, reading: MeterReading) -> None:
         """Soft over-current against what was signalled, and current that no closed contactor explains."""
@@ -350,7 +390,8 @@ class Evse:
 
     def startable(self) -> bool:
         """Whether a token or a remote start could begin a transaction now (availability apart)."""
-        return self.flow.state in STARTABLE and not self.faults.active and self._ctx.ledger_ok
+        ledger_fit = self._ctx.ledger_ok and self._ctx.ledger_room
+        return self.flow.state in STARTABLE and not self.faults.active and ledger_fit
 
     def authorize(self, token: Token, group: str | None, remote_start_id: int | None) -> None:
         self.force_unlock = False

@@ -44,6 +44,9 @@ class Trigger(enum.StrEnum):
     RESET_COMMAND = "ResetCommand"
     STOP_AUTHORIZED = "StopAuthorized"
     TRIGGER = "Trigger"
+    ENERGY_LIMIT_REACHED = "EnergyLimitReached"
+    TIME_LIMIT_REACHED = "TimeLimitReached"
+    COST_LIMIT_REACHED = "CostLimitReached"  # OCPP 2.1; the older dialects say it in their own words
     UNLOCK_COMMAND = "UnlockCommand"
     ABNORMAL_CONDITION = "AbnormalCondition"
 
@@ -61,6 +64,9 @@ class StopReason(enum.StrEnum):
     OVERCURRENT_FAULT = "OvercurrentFault"
     GROUND_FAULT = "GroundFault"
     POWER_LOSS = "PowerLoss"
+    ENERGY_LIMIT_REACHED = "EnergyLimitReached"
+    TIME_LIMIT_REACHED = "TimeLimitReached"
+    LOCAL_OUT_OF_CREDIT = "LocalOutOfCredit"
     REMOTE = "Remote"
     UNLOCK = "UnlockCommand"  # 1.6 only; 2.0.1 says Other with trigger UnlockCommand
 
@@ -87,8 +93,9 @@ class Token:
 class Sample:
     """One consistent set of measured values of one EVSE. Absent quantities are None.
 
-    ``substituted`` marks a value that is not a reading of this instant but the last good one,
-    because the meter did not answer when the reading was due.
+    ``substituted`` marks a value that is not a reading of this instant but the last good one;
+    ``meter_state`` says why, as OCMF does (ST): G good, T no answer in time, M register fell,
+    X meter exchanged, O register jumped out of range.
     """
 
     context: SampleContext
@@ -102,6 +109,7 @@ class Sample:
     offered_current_ma: int | None = None
     frequency_mhz: int | None = None
     substituted: bool = False
+    meter_state: str = "G"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,8 @@ class TransactionFact:
 
     ``token`` stands only where one was presented. ``offline`` says that the CSMS could not be
     reached when the event happened. The last sample of Started is the begin reading, the last
-    sample of Ended the end reading.
+    sample of Ended the end reading. ``tariff`` names (by content hash) the tariff a transaction
+    starts with. ``gap``: the station did not run since the row before, so that time is unknown.
     """
 
     kind: TxKind
@@ -125,15 +134,119 @@ class TransactionFact:
     group: str | None = None
     remote_start_id: int | None = None
     stopped_reason: StopReason | None = None
+    tariff: str | None = None
+    gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFact:
-    """A meter reading kept for recovery only: nobody outside is told of it."""
+    """A meter reading kept for recovery and for pricing: nobody outside is told of it."""
 
     tx_id: str
     evse: int
     sample: Sample
+
+
+class PriceCause(enum.StrEnum):
+    """Why the price of a running transaction was looked at anew."""
+
+    BOUNDARY = "boundary"  # a time at which another price may hold
+    CHOICE = "choice"  # power, current or energy choose another price
+    TARIFF = "tariff"  # another tariff holds from here on
+    CLOCK = "clock"  # wall time was set
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFact:
+    """A point at which the price may change. ``samples`` are the last reading before it and the first
+    after it, as far as there are any; ``tariff`` is the content hash of the one that takes effect."""
+
+    tx_id: str
+    evse: int
+    cause: PriceCause
+    samples: tuple[Sample, ...] = ()
+    tariff: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitFact:
+    """What a transaction may use up at most (prepaid). ``max_cost`` is a decimal number in the tariff's
+    currency, tax included; it is text because money is never a float."""
+
+    tx_id: str
+    evse: int
+    max_cost: str | None = None
+    max_energy_mwh: int | None = None
+    max_time_ms: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TariffFact:
+    """A tariff was learned: its text exactly as received, named by the hash of its content."""
+
+    content_hash: str
+    tariff_id: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostToldFact:
+    """The CSMS said what a transaction costs (so far, or finally). ``cost`` is its decimal text."""
+
+    tx_id: str
+    evse: int
+    cost: str
+    final: bool
+    text: str = ""
+
+
+class LogEntry(enum.StrEnum):
+    """What the log book of metering keeps, beside starts, clock and security events."""
+
+    UNCLEAN_STOP = "unclean_stop"
+    SETTING_CHANGED = "setting_changed"
+    KEY_CREATED = "key_created"
+    KEY_IN_USE = "key_in_use"
+    METER_SEEN = "meter_seen"
+    METER_EXCHANGED = "meter_exchanged"
+    METER_ROLLOVER = "meter_rollover"
+    METER_BACKWARDS = "meter_backwards"
+    METER_SILENT = "meter_silent"
+    METER_IMPLAUSIBLE = "meter_implausible"
+    SPACE_LOW = "space_low"
+    SPACE_ENOUGH = "space_enough"
+    TARIFF_REFUSED = "tariff_refused"
+    RECORD_FAILED = "record_failed"
+    VERIFICATION_FAILED = "verification_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LogFact:
+    """A line of the log book. ``details`` are names and values as text."""
+
+    entry: LogEntry
+    evse: int | None = None
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignedFact:
+    """A signed meter record (OCMF), exactly as it was signed. The row's body is the record itself."""
+
+    tx_id: str
+    evse: int
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFact:
+    """A transaction's receipt, exactly as it was signed. The row's body is the receipt itself."""
+
+    tx_id: str
+    evse: int
+    document: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +283,35 @@ class SecurityFact:
     tech_info: str
 
 
-Fact = TransactionFact | CheckpointFact | MeterFact | BootFact | ClockFact | SecurityFact
+Fact = (
+    TransactionFact
+    | CheckpointFact
+    | PriceFact
+    | LimitFact
+    | TariffFact
+    | CostToldFact
+    | MeterFact
+    | BootFact
+    | ClockFact
+    | SecurityFact
+    | LogFact
+    | SignedFact
+    | ReceiptFact
+)
 
 KIND_OF: dict[type, str] = {
     CheckpointFact: "checkpoint",
+    PriceFact: "price",
+    LimitFact: "limit",
+    TariffFact: "tariff",
+    CostToldFact: "cost_told",
     MeterFact: "meter",
     BootFact: "boot",
     ClockFact: "clock",
     SecurityFact: "security",
+    LogFact: "log",
+    SignedFact: "ocmf",
+    ReceiptFact: "receipt",
 }
 
 

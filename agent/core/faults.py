@@ -120,6 +120,9 @@ class Faults:
             del self._gone_at_ms[code], self._active[code]
         return not self._active
 
+    def has(self, code: FaultCode) -> bool:
+        return code in self._active
+
     @property
     def active(self) -> tuple[FaultCode, ...]:
         return tuple(self._active)

@@ -48,6 +48,8 @@ class Flow:
         self._recovered: Recovered | None = None
         self._recovery_reading: MeterReading | None = None
         self._ticket: int | None = None
+        self._blind = False  # nothing is known of the time since the last row (a restart)
+        self.meter_state = "T"  # what is wrong with the meter, should the end reading be missing
 
     # ------------------------------------------------------------------------------- what happens
 
@@ -101,7 +103,7 @@ class Flow:
         if self.state is _S.ACTIVE:
             self._sample(reading, offered_ma)
         fresh = self._reading_after_ms is not None and reading.at_ms >= self._reading_after_ms
-        if not fresh:
+        if not fresh or self._contradicts(reading):
             return
         if self.state is _S.BEGIN_READING:
             self._begin(to_sample(reading, SampleContext.BEGIN, offered_ma))
@@ -111,6 +113,13 @@ class Flow:
             self._feed(_E.READING)
         elif self.state is _S.RECOVERING:
             self._recovery_reading = reading
+
+    def _contradicts(self, reading: MeterReading) -> bool:
+        """A register that is not the one this transaction counts on: never its end reading."""
+        last = self.tx.last if self.tx is not None else None
+        if last is None or self.state is not _S.END_READING:
+            return False
+        return reading.serial != last.meter_serial or reading.energy_import_mwh < last.energy_import_mwh
 
     def begin_with(self, reading: MeterReading) -> None:
         """This reading is as good as one taken now."""
@@ -155,9 +164,17 @@ class Flow:
         elif self.state is _S.END_WRITING:
             self._end(substituted=event is _E.NO_READING)
         elif self.state is _S.FINISHED and before is _S.END_WRITING:
-            assert self.tx is not None
-            self._ctx.emit(TransactionEnded(self._evse, self.tx.tx_id))
-            self.tx = self._authorization = None
+            self._finish()
+
+    def _finish(self) -> None:
+        tx = self.tx
+        assert tx is not None and tx.stop is not None
+        self._ctx.emit(TransactionEnded(self._evse, tx.tx_id))
+        self.tx = self._authorization = None
+        self.meter_state = "T"
+        if tx.stop.follow_up and tx.token is not None:
+            # The register began anew: what follows is a transaction of its own in the same session.
+            self.authorize(tx.token, tx.group, None)
 
     def _want_reading(self, within_ms: int) -> None:
         self._reading_after_ms = self._ctx.at_ms
@@ -170,6 +187,7 @@ class Flow:
         assert self._authorization is not None
         token, group, remote_start_id = self._authorization
         tx = Transaction(self._ctx.new_tx_id(), token, group, remote_start_id)
+        tx.tariff = self._ctx.tariff_for(self._evse, token, group)
         tx.begin_energy_mwh = sample.energy_import_mwh
         self.tx = tx
         interval_ms = self._ctx.behaviour.sample_interval_ms
@@ -187,7 +205,7 @@ class Flow:
         assert tx is not None and tx.stop is not None and tx.last is not None
         sample = replace(tx.last, context=SampleContext.END)
         if substituted:
-            sample = replace(sample, at_ms=self._ctx.at_ms, substituted=True)
+            sample = replace(sample, at_ms=self._ctx.at_ms, substituted=True, meter_state=self.meter_state)
         if tx.stop.reason is StopReason.DE_AUTHORIZED:
             self.held_token = tx.token
         self._ticket = self._append(TxKind.ENDED, tx.stop.trigger, sample, token=tx.stop.token, reason=tx.stop.reason)
@@ -216,10 +234,14 @@ class Flow:
             group=tx.group if kind is TxKind.STARTED else None,
             remote_start_id=tx.remote_start_id if kind is TxKind.STARTED else None,
             stopped_reason=reason,
+            tariff=tx.tariff if kind is TxKind.STARTED else None,
+            gap=self._blind,
         )
+        self._blind = False
         tx.next_seq_no += 1
         if sample is not None:
-            tx.last, tx.last_durable_ms = sample, self._ctx.at_ms
+            tx.last = tx.durable = sample
+            tx.last_durable_ms = self._ctx.at_ms
         return self._ctx.append(fact)
 
     # ------------------------------------------------------------------------------- while it runs
@@ -241,8 +263,12 @@ class Flow:
             clock = replace(tx.last, context=SampleContext.CLOCK)
             self._append(TxKind.UPDATED, Trigger.METER_VALUE_CLOCK, clock)
         if now_ms - tx.last_durable_ms >= behaviour.checkpoint_ms:
-            self._ctx.append(CheckpointFact(tx.tx_id, self._evse, tx.last))
-            tx.last_durable_ms = now_ms
+            self._checkpoint(tx)
+
+    def _checkpoint(self, tx: Transaction) -> None:
+        assert tx.last is not None
+        self._ctx.append(CheckpointFact(tx.tx_id, self._evse, tx.last))
+        tx.durable, tx.last_durable_ms = tx.last, self._ctx.at_ms
 
     def triggered_sample(self, reading: MeterReading, offered_ma: int) -> None:
         """The CSMS asked for a reading inside a transaction."""
@@ -251,6 +277,8 @@ class Flow:
     def tell(self, state: ChargingState) -> None:
         """The charging state is now this; a change is a fact."""
         if self.state is _S.ACTIVE and self.tx is not None and state is not self.tx.told_state:
+            if self.tx.last is not self.tx.durable:
+                self._checkpoint(self.tx)  # charging and idling are priced apart: the register between them
             self.tx.told_state = state
             self._append(TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, None)
 
@@ -270,7 +298,7 @@ class Flow:
         tx.begin_energy_mwh, tx.last = found.begin_energy_mwh, found.last
         # We took its power away; a vehicle that had begun is not "getting ready" a second time.
         tx.told_state, tx.ever_closed = ChargingState.SUSPENDED_EVSE, True
-        self.tx, self.state = tx, _S.RECOVERING
+        self.tx, self.state, self._blind = tx, _S.RECOVERING, True
         self.deadline_ms = self._ctx.at_ms + self._timing.recover_ms
 
     def _try_recovery(self, connected: bool | None, is_open: bool) -> None:
@@ -309,7 +337,9 @@ class Flow:
             assert reading is not None
             tx.last = to_sample(reading, SampleContext.END, 0)
         else:
-            tx.last = replace(tx.last, at_ms=self._ctx.at_ms, substituted=True)
+            exchanged = reading is not None and reading.serial != found.last.meter_serial
+            state = "T" if reading is None else "X" if exchanged else "M"
+            tx.last = replace(tx.last, at_ms=self._ctx.at_ms, substituted=True, meter_state=state)
         self._feed(_E.CLOSE)
 
     @property

@@ -145,6 +145,7 @@ class Stop:
     reason: StopReason
     token: Token | None = None
     at_once: bool = False
+    follow_up: bool = False  # the same session goes on in a new transaction
 
     @classmethod
     def abnormal(cls, reason: StopReason | None) -> Stop:
@@ -162,7 +163,9 @@ class Transaction:
     remote_start_id: int | None = None
     next_seq_no: int = 0
     begin_energy_mwh: int = 0
+    tariff: str | None = None
     last: Sample | None = None
+    durable: Sample | None = None  # the newest reading on its way to disk
     last_durable_ms: int = 0
     told_state: ChargingState = ChargingState.EV_CONNECTED
     ever_closed: bool = False

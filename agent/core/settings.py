@@ -59,6 +59,7 @@ class EvseHardware:
     socket: bool = False  # a socket: the cable's rating limits, and no cable means no charge
     dc: bool = False
     dc_bench: DcBench | None = None
+    meter_rollover_mwh: int | None = None  # the import register starts again at 0 here; None: not known
 
 
 @dataclass(frozen=True, slots=True)

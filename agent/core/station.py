@@ -17,7 +17,7 @@ from agent.core.commands import (
     TakeSample,
     Unlock,
 )
-from agent.core.context import Context
+from agent.core.context import Context, TariffFor
 from agent.core.effects import Answer, Effect, ReadMeter, Restart, SampleTaken, SaveAvailability, StatusChanged
 from agent.core.events import (
     Authorized,
@@ -28,17 +28,19 @@ from agent.core.events import (
     Deauthorized,
     Durable,
     Event,
+    Exhausted,
     FromMeter,
     FromPilot,
     FromPower,
     LedgerLost,
+    LedgerRoom,
     LimitSet,
     LinkChanged,
     Recovered,
     StopAuthorized,
 )
 from agent.core.evse import Evse
-from agent.core.facts import ClockFact, SampleContext, StopReason, Trigger
+from agent.core.facts import ClockFact, LogEntry, LogFact, SampleContext, StopReason, Trigger
 from agent.core.outlook import connector_state, view
 from agent.core.sampling import to_sample
 from agent.core.session import SessionState, Stop
@@ -52,8 +54,10 @@ _CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row
 class Station:
     """The pure station. Not thread-safe; every call carries its monotonic time in ms."""
 
-    def __init__(self, settings: StationSettings, new_tx_id: Callable[[], str]) -> None:
-        self.ctx = Context(settings.behaviour, new_tx_id)
+    def __init__(
+        self, settings: StationSettings, new_tx_id: Callable[[], str], tariff_for: TariffFor = lambda *_: None
+    ) -> None:
+        self.ctx = Context(settings.behaviour, new_tx_id, tariff_for)
         self.evses = {
             hardware.evse: Evse(
                 hardware, settings.timing, self.ctx, operative=hardware.evse not in settings.inoperative_evses
@@ -138,8 +142,12 @@ class Station:
             self.ctx.behaviour = event.behaviour
         elif isinstance(event, Recovered):
             self.evses[event.evse].flow.recover(event)
+        elif isinstance(event, Exhausted):
+            self._exhausted(event)
         elif isinstance(event, LedgerLost):
             self.ctx.ledger_ok = False
+        elif isinstance(event, LedgerRoom):
+            self._room(event.enough)
 
     def _on_meter(self, event: FromMeter) -> None:
         evse = self.evses[event.evse]
@@ -157,6 +165,16 @@ class Station:
                 evse.flow.stop(Stop(Trigger.DEAUTHORIZED, StopReason.DE_AUTHORIZED))
             else:
                 evse.flow.block_energy()
+
+    def _exhausted(self, event: Exhausted) -> None:
+        for evse in self.evses.values():
+            if evse.flow.tx is not None and evse.flow.tx.tx_id == event.tx_id:
+                evse.flow.stop(Stop(event.trigger, event.reason))
+
+    def _room(self, enough: bool) -> None:
+        if enough is not self.ctx.ledger_room:
+            self.ctx.ledger_room = enough
+            self.ctx.append(LogFact(LogEntry.SPACE_ENOUGH if enough else LogEntry.SPACE_LOW))
 
     def _set_clock(self, event: ClockSet) -> None:
         before_ms, was = self.ctx.wall_ms, self.ctx.time_status

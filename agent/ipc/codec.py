@@ -14,7 +14,7 @@ from cattrs import Converter, transform_error
 from cattrs.strategies import configure_tagged_union
 
 from agent.core.commands import Command
-from agent.core.facts import BootFact, CheckpointFact, ClockFact, Fact, MeterFact, SecurityFact, TransactionFact
+from agent.core.facts import KIND_OF, Fact, ReceiptFact, SignedFact, TransactionFact
 from agent.ipc.port import News
 
 T = TypeVar("T")
@@ -37,11 +37,7 @@ _FACT_OF_KIND: dict[str, type[Fact]] = {
     "tx_started": TransactionFact,
     "tx_updated": TransactionFact,
     "tx_ended": TransactionFact,
-    "checkpoint": CheckpointFact,
-    "meter": MeterFact,
-    "boot": BootFact,
-    "clock": ClockFact,
-    "security": SecurityFact,
+    **{kind: of_kind for of_kind, kind in KIND_OF.items()},
 }
 
 
@@ -74,7 +70,11 @@ def encode_fact(fact: Fact) -> bytes:
     return to_json(_CONVERTER.unstructure(fact))
 
 
-def decode_fact(kind: str, body: bytes) -> Fact | None:
-    """The fact in a row of this kind; None for kinds that hold none (genesis, or of a later version)."""
+def decode_fact(kind: str, body: bytes, tx_id: str | None = None, evse: int | None = None) -> Fact | None:
+    """The fact in a row of this kind; None for kinds that hold none (genesis, or of a later version).
+
+    A signed document is the body itself; it needs the row's ``tx_id`` and ``evse``."""
     of_kind = _FACT_OF_KIND.get(kind)
+    if of_kind is SignedFact or of_kind is ReceiptFact:
+        return of_kind(tx_id or "", evse or 0, body.decode(errors="replace"))
     return None if of_kind is None else cast(Fact, from_plain(from_json(body), of_kind))
