@@ -264,6 +264,109 @@ class EnergyMeter(Protocol):
     async def close(self) -> None: ...
 
 
+# ------------------------------------------------------------------------- meters that sign records
+
+
+class RecordFault(enum.StrEnum):
+    """Why a signing meter has no record to give, or takes no new one."""
+
+    CORRUPTED = "corrupted"  # the meter says that its record is damaged
+    UNCONFIRMED = "unconfirmed"  # it still holds a finished record that was not confirmed
+    NOT_FETCHED = "not_fetched"  # a record was to be confirmed that this run has never read
+    RUNNING = "running"  # a record is running already
+    NOT_RUNNING = "not_running"  # none is running, and none is held
+    CLOCK_NOT_SET = "clock_not_set"
+    NO_KEY = "no_key"  # the meter was never given a signing key
+    TEXT = "text"  # part of the request does not fit the meter: length, characters, unknown name
+    TOO_LARGE = "too_large"  # the record would be larger than the meter's memory for it
+
+
+class RecordFailed(DeviceError):
+    """A signed record cannot be had, or begun, for a reason that repeating does not cure."""
+
+    def __init__(self, device: str, reason: RecordFault, detail: str) -> None:
+        super().__init__(device, detail)
+        self.reason = reason
+
+
+class HeldRecord(enum.StrEnum):
+    """What a signing meter holds now; at most one record at a time."""
+
+    NOTHING = "nothing"
+    RUNNING = "running"
+    FINISHED = "finished"  # until confirmed
+    CORRUPTED = "corrupted"  # until confirmed, too: by that the loss is accepted
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRequest:
+    """What a meter signs beside its own values. Names are those of OCMF, text is printable ASCII without "|"."""
+
+    id_assigned: bool  # IS
+    id_level: str  # IL: "NONE", "HEARSAY", "TRUSTED", ...
+    id_flags: tuple[str, ...]  # IF: "RFID_PLAIN", "OCPP_AUTH_TLS", ...; at most one of a family
+    id_type: str  # IT: "ISO14443", "EMAID", "CENTRAL", ...
+    id_data: str  # ID; up to 40 characters, some meters one less
+    tariff_text: str  # TT; up to 252 characters, some meters one less
+    point_id_type: str  # CT: "EVSEID" or "CBIDC"
+    point_id: str  # CI; up to 40 characters, some meters one less
+    utc_ms: int | None  # wall time now, since 1970; None where the station itself does not know it
+    zone_minutes: int  # local time minus UTC
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRecord:
+    """A signed record, byte for byte as the device told it, and the device's key as DER SubjectPublicKeyInfo.
+
+    Whether the signature is right is for the receiver to check; while it is not confirmed the record
+    can be fetched again.
+    """
+
+    text: bytes
+    public_key: bytes
+
+
+class SigningMeter(EnergyMeter, Protocol):
+    """A meter that signs by itself. Its records pass through unread and unchanged.
+
+    Every call waits for the device, within a bounded time; calls are carried out one after another.
+    Call between ``start`` and ``close``. Each may raise ``DeviceLost``, ``DeviceTimeout``, ``BadReply``,
+    ``DeviceRefused`` or ``RecordFailed``; after any of them ``held_record`` tells where the meter stands.
+    After the first two or three of these, the same call may simply be made again.
+    """
+
+    async def held_record(self) -> HeldRecord:
+        """What the meter holds now, also from before a restart. Changes nothing."""
+        ...
+
+    async def begin_record(self, request: RecordRequest) -> None:
+        """Set the meter's clock and begin a record. Returns once the meter says that it runs."""
+        ...
+
+    async def end_record(self) -> SignedRecord:
+        """End the running record and fetch it. One that has ended already is only fetched."""
+        ...
+
+    async def abort_record(self) -> None:
+        """Give the running record up; harmless where none runs. Some meters hold a record of it afterwards."""
+        ...
+
+    async def pending_record(self) -> SignedRecord | None:
+        """Fetch what the meter holds from before a restart, ending it first where it runs. None: nothing."""
+        ...
+
+    async def confirm_record(self) -> None:
+        """Let the meter forget the record fetched last: only after it is durable here. Harmless where none is held.
+
+        In the state CORRUPTED there is nothing to fetch, and confirming accepts the loss.
+        """
+        ...
+
+    async def public_key(self) -> bytes:
+        """The meter's signing key, DER SubjectPublicKeyInfo, as the meter tells it."""
+        ...
+
+
 # ---------------------------------------------------------------------------------- power module
 
 
