@@ -37,6 +37,7 @@ from agent.config.fields import (
     time_zone_rule,
     url_rule,
 )
+from agent.config.money import MeteringConfig, OperatorConfig, PriceConfig
 from agent.core.settings import Timing
 from hal.boards import Board, BoardKind, Parity
 
@@ -265,6 +266,9 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    metering: MeteringConfig = field(default_factory=MeteringConfig)
+    price: PriceConfig = field(default_factory=PriceConfig)
+    operator: OperatorConfig = field(default_factory=OperatorConfig)
     log: LogConfig = field(default_factory=LogConfig)
     timing: Timing = field(default_factory=Timing)
     settings: Mapping[str, str] = ruled(settings_rule(), default_factory=dict)

@@ -56,12 +56,14 @@ class LinkChanged:
 
 @dataclass(frozen=True, slots=True)
 class Authorized:
-    """The token may start a transaction here (decided by ``agent.auth``, list, cache or CSMS)."""
+    """The token may start a transaction here. ``source`` is what that rests on, in the words of
+    ``agent.auth.policy.Source``."""
 
     evse: int
     token: Token
     group: str | None
     remote_start_id: int | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -393,9 +393,9 @@ class Evse:
         ledger_fit = self._ctx.ledger_ok and self._ctx.ledger_room
         return self.flow.state in STARTABLE and not self.faults.active and ledger_fit
 
-    def authorize(self, token: Token, group: str | None, remote_start_id: int | None) -> None:
+    def authorize(self, token: Token, group: str | None, remote_start_id: int | None, source: str) -> None:
         self.force_unlock = False
-        self.flow.authorize(token, group, remote_start_id)
+        self.flow.authorize(token, group, remote_start_id, source)
 
     def deadlines(self) -> Iterator[int]:
         """Every instant at which time alone will change something."""

@@ -119,7 +119,8 @@ class TransactionFact:
     ``token`` stands only where one was presented. ``offline`` says that the CSMS could not be
     reached when the event happened. The last sample of Started is the begin reading, the last
     sample of Ended the end reading. ``tariff`` names (by content hash) the tariff a transaction
-    starts with. ``gap``: the station did not run since the row before, so that time is unknown.
+    starts with, ``authorized_by`` what the start rests on (``agent.auth.policy.Source``, or
+    "remote"). ``gap``: the station did not run since the row before, so that time is unknown.
     """
 
     kind: TxKind
@@ -136,6 +137,7 @@ class TransactionFact:
     stopped_reason: StopReason | None = None
     tariff: str | None = None
     gap: bool = False
+    authorized_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Flow:
         self.tx: Transaction | None = None
         self.held_token: Token | None = None  # keeps the cable after a deauthorized stop (16-TX-09)
         self.deadline_ms: int | None = None
-        self._authorization: tuple[Token, str | None, int | None] | None = None
+        self._authorization: tuple[Token, str | None, int | None, str] | None = None
         self._begin_trigger = Trigger.AUTHORIZED
         self._reading_after_ms: int | None = None
         self._recovered: Recovered | None = None
@@ -53,10 +53,10 @@ class Flow:
 
     # ------------------------------------------------------------------------------- what happens
 
-    def authorize(self, token: Token, group: str | None, remote_start_id: int | None) -> None:
+    def authorize(self, token: Token, group: str | None, remote_start_id: int | None, source: str = "") -> None:
         if self.held_token is not None:
             self.held_token = None
-        self._authorization = (token, group, remote_start_id)
+        self._authorization = (token, group, remote_start_id, source)
         self._begin_trigger = Trigger.AUTHORIZED if remote_start_id is None else Trigger.REMOTE_START
         self._feed(_E.AUTHORIZE)
 
@@ -174,7 +174,7 @@ class Flow:
         self.meter_state = "T"
         if tx.stop.follow_up and tx.token is not None:
             # The register began anew: what follows is a transaction of its own in the same session.
-            self.authorize(tx.token, tx.group, None)
+            self.authorize(tx.token, tx.group, None, tx.authorized_by)
 
     def _want_reading(self, within_ms: int) -> None:
         self._reading_after_ms = self._ctx.at_ms
@@ -185,8 +185,8 @@ class Flow:
 
     def _begin(self, sample: Sample) -> None:
         assert self._authorization is not None
-        token, group, remote_start_id = self._authorization
-        tx = Transaction(self._ctx.new_tx_id(), token, group, remote_start_id)
+        token, group, remote_start_id, source = self._authorization
+        tx = Transaction(self._ctx.new_tx_id(), token, group, remote_start_id, authorized_by=source)
         tx.tariff = self._ctx.tariff_for(self._evse, token, group)
         tx.begin_energy_mwh = sample.energy_import_mwh
         self.tx = tx
@@ -236,6 +236,7 @@ class Flow:
             stopped_reason=reason,
             tariff=tx.tariff if kind is TxKind.STARTED else None,
             gap=self._blind,
+            authorized_by=tx.authorized_by if kind is TxKind.STARTED else "",
         )
         self._blind = False
         tx.next_seq_no += 1

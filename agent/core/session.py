@@ -161,6 +161,7 @@ class Transaction:
     token: Token | None
     group: str | None
     remote_start_id: int | None = None
+    authorized_by: str = ""
     next_seq_no: int = 0
     begin_energy_mwh: int = 0
     tariff: str | None = None

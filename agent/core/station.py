@@ -124,7 +124,7 @@ class Station:
     def _handle_rest(self, event: Event) -> None:
         if isinstance(event, Authorized):
             if self.accepts_start(event.evse):
-                self.evses[event.evse].authorize(event.token, event.group, event.remote_start_id)
+                self.evses[event.evse].authorize(event.token, event.group, event.remote_start_id, event.source)
         elif isinstance(event, StopAuthorized):
             stop = Stop(Trigger.STOP_AUTHORIZED, StopReason.LOCAL, event.token)
             self.evses[event.evse].flow.stop(stop)
@@ -219,7 +219,7 @@ class Station:
             running = self.evses[command.evse].flow.tx if command.evse is not None else None
             return answer(Outcome.REJECTED, running.tx_id if running else None)
         answer(Outcome.ACCEPTED)
-        return self.evses[evse_id].authorize(command.token, command.group, command.remote_start_id)
+        return self.evses[evse_id].authorize(command.token, command.group, command.remote_start_id, "remote")
 
     def _by_readiness(self) -> list[int]:
         """EVSEs with a waiting vehicle come first: that is where the driver stands."""

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from agent.auth.cache import TokenCache
-from agent.auth.policy import Accept, AskCsms, Decision, Knowledge, Refuse
+from agent.auth.policy import Accept, AskCsms, Decision, Knowledge, Refuse, Source
 from agent.auth.start import decide_start, start_answered
 from agent.auth.stop import Running, decide_stop, stop_answered
 from agent.auth.token import NO_AUTHORIZATION, Entry, WallTime, fold, same_token
@@ -120,7 +120,7 @@ class Tokens:
         if self._config.auth.free:
             for evse_id, evse in self._core.evses.items():
                 if evse.flow.state is SessionState.PLUGGED and self._core.accepts_start(evse_id):
-                    self._shell.give(Authorized(evse_id, FREE, None))
+                    self._shell.give(Authorized(evse_id, FREE, None, source=Source.NOT_NEEDED.value))
 
     def remote_needs_check(self) -> bool:
         return self._model.boolean(key("AuthCtrlr.AuthorizeRemoteStart"))
@@ -185,11 +185,12 @@ class Tokens:
                 return f"refused: {status}"
             case Accept(source, group):
                 log.info("token accepted", evse=question.evse, source=source.value)
-                return self._accepted(question, group)
+                return self._accepted(question, group, source)
 
-    def _accepted(self, question: _Question, group: str | None) -> str:
+    def _accepted(self, question: _Question, group: str | None, source: Source) -> str:
         if question.to_stop is None:
-            self._shell.give(Authorized(question.evse, question.token, group, question.remote_start_id))
+            authorized = Authorized(question.evse, question.token, group, question.remote_start_id, source.value)
+            self._shell.give(authorized)
             return "accepted"
         tx = self._core.evses[question.evse].flow.tx
         if tx is not None and tx.tx_id == question.to_stop:
