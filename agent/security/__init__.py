@@ -1,0 +1,1 @@
+"""Keys the station holds."""
