@@ -1,11 +1,11 @@
-"""The ledger's SQLite file: its schema, and connections that are fit to use it.
+"""The ledger's SQLite file: connections that are fit to use it, and the steps to a newer schema.
 
-Charter: SQL definitions and connection settings; no rows are read or written here. WAL with
+Charter: connection settings and versions; no rows are read or written here. WAL with
 ``synchronous=FULL`` is what makes a commit survive a power cut (NORMAL loses acknowledged commits
 back to the last checkpoint), so it is set on every connection and read back. A mismatch is fatal.
 
-A later schema adds a step to a list of migrations and raises ``SCHEMA_VERSION``. The hash of a row
-names its layout (``rows.DOMAIN``): new columns that must be covered get a new layout beside the old.
+The hash of a row names its layout (``rows.DOMAIN``): new columns that must be covered get a new layout
+beside the old.
 
 Sources: SQLite documentation (wal.html, pragma.html, howtocorrupt.html, stricttables.html).
 """
@@ -14,64 +14,18 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
+from agent.ledger import schema
 from agent.ledger.errors import LedgerDamaged, LedgerNewer, LedgerUnusable, SettingRefused
-from agent.ledger.rows import BODY_MAX_BYTES, HASH_BYTES, ID_MAX_CHARS
-from agent.ledger.state import KEY_MAX_CHARS, VALUE_MAX_CHARS
 
-APPLICATION_ID: Final = 0x65767365  # "evse"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = schema.VERSION
 
 BUSY_TIMEOUT_S: Final = 5.0
 WAL_KEEP_BYTES: Final = 8 * 1024 * 1024
 """A WAL that a slow reader made longer is cut back to this when it starts over."""
-
-# The triggers guard against bugs, not against attackers: those are found by the chain.
-SCHEMA: Final = (
-    f"""
-    CREATE TABLE ledger (
-        seq         INTEGER PRIMARY KEY CHECK (seq >= 1),
-        kind        TEXT NOT NULL CHECK (length(kind) BETWEEN 1 AND 32),
-        tx_id       TEXT CHECK (length(tx_id) BETWEEN 1 AND {ID_MAX_CHARS}),
-        evse        INTEGER,
-        body        BLOB NOT NULL CHECK (length(body) <= {BODY_MAX_BYTES}),
-        boot_id     TEXT NOT NULL CHECK (length(boot_id) BETWEEN 1 AND {ID_MAX_CHARS}),
-        mono_ms     INTEGER NOT NULL,
-        wall_ms     INTEGER NOT NULL,
-        time_status TEXT NOT NULL CHECK (length(time_status) = 1),
-        prev_hash   BLOB NOT NULL CHECK (length(prev_hash) = {HASH_BYTES}),
-        hash        BLOB NOT NULL CHECK (length(hash) = {HASH_BYTES})
-    ) STRICT
-    """,
-    "CREATE INDEX ledger_tx ON ledger (tx_id, kind) WHERE tx_id IS NOT NULL",
-    f"""
-    CREATE TABLE state (
-        namespace TEXT NOT NULL CHECK (length(namespace) BETWEEN 1 AND 32),
-        key       TEXT NOT NULL CHECK (length(key) <= {KEY_MAX_CHARS}),
-        value     TEXT NOT NULL CHECK (length(value) <= {VALUE_MAX_CHARS}),
-        PRIMARY KEY (namespace, key)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TRIGGER ledger_update BEFORE UPDATE ON ledger
-    BEGIN SELECT raise(ABORT, 'ledger rows never change'); END
-    """,
-    """
-    CREATE TRIGGER ledger_delete BEFORE DELETE ON ledger
-    BEGIN SELECT raise(ABORT, 'ledger rows are never deleted'); END
-    """,
-    # Also keeps INSERT OR REPLACE, which fires no DELETE trigger, from writing over a row.
-    """
-    CREATE TRIGGER ledger_insert BEFORE INSERT ON ledger
-    WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM ledger)
-    BEGIN SELECT raise(ABORT, 'ledger rows are only added at the end'); END
-    """,
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 
 # (pragma, value to set, value it must then read as)
 _SETTINGS: Final = (
@@ -96,6 +50,17 @@ _DAMAGE_EXTENDED_CODES: Final = {
 }
 
 
+class Connection(Protocol):
+    """What the statements of this package need of a connection: SQLite's module, or one like it."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any: ...
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any: ...
+
+
 def create(path: Path) -> sqlite3.Connection:
     """A new, empty file in WAL mode. Raises ``LedgerUnusable``, ``SettingRefused``."""
     connection = _connect(path, "rwc", any_thread=False)
@@ -111,8 +76,19 @@ def create(path: Path) -> sqlite3.Connection:
 
 
 def connect_for_writing(path: Path) -> sqlite3.Connection:
-    """For the one writer, which hands it to its thread. Raises ``LedgerError``."""
-    return _connect_to_ledger(path, "rw", any_thread=True)
+    """For the one writer, which hands it to its thread. Raises ``LedgerError``, also for an older
+    schema: ``open_ledger`` comes first."""
+    connection = _connect_to_ledger(path, "rw", any_thread=True)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_VERSION:
+        connection.close()
+        raise LedgerUnusable(f"{path}: schema {version} was not brought to {SCHEMA_VERSION} yet")
+    return connection
+
+
+def connect_for_migration(path: Path) -> sqlite3.Connection:
+    """Raises ``LedgerError``."""
+    return _connect_to_ledger(path, "rw", any_thread=False)
 
 
 def connect_for_reading(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
@@ -128,17 +104,15 @@ def check_settings(connection: sqlite3.Connection) -> None:
             raise SettingRefused(f"SQLite setting {name}: {found} instead of {wanted}")
 
 
-def schema_of(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
-    """(type, name, table, SQL) of all that is defined in a file. Raises ``sqlite3.Error``."""
-    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
+def migrate(connection: Connection) -> None:
+    """Bring a sound, older ledger to ``SCHEMA_VERSION``: all of it in one commit, or nothing.
 
-
-def expected_schema() -> list[tuple[str, ...]]:
-    """What ``schema_of`` a sound ledger must say."""
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        for statement in SCHEMA:
-            connection.execute(statement)
-        return schema_of(connection)
+    Raises ``sqlite3.Error``."""
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for statement in schema.statements(version):
+        connection.execute(statement)
+    connection.execute("COMMIT")
 
 
 @contextlib.contextmanager
@@ -195,7 +169,7 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (journal_mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    if application_id != APPLICATION_ID or version < 1 or journal_mode != "wal":
+    if application_id != schema.APPLICATION_ID or version < 1 or journal_mode != "wal":
         what = f"application id {application_id:#x}, schema {version}, journal mode {journal_mode}"
         raise LedgerDamaged(f"{path}: not a ledger ({what})")
     if version > SCHEMA_VERSION:

@@ -14,28 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from agent.ledger import database, tables
+from agent.ledger import database, schema, tables
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
+from agent.ledger.kinds import TX_ENDED, TX_STARTED
 from agent.ledger.rows import START, Head, Row, verify
 from agent.ledger.state import Namespace
 
 PAGE_MAX_ROWS: Final = 1000
 _VERIFY_PAGE_ROWS: Final = 256
-
-# SQLite has no loose index scan of its own: this steps from one transaction id to the next, so that
-# the cost is one look per transaction and not one per row.
-_OPEN_TRANSACTIONS: Final = f"""
-    WITH RECURSIVE tx (id) AS (
-        SELECT min(tx_id) FROM ledger WHERE tx_id IS NOT NULL
-        UNION ALL
-        SELECT (SELECT min(tx_id) FROM ledger WHERE tx_id > tx.id) FROM tx WHERE tx.id IS NOT NULL
-    )
-    SELECT {tables.COLUMNS} FROM ledger WHERE seq IN (
-        SELECT began.seq FROM tx JOIN ledger AS began ON began.tx_id = tx.id AND began.kind = :start
-        WHERE NOT EXISTS (SELECT 1 FROM ledger AS ended WHERE ended.tx_id = tx.id AND ended.kind = :end)
-    )
-    ORDER BY seq LIMIT :limit
-"""
 
 
 class LedgerReader:
@@ -44,6 +30,8 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = database.connect_for_reading(path)
+        self.schema_version: int = self._select("PRAGMA user_version")[0][0]
+        """Older than this software's only until ``open_ledger``, or in one that was set aside."""
 
     def close(self) -> None:
         self._connection.close()
@@ -79,12 +67,23 @@ class LedgerReader:
         where, values = _where(after_seq, kinds, tx_id)
         return int(self._select(f"SELECT count(*) FROM ledger WHERE {where}", values)[0][0])
 
-    def open_transactions(self, start_kind: str, end_kind: str) -> list[Row]:
+    def open_transactions(self, start_kind: str = TX_STARTED, end_kind: str = TX_ENDED) -> list[Row]:
         """The start rows of all transactions that have no end row, in order.
 
-        At most ``PAGE_MAX_ROWS``, far more than any station has EVSEs."""
-        values = {"start": start_kind, "end": end_kind, "limit": PAGE_MAX_ROWS}
-        return [tables.row_of(columns) for columns in self._select(_OPEN_TRANSACTIONS, values)]
+        At most ``PAGE_MAX_ROWS``, far more than any station has EVSEs. The kinds are those that the
+        ledger knows; naming them is left over from when it knew none."""
+        if (start_kind, end_kind) != (TX_STARTED, TX_ENDED):
+            raise ValueError(f"transactions begin with {TX_STARTED} and end with {TX_ENDED}")
+        found = self._select(
+            f"SELECT {tables.COLUMNS} FROM ledger"
+            " WHERE seq IN (SELECT begin_seq FROM tx WHERE end_seq IS NULL) ORDER BY seq LIMIT ?",
+            (PAGE_MAX_ROWS,),
+        )
+        return [tables.row_of(columns) for columns in found]
+
+    def counters(self) -> dict[str, int]:
+        """The last number that each counter gave out; names with a dot are the ledger's own."""
+        return dict(self._select("SELECT name, value FROM counter"))
 
     def state(self, namespace: Namespace) -> dict[str, str]:
         """All keys and values of a namespace."""
@@ -112,8 +111,8 @@ class LedgerReader:
         if found != "ok":
             raise LedgerDamaged(f"{self._path}: {found}")
         with database.typed_errors(self._path):
-            schema = database.schema_of(self._connection)
-        if schema != database.expected_schema():
+            found = schema.found_in(self._connection)
+        if found != schema.expected(self.schema_version):
             raise LedgerDamaged(f"{self._path}: its tables or triggers are not defined as they were made")
 
     def _rows_after(self, seq: int) -> Iterator[Row]:

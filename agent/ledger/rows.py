@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -39,7 +39,10 @@ HASH_BYTES: Final = 32
 BODY_MAX_BYTES: Final = 256 * 1024
 ID_MAX_CHARS: Final = 64
 
+COUNTER_MAX_CHARS: Final = 32
+
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_COUNTER: Final = re.compile(rf"[A-Za-z][A-Za-z0-9_:-]{{0,{COUNTER_MAX_CHARS - 1}}}")
 _ABSENT: Final = b"\xff\xff\xff\xff"
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -61,18 +64,62 @@ class NewRow:
     evse: int | None = None
 
     def __post_init__(self) -> None:
-        if not _KIND.fullmatch(self.kind):
-            raise ValueError(f"ledger row kind: {self.kind!r}")
+        _check_fields(self)
         if len(self.body) > BODY_MAX_BYTES:
             raise ValueError(f"ledger row body: {len(self.body)} bytes, at most {BODY_MAX_BYTES}")
-        _check_id("boot_id", self.boot_id)
-        if self.tx_id is not None:
-            _check_id("tx_id", self.tx_id)
-        if len(self.time_status) != 1 or not ("A" <= self.time_status <= "Z"):
-            raise ValueError(f"ledger row time_status: {self.time_status!r}")
-        for name, value in (("mono_ms", self.mono_ms), ("wall_ms", self.wall_ms), ("evse", self.evse)):
-            if value is not None and value not in _INT64:
-                raise ValueError(f"ledger row {name}: {value} needs more than 64 bits")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place a sealed row gets: known only inside the transaction that writes it."""
+
+    seq: int
+    prev_hash: bytes
+    number: int | None
+    """The next number of the row's counter, where it names one; the first is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A row whose body depends on its place: it names its number, or the hash of the row before it.
+
+    ``make`` is called in the writer's thread, within the transaction. It may be called again, with
+    another slot or the same, for a commit that did not come about: it must change nothing outside.
+    An exception from it is our own error and ends the ledger. ``counter`` gives out numbers without
+    gaps: one is used up by the commit that stores the row, and by nothing else.
+
+    Raises ``ValueError`` as ``NewRow`` does, and for a counter's name."""
+
+    kind: str
+    make: Callable[[Slot], bytes]
+    boot_id: str
+    mono_ms: int
+    wall_ms: int
+    time_status: str
+    tx_id: str | None = None
+    evse: int | None = None
+    counter: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.counter is not None and not _COUNTER.fullmatch(self.counter):
+            raise ValueError(f"ledger row counter: {self.counter!r}")
+
+    def made(self, slot: Slot) -> NewRow:
+        """Raises what ``make`` raises; ``TypeError`` or ``ValueError`` for what is no body."""
+        body = self.make(slot)
+        if not isinstance(body, bytes):
+            raise TypeError(f"ledger row body: made as {type(body).__name__}")
+        return NewRow(
+            self.kind,
+            body,
+            self.boot_id,
+            self.mono_ms,
+            self.wall_ms,
+            self.time_status,
+            self.tx_id,
+            self.evse,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +212,19 @@ def _field(value: str | int | bytes | None) -> bytes:
     else:
         content = value.encode() if isinstance(value, str) else value
     return len(content).to_bytes(4, "big") + content
+
+
+def _check_fields(new: NewRow | Sealed) -> None:
+    if not _KIND.fullmatch(new.kind):
+        raise ValueError(f"ledger row kind: {new.kind!r}")
+    _check_id("boot_id", new.boot_id)
+    if new.tx_id is not None:
+        _check_id("tx_id", new.tx_id)
+    if len(new.time_status) != 1 or not ("A" <= new.time_status <= "Z"):
+        raise ValueError(f"ledger row time_status: {new.time_status!r}")
+    for name, value in (("mono_ms", new.mono_ms), ("wall_ms", new.wall_ms), ("evse", new.evse)):
+        if value is not None and value not in _INT64:
+            raise ValueError(f"ledger row {name}: {value} needs more than 64 bits")
 
 
 def _check_id(name: str, text: str) -> None:

@@ -15,6 +15,7 @@ Sources: metering reference 4.1 (ways to lose a database), 4.5 (recovery).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -22,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.ledger import database, tables
+from agent.ledger import database, schema, tables
 from agent.ledger.errors import LedgerDamaged, LedgerError, LedgerUnusable
+from agent.ledger.kinds import GENESIS
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import START, Head, NewRow, chain
 
-GENESIS: Final = "genesis"
 CHECKED_ROWS: Final = 2000
 """How much of the chain's end is verified at every start; ``LedgerReader.verify`` does all of it."""
 
@@ -76,7 +77,9 @@ def _open(path: Path, birth: Birth) -> Opened:
     damage: str | None = None
     if path.exists():
         try:
-            return Opened(_check(path))
+            head = _check(path)
+            _migrate_when_older(path)
+            return Opened(head)
         except LedgerDamaged as error:
             damage = str(error)
             _set_aside(path)
@@ -103,6 +106,17 @@ def _check(path: Path) -> Head:
         return reader.verify(CHECKED_ROWS)
 
 
+def _migrate_when_older(path: Path) -> None:
+    """Only a ledger that was found sound is migrated: a damaged one stays as it is, for evidence."""
+    with LedgerReader(path) as reader:
+        if reader.schema_version == database.SCHEMA_VERSION:
+            return
+    with contextlib.closing(database.connect_for_migration(path)) as connection, database.typed_errors(path):
+        database.migrate(connection)
+    with LedgerReader(path) as reader:
+        reader.check_file()
+
+
 # ------------------------------------------------------------------------------------- new ledgers
 
 
@@ -126,7 +140,7 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
     try:
         with database.typed_errors(new):
             connection.execute("BEGIN IMMEDIATE")
-            for statement in database.SCHEMA:
+            for statement in schema.statements():
                 connection.execute(statement)
             tables.insert_rows(connection, [row])
             connection.execute("COMMIT")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import operator
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final
 
 from agent.ledger import database
+from agent.ledger.database import Connection
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
+from agent.ledger.kinds import TARIFF
 from agent.ledger.rows import Head, Row
+from agent.ledger.side_records import PutKey, PutMeter, PutTariff, PutWitness, SideRecord
 from agent.ledger.state import Clear, Delete, Put, StateChange
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -40,6 +43,14 @@ COLUMNS: Final = ", ".join(_NAMES)
 _INSERT: Final = f"INSERT INTO ledger ({COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"
 
 
+WITNESSES_MAX: Final = 1000
+_FORGET_WITNESSES: Final = """
+    DELETE FROM witness WHERE (seq, name) IN (
+        SELECT seq, name FROM witness ORDER BY seq DESC, name LIMIT -1 OFFSET ?
+    )
+"""
+
+
 def head(connection: sqlite3.Connection, path: Path) -> Head:
     """Where the rows end. Raises ``LedgerDamaged`` (also without rows), ``LedgerUnusable``."""
     with database.typed_errors(path):
@@ -58,12 +69,37 @@ def row_of(columns: Sequence[Any]) -> Row:
     return Row(*columns)
 
 
-def insert_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+def insert_rows(connection: Connection, rows: Iterable[Row]) -> None:
     connection.executemany(_INSERT, map(_values, rows))
 
 
-def apply_changes(connection: sqlite3.Connection, changes: Iterable[StateChange]) -> None:
-    """In order: a later change wins."""
+def counter(connection: Connection, name: str) -> int:
+    """The last number it gave out, or 0."""
+    found = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def set_counters(connection: Connection, values: Mapping[str, int]) -> None:
+    connection.executemany(
+        "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        values.items(),
+    )
+
+
+def add_to_counters(connection: Connection, values: Mapping[str, int]) -> None:
+    connection.executemany(
+        "INSERT INTO counter (name, value) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        values.items(),
+    )
+
+
+def apply_changes(
+    connection: Connection, changes: Iterable[StateChange | SideRecord], rows: Sequence[Row], head_seq: int
+) -> None:
+    """In order: a later change wins. ``rows`` are those of the same job, ``head_seq`` is the last there is."""
+    tariff_seqs = (row.seq for row in rows if row.kind == TARIFF)
+    from_seq = rows[0].seq if rows else head_seq + 1
     for change in changes:
         match change:
             case Put(namespace, key, value):
@@ -76,3 +112,42 @@ def apply_changes(connection: sqlite3.Connection, changes: Iterable[StateChange]
                 connection.execute("DELETE FROM state WHERE namespace = ? AND key = ?", (namespace, key))
             case Clear(namespace):
                 connection.execute("DELETE FROM state WHERE namespace = ?", (namespace,))
+            case PutTariff(tariff_id, source, text):
+                connection.execute(
+                    "INSERT INTO tariff (hash, tariff_id, source, seq, text) VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT (hash) DO UPDATE SET seq = excluded.seq",
+                    (change.hash, tariff_id, source, next(tariff_seqs), text),
+                )
+            case PutKey(key_id, public_der):
+                # Another key under this id runs into the trigger that lets no key change.
+                connection.execute(
+                    "INSERT INTO signing_key (key_id, public_der, from_seq) VALUES (?, ?, ?)"
+                    " ON CONFLICT (key_id) DO UPDATE SET public_der = excluded.public_der"
+                    " WHERE public_der <> excluded.public_der",
+                    (key_id, public_der, from_seq),
+                )
+            case PutMeter():
+                _put_meter(connection, change, from_seq)
+            case PutWitness(seq, head_hash, name, wall_ms):
+                connection.execute(
+                    "INSERT INTO witness (seq, name, head_hash, wall_ms) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (seq, name) DO NOTHING",
+                    (seq, name, head_hash, wall_ms),
+                )
+                connection.execute(_FORGET_WITNESSES, (WITNESSES_MAX,))
+            case _:
+                raise TypeError(f"no change: {change!r}")
+
+
+def _put_meter(connection: Connection, meter: PutMeter, from_seq: int) -> None:
+    now = connection.execute(
+        "SELECT serial, key_id FROM meter WHERE evse = ? AND to_seq IS NULL", (meter.evse,)
+    ).fetchone()
+    if now is not None:
+        if tuple(now) == (meter.serial, meter.key_id):
+            return
+        connection.execute("UPDATE meter SET to_seq = ? WHERE evse = ? AND to_seq IS NULL", (from_seq - 1, meter.evse))
+    connection.execute(
+        "INSERT INTO meter (evse, serial, key_id, from_seq) VALUES (?, ?, ?, ?)",
+        (meter.evse, meter.serial, meter.key_id, from_seq),
+    )

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Final
 
 from agent.ledger import database, tables
+from agent.ledger.book import Book, Change, Job
 from agent.ledger.errors import LedgerFailed
-from agent.ledger.rows import Head, NewRow, Row, chain
-from agent.ledger.state import StateChange
+from agent.ledger.rows import NewRow, Row, Sealed
 
 LAZY_WAIT_S: Final = 1.0
 QUEUE_MAX: Final = 4096
@@ -40,16 +40,11 @@ OnDurable = Callable[[list[Row]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """What is committed together or not at all."""
+class _Waiting:
+    """A job and who wants to hear of it."""
 
-    rows: tuple[NewRow, ...]
-    changes: tuple[StateChange, ...]
+    job: Job
     on_durable: OnDurable | None
-
-    @property
-    def size(self) -> int:
-        return len(self.rows) + len(self.changes)
 
 
 class LedgerWriter:
@@ -69,13 +64,13 @@ class LedgerWriter:
             # connection closes, and this one, which cannot, is to be the last after a failure.
             self._last_to_close = database.connect_for_reading(path, any_thread=True)
             opening.callback(self._last_to_close.close)
-            self._head = tables.head(self._last_to_close, path)
+            self._book = Book(self._connection, tables.head(self._last_to_close, path))
             opening.pop_all()
         self._rows_since_checkpoint = 0
 
         # Shared between the two threads, under this condition.
         self._changed = threading.Condition()
-        self._jobs: collections.deque[_Job] = collections.deque()
+        self._jobs: collections.deque[_Waiting] = collections.deque()
         self._waiting = 0  # rows and changes in ``_jobs``
         self._due_s = math.inf  # monotonic time at which ``_jobs`` must be committed
         self._closing = False
@@ -87,13 +82,15 @@ class LedgerWriter:
 
     def append(
         self,
-        rows: Sequence[NewRow] = (),
-        changes: Sequence[StateChange] = (),
+        rows: Sequence[NewRow | Sealed] = (),
+        changes: Sequence[Change] = (),
         on_durable: OnDurable | None = None,
         *,
         lazy: bool = False,
     ) -> None:
         """Commit ``rows`` and ``changes`` together; then call ``on_durable`` with the rows as written.
+
+        The bodies of ``Sealed`` rows are made meanwhile, in the writer's thread and transaction.
 
         ``lazy`` is for changes whose loss does no harm: they may wait a little. Raises
         ``LedgerFailed`` if the ledger has failed or the queue is full; nothing was taken then."""
@@ -101,7 +98,7 @@ class LedgerWriter:
             raise ValueError("rows are never lazy")
         if not rows and not changes:
             raise ValueError("nothing to keep")
-        job = _Job(tuple(rows), tuple(changes), on_durable)
+        job = Job(tuple(rows), tuple(changes))
         due_s = time.monotonic() + LAZY_WAIT_S if lazy else -math.inf
         with self._changed:
             if self._closing:
@@ -110,7 +107,7 @@ class LedgerWriter:
                 raise LedgerFailed(str(self._failure)) from self._failure
             if self._waiting + job.size > QUEUE_MAX:
                 raise LedgerFailed(f"{self._path}: {self._waiting} rows and changes are waiting for the disk")
-            self._jobs.append(job)
+            self._jobs.append(_Waiting(job, on_durable))
             self._waiting += job.size
             self._due_s = min(self._due_s, due_s)
             self._changed.notify()
@@ -138,7 +135,7 @@ class LedgerWriter:
             self._last_to_close.close()
             self._connection.close()  # the last one: checkpoints, leaves one tidy file
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[_Waiting]:
         """All that is waiting, once it is due; nothing when closed and done."""
         with self._changed:
             while not self._closing and (wait_s := self._due_s - time.monotonic()) > 0:
@@ -149,25 +146,12 @@ class LedgerWriter:
             self._due_s = math.inf
             return batch
 
-    def _commit(self, batch: list[_Job]) -> None:
-        head = self._head
-        written: list[list[Row]] = []
-        self._connection.execute("BEGIN IMMEDIATE")
-        for job in batch:
-            rows: list[Row] = []
-            for new in job.rows:
-                row = chain(head, new)
-                head = Head(row.seq, row.hash)
-                rows.append(row)
-            tables.insert_rows(self._connection, rows)
-            tables.apply_changes(self._connection, job.changes)
-            written.append(rows)
-        self._connection.execute("COMMIT")
-        self._head = head
-        self._rows_since_checkpoint += sum(job.size for job in batch)
-        for job, rows in zip(batch, written, strict=True):
-            if job.on_durable is not None:
-                self._loop.call_soon_threadsafe(job.on_durable, rows)
+    def _commit(self, batch: list[_Waiting]) -> None:
+        written = self._book.commit([waiting.job for waiting in batch])
+        self._rows_since_checkpoint += sum(waiting.job.size for waiting in batch)
+        for waiting, rows in zip(batch, written, strict=True):
+            if waiting.on_durable is not None:
+                self._loop.call_soon_threadsafe(waiting.on_durable, rows)
 
     def _checkpoint_when_due(self) -> None:
         """Checkpoint after the answers, so that they do not wait for it, and seeing its errors.

@@ -180,15 +180,15 @@ def sound() -> Sound:
         opened(path)
         write(
             path,
-            *(new_row(n, "start", tx_id=f"T-{n}", body=bytes(range(40, 200))) for n in range(12)),
-            *(new_row(n, "end", tx_id=f"T-{n}") for n in range(10)),
+            *(new_row(n, "tx_started", tx_id=f"T-{n}", body=bytes(range(40, 200))) for n in range(12)),
+            *(new_row(n, "tx_ended", tx_id=f"T-{n}") for n in range(10)),
         )
         return Sound(path.read_bytes(), _contents(path))
 
 
 def _contents(path: Path) -> tuple[list[Row], list[Row]]:
     with LedgerReader(path) as reader:
-        return read_all(path), reader.open_transactions("start", "end")
+        return read_all(path), reader.open_transactions("tx_started", "tx_ended")
 
 
 @settings(unhurried, max_examples=60)

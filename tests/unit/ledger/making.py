@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.ledger.book import Change
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.reader import LedgerReader
-from agent.ledger.rows import START, NewRow, Row, chain
-from agent.ledger.state import StateChange
+from agent.ledger.rows import START, NewRow, Row, Sealed, Slot, chain
 from agent.ledger.store import Birth, Opened, open_ledger
 from agent.ledger.writer import LedgerWriter
 
@@ -27,6 +28,27 @@ def new_row(number: int = 0, kind: str = "meter", **changes: Any) -> NewRow:
         "time_status": "S",
     }
     return NewRow(**(fields | changes))
+
+
+def sealed_row(make: Callable[[Slot], bytes], kind: str = "signed", **changes: Any) -> Sealed:
+    fields: dict[str, Any] = {
+        "kind": kind,
+        "make": make,
+        "boot_id": "boot-1",
+        "mono_ms": 1000,
+        "wall_ms": 1_764_000_000_000,
+        "time_status": "S",
+    }
+    return Sealed(**(fields | changes))
+
+
+def numbered(counter: str = "T", **changes: Any) -> Sealed:
+    """A row whose body says which place it got."""
+    return sealed_row(lambda slot: json.dumps(place_of(slot)).encode(), counter=counter, **changes)
+
+
+def place_of(slot: Slot) -> dict[str, object]:
+    return {"seq": slot.seq, "prev": slot.prev_hash.hex(), "number": slot.number}
 
 
 def chained(new_rows: Sequence[NewRow]) -> list[Row]:
@@ -50,10 +72,10 @@ class Pen:
         self.answers: list[list[Row]] = []
         self.writer = LedgerWriter(path, asyncio.get_running_loop(), self.failures.append)
 
-    def send(self, *rows: NewRow, changes: Sequence[StateChange] = (), lazy: bool = False) -> None:
+    def send(self, *rows: NewRow | Sealed, changes: Sequence[Change] = (), lazy: bool = False) -> None:
         self.writer.append(rows, changes, self.answers.append, lazy=lazy)
 
-    async def write(self, *rows: NewRow, changes: Sequence[StateChange] = ()) -> list[Row]:
+    async def write(self, *rows: NewRow | Sealed, changes: Sequence[Change] = ()) -> list[Row]:
         """Write and wait for the answer; fails the test if there is none."""
         answer: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
 
@@ -70,7 +92,7 @@ class Pen:
                 await asyncio.sleep(0.002)
 
 
-def write(path: Path, *rows: NewRow, changes: Sequence[StateChange] = ()) -> None:
+def write(path: Path, *rows: NewRow | Sealed, changes: Sequence[Change] = ()) -> None:
     """Write in one commit and close. ``path`` must be an opened ledger."""
 
     async def main() -> None:

@@ -47,28 +47,29 @@ def test_a_page_has_a_limit(path: Path, limit: int) -> None:
 def test_open_transactions_are_those_started_and_not_ended(path: Path) -> None:
     write(
         path,
-        new_row(1, "start", tx_id="T-b", evse=1),
-        new_row(2, "start", tx_id="T-a", evse=2),
-        new_row(3, "start", tx_id="T-c", evse=3),
+        new_row(1, "tx_started", tx_id="T-b", evse=1),
+        new_row(2, "tx_started", tx_id="T-a", evse=2),
+        new_row(3, "tx_started", tx_id="T-c", evse=3),
         *(new_row(n, "update", tx_id="T-a") for n in range(20)),
-        new_row(4, "end", tx_id="T-b", evse=1),
+        new_row(4, "tx_ended", tx_id="T-b", evse=1),
         new_row(5, "update", tx_id="T-b"),  # a late row does not open it again
         new_row(6, "update", tx_id="T-x"),  # its start is not here
-        new_row(7, "start", tx_id="T-0", evse=1),
+        new_row(7, "tx_started", tx_id="T-0", evse=1),
         new_row(8, "meter"),
     )
     with LedgerReader(path) as reader:
-        assert [(row.tx_id, row.evse) for row in reader.open_transactions("start", "end")] == [
+        assert [(row.tx_id, row.evse) for row in reader.open_transactions("tx_started", "tx_ended")] == [
             ("T-a", 2),
             ("T-c", 3),
             ("T-0", 1),
         ]
-        assert reader.open_transactions("begin", "end") == []
+        with pytest.raises(ValueError, match="begin with tx_started"):
+            reader.open_transactions("begin", "tx_ended")
 
 
 def test_no_transactions_at_all(path: Path) -> None:
     with LedgerReader(path) as reader:
-        assert reader.open_transactions("start", "end") == []
+        assert reader.open_transactions("tx_started", "tx_ended") == []
 
 
 def test_a_reader_cannot_write(path: Path) -> None:

@@ -256,9 +256,9 @@ def test_evidence_is_numbered_and_limited(path: Path, monkeypatch: pytest.Monkey
 
 def test_a_newer_ledger_is_left_alone(path: Path) -> None:
     opened(path)
-    tamper(path, "PRAGMA user_version = 2")
+    tamper(path, "PRAGMA user_version = 3")
     content = path.read_bytes()
-    with pytest.raises(LedgerNewer, match="schema 2 is newer"):
+    with pytest.raises(LedgerNewer, match="schema 3 is newer"):
         opened(path)
     with pytest.raises(LedgerNewer):
         LedgerReader(path)

@@ -311,7 +311,7 @@ def test_our_own_mistake_in_the_thread_ends_the_ledger_too(path: Path, monkeypat
 
     pen = asyncio.run(main())
     assert len(pen.failures) == 1
-    assert crashes[0].exc_type is AttributeError
+    assert crashes[0].exc_type is TypeError
 
 
 def test_a_second_writer_cannot_fork_the_chain(path: Path) -> None:

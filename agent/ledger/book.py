@@ -1,0 +1,116 @@
+"""The open end of the ledger: what one commit does, on a connection somebody else opened.
+
+Charter: the SQL of a commit, all of it, and nothing of threads or queues. Rows get their places here:
+a sealed row's number, its body and its hash are made between BEGIN and COMMIT, so that a number is used
+up exactly when its row is on disk. The connection's errors pass through and end the ledger.
+
+Sources: metering reference 4.2 (wear), 4.4 (write path).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agent.ledger import tables
+from agent.ledger.database import Connection
+from agent.ledger.kinds import TARIFF
+from agent.ledger.rows import Head, NewRow, Row, Sealed, Slot, chain
+from agent.ledger.side_records import PutTariff, SideRecord
+from agent.ledger.state import StateChange
+
+COUNT_COMMITS: Final = "ledger.commits"
+COUNT_BYTES: Final = "ledger.bytes"
+"""Wear. Names with a dot are the ledger's own: no ``Sealed`` can have them."""
+
+COUNTED_EVERY_COMMITS: Final = 32
+"""Wear is counted in memory and written so often: a page more in every commit would be wear itself. A
+power cut forgets no more than these."""
+
+_ROW_BYTES: Final = 160  # its other columns and its share of the index, about
+
+Change = StateChange | SideRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is committed together or not at all. Raises ``ValueError`` for tariffs without their rows."""
+
+    rows: tuple[NewRow | Sealed, ...]
+    changes: tuple[Change, ...]
+
+    def __post_init__(self) -> None:
+        tariffs = sum(isinstance(change, PutTariff) for change in self.changes)
+        if tariffs and tariffs != sum(row.kind == TARIFF for row in self.rows):
+            raise ValueError(f"{tariffs} tariffs, and not as many rows of kind {TARIFF}")
+
+    @property
+    def size(self) -> int:
+        return len(self.rows) + len(self.changes)
+
+
+class Book:
+    """Appends to the ledger that ends at ``head``."""
+
+    def __init__(self, connection: Connection, head: Head) -> None:
+        self._connection = connection
+        self.head = head
+        self._commits = self._bytes = 0  # not written yet
+
+    def commit(self, jobs: Sequence[Job]) -> list[list[Row]]:
+        """All of ``jobs`` in one commit; their rows as they were written."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        numbers = _Numbers(self._connection)
+        head, written = self.head, []
+        for job in jobs:
+            rows = _place(job, head, numbers)
+            if rows:
+                head = Head(rows[-1].seq, rows[-1].hash)
+            tables.insert_rows(self._connection, rows)
+            tables.apply_changes(self._connection, job.changes, rows, head.seq)
+            written.append(rows)
+        numbers.keep()
+        commits, size = self._commits + 1, self._bytes + _size(written)
+        counted = numbers.used or commits >= COUNTED_EVERY_COMMITS
+        if counted:
+            tables.add_to_counters(self._connection, {COUNT_COMMITS: commits, COUNT_BYTES: size})
+        self._connection.execute("COMMIT")
+        self.head = head
+        self._commits, self._bytes = (0, 0) if counted else (commits, size)
+        return written
+
+
+class _Numbers:
+    """The counters within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.used: dict[str, int] = {}
+
+    def next(self, counter: str) -> int:
+        last = self.used.get(counter)
+        if last is None:
+            last = tables.counter(self._connection, counter)
+        self.used[counter] = last + 1
+        return last + 1
+
+    def keep(self) -> None:
+        tables.set_counters(self._connection, self.used)
+
+
+def _place(job: Job, head: Head, numbers: _Numbers) -> list[Row]:
+    """The job's rows behind ``head``, in their order."""
+    rows: list[Row] = []
+    for new in job.rows:
+        if isinstance(new, Sealed):
+            number = None if new.counter is None else numbers.next(new.counter)
+            new = new.made(Slot(head.seq + 1, head.hash, number))
+        row = chain(head, new)
+        head = Head(row.seq, row.hash)
+        rows.append(row)
+    return rows
+
+
+def _size(written: Sequence[Sequence[Row]]) -> int:
+    return sum(_ROW_BYTES + len(row.body) for rows in written for row in rows)

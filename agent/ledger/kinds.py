@@ -1,0 +1,21 @@
+"""The kinds of rows that the ledger itself makes or understands, as they are spelled on disk.
+
+Charter: text constants; what is in the bodies of these rows is another's business, but for ``CUT``
+and ``GENESIS``, which the ledger writes. Any other kind may be stored too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GENESIS: Final = "genesis"
+CUT: Final = "cut"
+
+TX_STARTED: Final = "tx_started"
+TX_ENDED: Final = "tx_ended"
+RECEIPT: Final = "receipt"
+TARIFF: Final = "tariff"
+
+FREQUENT: Final = ("checkpoint", "meter", RECEIPT, "signed", TX_ENDED, TX_STARTED, "tx_updated")
+"""What comes with every transaction. All other kinds are so few that an index of them costs next to
+nothing. The list is part of the schema: to change it is a migration."""

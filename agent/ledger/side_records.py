@@ -1,0 +1,98 @@
+"""What else is kept beside the rows: tariffs, keys, meters, witnesses. Pure: values only.
+
+Charter: records that belong to evidence and so never change: each says what held from some row on.
+They are committed together with the rows of their job. The ledger does not look into them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from agent.ledger.rows import BODY_MAX_BYTES, HASH_BYTES
+
+NAME_MAX_CHARS: Final = 64
+SERIAL_MAX_CHARS: Final = 128
+KEY_MAX_BYTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PutTariff:
+    """A tariff's text exactly as received. It goes with a row of kind ``tariff`` in the same job: the
+    first with the first, and so on. The same text again only gets its newer row."""
+
+    tariff_id: str
+    source: str
+    text: bytes
+
+    def __post_init__(self) -> None:
+        _check_text("tariff id", self.tariff_id, 0, NAME_MAX_CHARS)
+        _check_text("tariff source", self.source, 0, NAME_MAX_CHARS)
+        if len(self.text) > BODY_MAX_BYTES:
+            raise ValueError(f"tariff of {len(self.text)} bytes, at most {BODY_MAX_BYTES}")
+
+    @property
+    def hash(self) -> bytes:
+        return hashlib.sha256(self.text).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class PutKey:
+    """A public key (DER) that is in use from this job's rows on. The same again changes nothing; another
+    key under the same id is a mistake of ours and ends the ledger."""
+
+    key_id: str
+    public_der: bytes
+
+    def __post_init__(self) -> None:
+        _check_text("key id", self.key_id, 1, SERIAL_MAX_CHARS)
+        if len(self.public_der) > KEY_MAX_BYTES:
+            raise ValueError(f"public key of {len(self.public_der)} bytes, at most {KEY_MAX_BYTES}")
+
+
+@dataclass(frozen=True, slots=True)
+class PutMeter:
+    """The meter of an EVSE from this job's rows on; whatever other one it had ends with the row before.
+    The same again changes nothing. ``key_id`` is the key of the signatures over its readings."""
+
+    evse: int
+    serial: str
+    key_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("meter serial", self.serial, 0, SERIAL_MAX_CHARS)
+        if self.key_id is not None:
+            _check_text("key id", self.key_id, 1, SERIAL_MAX_CHARS)
+
+
+@dataclass(frozen=True, slots=True)
+class PutWitness:
+    """Somebody outside, called ``name``, knows that row ``seq`` has this hash. The first word stands."""
+
+    seq: int
+    head_hash: bytes
+    name: str
+    wall_ms: int
+
+    def __post_init__(self) -> None:
+        _check_text("witness name", self.name, 1, NAME_MAX_CHARS)
+        if self.seq < 1 or len(self.head_hash) != HASH_BYTES:
+            raise ValueError(f"witness of row {self.seq} with a hash of {len(self.head_hash)} bytes")
+
+
+SideRecord = PutTariff | PutKey | PutMeter | PutWitness
+
+
+def _check_text(what: str, text: str, chars_min: int, chars_max: int) -> None:
+    """Raises ``ValueError`` for what the tables cannot hold."""
+    if not chars_min <= len(text) <= chars_max or "\0" in text or not _is_unicode(text):
+        raise ValueError(f"{what} {text[:80]!r} is not {chars_min} to {chars_max} storable characters")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
