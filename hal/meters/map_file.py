@@ -11,7 +11,7 @@ Layout of a file::
     [quantities]             # keys: registers.Quantity; energy_import and power are required
     power = { address = 0x0034, unit = "W", min = -150_000, max = 150_000 }   # also divide, type, ...
     [serial]                 # optional; without it the configured number is used
-    address = 0xFC00         function = 3           type = "u32"
+    address = 0xFC00         function = 3           type = "u32"      # or "chars", with registers = 7
 
 Units: ``min`` and ``max`` are in the quantity's ``unit`` (Wh, kWh, W, kW, V, A, Hz); the value is
 raw / ``divide`` in that unit.
@@ -25,10 +25,11 @@ from fractions import Fraction
 from importlib import resources
 from typing import Any
 
-from hal.meters.registers import FORMATS, Quantity, Register, RegisterMap, RegisterMapError
+from hal.meters.registers import FORMATS, TEXT, Quantity, Register, RegisterMap, RegisterMapError
 
 _PROTOCOL_MAX_REGISTERS = 125  # of one read, Modbus Application Protocol V1.1b3 section 6.3
 _LAST_ADDRESS = 0xFFFF
+_MAX_SERIAL_REGISTERS = 32
 _INHERITED = ("function", "type", "word_order")
 _REQUIRED = (Quantity.ENERGY_IMPORT, Quantity.POWER)
 
@@ -97,11 +98,13 @@ def _quantity(key: str, table: _Table) -> Register:
 
 
 def _serial(table: _Table) -> Register:
+    kind = table.one_of("type", ("u16", "u32", "u64", TEXT))
     register = Register(
         function=table.integer("function", 3, 4),
         address=table.integer("address", 0, _LAST_ADDRESS),
-        type=table.one_of("type", ("u16", "u32", "u64")),
+        type=kind,
         word_order=table.one_of("word_order", ("big", "little")),
+        text_registers=table.integer("registers", 1, _MAX_SERIAL_REGISTERS) if kind == TEXT else 0,
     )
     table.finish()
     return register

@@ -5,7 +5,8 @@ with bounded back-off for as long as somebody asks. It knows no register maps an
 
 Modbus RTU has no transaction number. Four remedies keep one request's reply from another's:
 
-* Only bytes that begin with the awaited unit and function ever reach pymodbus's decoder.
+* Only bytes that begin with the awaited unit and function ever reach pymodbus's decoder; the answer to a
+  write must also begin with its address and count.
 * The reply's length must be what was asked for; pymodbus accepts shorter ones.
 * After anything but a complete answer the line must be heard silent for ``drain_ms`` before the next
   request goes out; between ordinary requests for ``gap_ms``. Bytes that arrive meanwhile are dropped.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import termios
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +30,10 @@ from hal.ports import BadReply, DeviceLost, DeviceRefused, DeviceTimeout
 
 if TYPE_CHECKING:
     from pymodbus.client import AsyncModbusSerialClient
+    from pymodbus.pdu import ModbusPDU
 
+_WRITE = 16  # function: write multiple registers
+_WRITE_MAX_REGISTERS = 123  # Modbus Application Protocol V1.1b3 section 6.12
 _REOPEN_FIRST_S = 0.25
 _REOPEN_LAST_S = 5.0
 _ONE_TURN_S = 0.001
@@ -53,6 +58,7 @@ class LineConfig:
 
     ``parity``: N, E or O (N has 1 stop bit here, as the meters' own default; ptys can do N only).
     ``timeout_ms`` must exceed the slowest device's turnaround; ``drain_ms`` its latest reply after that.
+    ``write_timeout_ms``: the same for writes, which a device may have to store before it answers.
     """
 
     port: str
@@ -61,6 +67,7 @@ class LineConfig:
     timeout_ms: int = 500
     gap_ms: int = 20
     drain_ms: int = 500
+    write_timeout_ms: int = 1_500
 
     def __post_init__(self) -> None:
         if not self.port:
@@ -69,7 +76,7 @@ class LineConfig:
             raise ValueError(f"{self.port}: baudrate {self.baudrate} is not one of {_BAUDRATES}")
         if self.parity not in ("N", "E", "O"):
             raise ValueError(f"{self.port}: parity must be N, E or O, not {self.parity!r}")
-        for name in ("timeout_ms", "gap_ms", "drain_ms"):
+        for name in ("timeout_ms", "gap_ms", "drain_ms", "write_timeout_ms"):
             if not 1 <= getattr(self, name) <= 60_000:
                 raise ValueError(f"{self.port}: {name} must be 1 to 60000, not {getattr(self, name)}")
 
@@ -109,39 +116,71 @@ class ModbusLine:
         ``device`` names the asker in errors. Raises ``DeviceLost`` (port), ``DeviceTimeout`` (nothing
         came), ``BadReply`` (something else came) or ``DeviceRefused`` (an exception reply).
         """
+        awaited = bytes((unit_id, function))
+
+        def ask(client: AsyncModbusSerialClient) -> Awaitable[ModbusPDU]:
+            request = client.read_holding_registers if function == 3 else client.read_input_registers
+            return request(address, count=count, device_id=unit_id)
+
         async with self._lock:
-            client = await self._opened(device)
-            await self._silence(device)
-            return await self._exchange(client, device, unit_id, function, address, count)
+            reply = await self._exchange(device, f"reading {address:04X}", awaited, self.config.timeout_ms, ask)
+            if len(reply.registers) != count:
+                raise BadReply(device, f"{len(reply.registers)} registers came instead of {count} at {address:04X}")
+            self._silence_s = self.config.gap_ms / 1000
+            return list(reply.registers)
+
+    async def write(self, device: str, unit_id: int, address: int, words: Sequence[int]) -> None:
+        """Write registers with function 16; at most 123. Errors as in ``read``.
+
+        After ``DeviceTimeout`` and ``BadReply`` the device may have heard, or not.
+        """
+        if not 1 <= len(words) <= _WRITE_MAX_REGISTERS:
+            raise ValueError(f"{device}: {len(words)} registers in one write")
+        awaited = bytes((unit_id, _WRITE)) + address.to_bytes(2) + len(words).to_bytes(2)
+
+        def ask(client: AsyncModbusSerialClient) -> Awaitable[ModbusPDU]:
+            return client.write_registers(address, list(words), device_id=unit_id)
+
+        async with self._lock:
+            await self._exchange(device, f"writing {address:04X}", awaited, self.config.write_timeout_ms, ask)
+            self._silence_s = self.config.gap_ms / 1000
 
     async def _exchange(
-        self, client: AsyncModbusSerialClient, device: str, unit_id: int, function: int, address: int, count: int
-    ) -> list[int]:
+        self,
+        device: str,
+        doing: str,
+        awaited: bytes,
+        timeout_ms: int,
+        ask: Callable[[AsyncModbusSerialClient], Awaitable[ModbusPDU]],
+    ) -> ModbusPDU:
+        """One request and its answer, which begins with ``awaited`` or is an exception reply.
+
+        The caller holds the lock, and shortens the silence that must follow once the answer is whole.
+        """
         from pymodbus.exceptions import ConnectionException, ModbusIOException
 
+        client = await self._opened(device)
+        await self._silence(device)
         self._silence_s = self.config.drain_ms / 1000  # whatever ends this early, a late reply may follow
         self._heard_bytes = 0
-        self._awaited = (bytes((unit_id, function)), bytes((unit_id, function | 0x80)))
-        request = client.read_holding_registers if function == 3 else client.read_input_registers
+        self._awaited = (awaited, bytes((awaited[0], awaited[1] | 0x80)))
+        client.ctx.comm_params.timeout_connect = timeout_ms / 1000  # pymodbus has one for all requests
         try:
-            reply = await request(address, count=count, device_id=unit_id)
+            reply = await ask(client)
         except (ConnectionException, ModbusIOException):
             if not client.connected:
                 raise DeviceLost(device, f"{self.config.port} hung up") from None
             if self._heard_bytes:
                 raise BadReply(device, f"{self._heard_bytes} bytes came, but no valid reply among them") from None
-            raise DeviceTimeout(device, f"no reply within {self.config.timeout_ms} ms") from None
+            raise DeviceTimeout(device, f"no reply within {timeout_ms} ms") from None
         finally:
             self._awaited = ()
             self._idle_since = asyncio.get_running_loop().time()
         if reply.isError():
             self._silence_s = self.config.gap_ms / 1000
             meaning = _EXCEPTIONS.get(reply.exception_code, "unknown")
-            raise DeviceRefused(device, f"exception {reply.exception_code} ({meaning}) reading {address:04X}")
-        if len(reply.registers) != count:
-            raise BadReply(device, f"{len(reply.registers)} registers came instead of {count} at {address:04X}")
-        self._silence_s = self.config.gap_ms / 1000
-        return list(reply.registers)
+            raise DeviceRefused(device, f"exception {reply.exception_code} ({meaning}) {doing}")
+        return reply
 
     async def _silence(self, device: str) -> None:
         """Wait until the line has been heard silent long enough; what comes meanwhile is dropped.

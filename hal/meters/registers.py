@@ -31,6 +31,9 @@ _REQUEST_COST_REGISTERS = 20
 FORMATS = {"u16": ">H", "s16": ">h", "u32": ">I", "s32": ">i", "u64": ">Q", "s64": ">q", "f32": ">f"}
 
 
+TEXT = "chars"  # the type of a serial number in ASCII, two characters per register
+
+
 class RegisterMapError(ValueError):
     """A register map is wrong. The text names the map and the key."""
 
@@ -66,11 +69,12 @@ class Register:
     divide: int = 1
     low: Fraction = Fraction(0)
     high: Fraction = Fraction(1 << 64)
+    text_registers: int = 0  # length of a "chars" register, which is always big-endian
 
     @property
     def width(self) -> int:
         """Length in registers."""
-        return struct.calcsize(FORMATS[self.type]) // 2
+        return self.text_registers or struct.calcsize(FORMATS[self.type]) // 2
 
     @property
     def end(self) -> int:
@@ -235,6 +239,12 @@ def _value(device: str, quantity: Quantity, register: Register, words: Words) ->
 
 
 def decode_serial(register: Register, words: Sequence[int]) -> str | None:
-    """The serial number as decimal digits; None where the meter has none (zero, or all ones)."""
+    """The serial number as decimal digits or as the text it is; None where the meter has none.
+
+    None is told as zero, all ones, or text that is empty or not printable.
+    """
+    if register.type == TEXT:
+        data = b"".join(word.to_bytes(2) for word in words).partition(b"\0")[0].strip()
+        return data.decode("ascii") if data.isascii() and data.decode("ascii").isprintable() and data else None
     value = register.unpack(words)
     return None if value is None or value == 0 else str(value)
