@@ -1,0 +1,346 @@
+"""Volumes to a bill that a driver can add up.
+
+Charter: exact fractions until a line is printed; each printed line is rounded once, and every total is the sum of
+printed lines. The same function makes running and final cost; a running one leaves out the minimum cost.
+
+Order: lines (one per tariff, dimension and unit price), taxes on the printed lines (one group of lines per set of
+rates; stack 1 is on the lines and the printed taxes of stack 0, and so on), the cap and the minimum, the credit.
+
+Decisions: the cost of a tariff that was replaced is capped by its own ``maxCost`` and then stays; ``minCost`` and
+``maxCost`` of the tariff last in force bound the whole. A bound given without tax only (or with only) follows with
+its own rates, else those of the tariff's first dimension. The credit limit is an amount with tax, rounded down.
+``stepSize`` also counts in a running cost, which is what would be due if the session ended now.
+
+Units: amounts are whole minor units of the currency; quantities mWh, ms or a number of fees.
+Sources: OCPP 2.1 I12.FR.13, .30, .38-.41; OCPI ``step_size``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from agent.tariff.currency import MINOR_DIGITS, Rounding, from_minor, to_minor
+from agent.tariff.model import (
+    FIXED_DIMENSIONS,
+    Dimension,
+    Price,
+    Tariff,
+    TaxRate,
+    stacked,
+    tax_factor,
+)
+from agent.tariff.usage import Usage
+
+MWH_PER_KWH = 1_000_000
+MS_PER_MINUTE = 60_000
+
+
+class Unit(StrEnum):
+    ENERGY = "mWh"
+    TIME = "ms"
+    FEES = "fees"
+
+
+class AdjustmentKind(StrEnum):
+    MIN_COST = "MinCost"
+    MAX_COST = "MaxCost"
+    CREDIT = "CreditLimit"  # prepaid: what lies above the credit is not billed
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """``waived``: the energy lies below the minimum billable energy, so its amount is 0."""
+
+    dimension: Dimension
+    tariff: int
+    tariff_id: str
+    unit_price: Fraction
+    quantity: int
+    unit: Unit
+    net: int
+    description: str
+    tax_rates: tuple[TaxRate, ...] = ()
+    waived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaxLine:
+    type: str
+    percent: Fraction
+    stack: int
+    base: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """Added to the totals: ``net`` without tax, ``tax`` the change of the tax."""
+
+    kind: AdjustmentKind
+    net: int
+    tax: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    currency: str
+    lines: tuple[Line, ...]
+    taxes: tuple[TaxLine, ...]
+    adjustments: tuple[Adjustment, ...]
+    rounding: Rounding
+    final: bool
+    total_excl: int
+    total_incl: int
+
+
+def bill(
+    tariffs: Sequence[Tariff],
+    usage: Usage,
+    *,
+    rounding: Rounding = Rounding.HALF_UP,
+    credit_limit: Fraction | None = None,
+    min_energy_mwh: int = 0,
+    final: bool = True,
+) -> Bill | None:
+    """The bill of a usage; None without any tariff (no price is known, which is not a price of 0)."""
+    if not tariffs:
+        return None
+    currency = tariffs[0].currency
+    waived = usage.energy_mwh < min_energy_mwh
+    lines = _lines(tariffs, usage, rounding, waived=waived)
+    taxes = _taxes(lines, currency, rounding)
+    totals = _Totals(currency, sum(line.net for line in lines), sum(tax.amount for tax in taxes))
+    totals.forget(_exact_excess(tariffs, usage, waived=waived), rounding)
+    totals.bound(tariffs[-1], rounding, final=final)
+    if credit_limit is not None:
+        totals.limit(credit_limit)
+    return Bill(
+        currency,
+        tuple(lines),
+        tuple(taxes),
+        tuple(totals.adjustments),
+        rounding,
+        final,
+        totals.excl,
+        totals.excl + totals.tax,
+    )
+
+
+# --------------------------------------------------------------------------------------------- lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    tariff: int
+    dimension: Dimension
+    unit_price: Fraction
+    amount: int
+
+    @property
+    def cost(self) -> Fraction:
+        return cost_of(self.dimension, self.unit_price, self.amount)
+
+
+def cost_of(dimension: Dimension, unit_price: Fraction, amount: int) -> Fraction:
+    if dimension in FIXED_DIMENSIONS:
+        return unit_price * amount
+    return unit_price * amount / (MWH_PER_KWH if dimension is Dimension.ENERGY else MS_PER_MINUTE)
+
+
+def exact_cost(tariffs: Sequence[Tariff], usage: Usage) -> Fraction:
+    """Net cost before rounding, bounds and credit; with the steps."""
+    return sum((item.cost for item in _items(tariffs, usage)), Fraction(0))
+
+
+def _items(tariffs: Sequence[Tariff], usage: Usage) -> list[_Item]:
+    """Volumes with the step of each dimension, put together where the unit price is the same: splitting one price
+    into two with the same amount must not add a rounding."""
+    amounts: Counter[tuple[int, Dimension, Fraction]] = Counter()
+    for volume in usage.volumes:
+        price = tariffs[volume.tariff].prices(volume.dimension)[volume.price]
+        amounts[volume.tariff, volume.dimension, price.amount] += volume.amount
+    for position, dimension, index in _last_used(usage):
+        price = tariffs[position].prices(dimension)[index]
+        total = sum(volume.amount for volume in usage.volumes if volume.dimension is dimension)
+        amounts[position, dimension, price.amount] += -total % price.step
+    return [_Item(*key, amount) for key, amount in amounts.items()]
+
+
+def _last_used(usage: Usage) -> list[tuple[int, Dimension, int]]:
+    """Per dimension with a volume, the price that was used last."""
+    found: dict[Dimension, tuple[int, Dimension, int]] = {}
+    for volume in usage.volumes:
+        if volume.dimension is Dimension.RESERVATION_TIME:
+            found[volume.dimension] = (volume.tariff, volume.dimension, volume.price)
+    for period in usage.periods:
+        for dimension, price, amount in (
+            (Dimension.ENERGY, period.energy, period.energy_mwh),
+            (Dimension.CHARGING_TIME, period.charging_time, period.charging_ms),
+            (Dimension.IDLE_TIME, period.idle_time, period.idle_ms),
+        ):
+            if period.tariff is not None and price is not None and amount:
+                found[dimension] = (period.tariff, dimension, price)
+    return list(found.values())
+
+
+def _lines(tariffs: Sequence[Tariff], usage: Usage, rounding: Rounding, *, waived: bool) -> list[Line]:
+    lines = []
+    for item in _items(tariffs, usage):
+        tariff = tariffs[item.tariff]
+        free = waived and item.dimension is Dimension.ENERGY
+        net = 0 if free else to_minor(item.cost, tariff.currency, rounding)
+        rates = tariff.tax_rates(item.dimension)
+        unit = _unit(item.dimension)
+        name = _NAMES[item.dimension] + (" (below the least that is billed)" if free else "")
+        lines.append(
+            Line(
+                item.dimension,
+                item.tariff,
+                tariff.tariff_id,
+                item.unit_price,
+                item.amount,
+                unit,
+                net,
+                name,
+                rates,
+                free,
+                item.tariff,
+                tariff.tariff_id,
+                item.unit_price,
+                item.amount,
+                unit,
+                net,
+                name,
+                rates,
+                free,
+            )
+        )
+    return lines
+
+
+def _unit(dimension: Dimension) -> Unit:
+    if dimension in FIXED_DIMENSIONS:
+        return Unit.FEES
+    return Unit.ENERGY if dimension is Dimension.ENERGY else Unit.TIME
+
+
+_NAMES = {
+    Dimension.ENERGY: "Energy",
+    Dimension.CHARGING_TIME: "Charging time",
+    Dimension.IDLE_TIME: "Idle time",
+    Dimension.FIXED_FEE: "Start fee",
+    Dimension.RESERVATION_TIME: "Reservation time",
+    Dimension.RESERVATION_FIXED: "Reservation fee",
+}
+
+
+# --------------------------------------------------------------------------------------------- taxes
+
+
+def _taxes(lines: Sequence[Line], currency: str, rounding: Rounding) -> list[TaxLine]:
+    found = []
+    for rates in dict.fromkeys(line.tax_rates for line in lines):
+        base = sum(line.net for line in lines if line.tax_rates == rates)
+        for level in stacked(rates):
+            taxes = [_tax(rate, base, currency, rounding) for rate in level]
+            base += sum(tax.amount for tax in taxes)
+            found += taxes
+    return found
+
+
+def _tax(rate: TaxRate, base: int, currency: str, rounding: Rounding) -> TaxLine:
+    amount = to_minor(from_minor(base, currency) * rate.percent / 100, currency, rounding)
+    return TaxLine(rate.type, rate.percent, rate.stack, base, amount)
+
+
+# -------------------------------------------------------------------------------------------- bounds
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    excl: Fraction | None
+    incl: Fraction | None
+
+
+def _bounds(tariff: Tariff, price: Price | None) -> _Bounds:
+    """Both sides of a bound; the one that is not given follows from the other."""
+    if price is None:
+        return _Bounds(None, None)
+    factor = tax_factor(price.tax_rates or _first_rates(tariff))
+    excl, incl = price.excl_tax, price.incl_tax
+    if excl is None and incl is not None:
+        return _Bounds(incl / factor, incl)
+    if incl is None and excl is not None:
+        return _Bounds(excl, excl * factor)
+    return _Bounds(excl, incl)
+
+
+def _first_rates(tariff: Tariff) -> tuple[TaxRate, ...]:
+    return next((tariff.tax_rates(dimension) for dimension in Dimension if tariff.prices(dimension)), ())
+
+
+def _exact_excess(tariffs: Sequence[Tariff], usage: Usage, *, waived: bool) -> tuple[Fraction, Fraction]:
+    """What lay above the caps of the tariffs that were replaced, without and with tax."""
+    excess_excl = excess_incl = sum_excl = sum_incl = Fraction(0)
+    items = _items(tariffs, usage)
+    for position, tariff in enumerate(tariffs[:-1]):
+        for item in items:
+            if item.tariff == position and not (waived and item.dimension is Dimension.ENERGY):
+                sum_excl += item.cost
+                sum_incl += item.cost * tax_factor(tariff.tax_rates(item.dimension))
+        caps = _bounds(tariff, tariff.max_cost)
+        if caps.excl is not None and sum_excl > caps.excl:
+            excess_excl, sum_excl = excess_excl + sum_excl - caps.excl, caps.excl
+        if caps.incl is not None and sum_incl > caps.incl:
+            excess_incl, sum_incl = excess_incl + sum_incl - caps.incl, caps.incl
+    return excess_excl, excess_incl
+
+
+class _Totals:
+    """The totals while bounds are put on them, one adjustment each."""
+
+    def __init__(self, currency: str, excl: int, tax: int) -> None:
+        self.currency, self.excl, self.tax = currency, excl, tax
+        self.adjustments: list[Adjustment] = []
+
+    def forget(self, excess: tuple[Fraction, Fraction], rounding: Rounding) -> None:
+        excl, incl = (to_minor(each, self.currency, rounding) for each in excess)
+        self._become(AdjustmentKind.MAX_COST, self.excl - excl, self.excl + self.tax - incl, "above the maximum cost")
+
+    def bound(self, tariff: Tariff, rounding: Rounding, *, final: bool) -> None:
+        caps, floors = _bounds(tariff, tariff.max_cost), _bounds(tariff, tariff.min_cost)
+        excl, incl = self.excl, self.excl + self.tax
+        if final:
+            excl, incl = self._at_least(excl, floors.excl, rounding), self._at_least(incl, floors.incl, rounding)
+            self._become(AdjustmentKind.MIN_COST, excl, incl, "up to the minimum cost")
+        excl, incl = self._at_most(excl, caps.excl, rounding), self._at_most(incl, caps.incl, rounding)
+        self._become(AdjustmentKind.MAX_COST, excl, incl, "above the maximum cost")
+
+    def limit(self, credit: Fraction) -> None:
+        """The rest of the credit is split like the bill."""
+        most, incl = to_minor(credit, self.currency, Rounding.DOWN), self.excl + self.tax
+        if incl > most:
+            excl = to_minor(from_minor(most, self.currency) * self.excl / incl, self.currency)
+            self._become(AdjustmentKind.CREDIT, excl, most, "above the credit, not billed")
+
+    def _at_least(self, amount: int, floor: Fraction | None, rounding: Rounding) -> int:
+        return amount if floor is None else max(amount, to_minor(floor, self.currency, rounding))
+
+    def _at_most(self, amount: int, cap: Fraction | None, rounding: Rounding) -> int:
+        return amount if cap is None else min(amount, to_minor(cap, self.currency, rounding))
+
+    def _become(self, kind: AdjustmentKind, excl: int, incl: int, description: str) -> None:
+        net, tax = excl - self.excl, incl - excl - self.tax
+        if net or tax:
+            self.adjustments.append(Adjustment(kind, net, tax, description))
+        self.excl, self.tax = excl, incl - excl
+
+
+def scale(currency: str) -> int:
+    """Minor units per main unit."""
+    return int(10 ** MINOR_DIGITS[currency])
