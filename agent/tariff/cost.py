@@ -209,15 +209,6 @@ def _lines(tariffs: Sequence[Tariff], usage: Usage, rounding: Rounding, *, waive
                 name,
                 rates,
                 free,
-                item.tariff,
-                tariff.tariff_id,
-                item.unit_price,
-                item.amount,
-                unit,
-                net,
-                name,
-                rates,
-                free,
             )
         )
     return lines

@@ -84,6 +84,8 @@ def _within(value: int | None, least: int | None, below: int | None) -> bool:
         return True
     if value is None:
         return False
+    if below is not None and below < 0 < value:
+        return False  # a price for discharging
     return (least is None or _reached(value, least)) and (below is None or not _reached(value, below))
 
 
