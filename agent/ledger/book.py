@@ -9,9 +9,10 @@ Sources: metering reference 4.2 (wear), 4.4 (write path).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from agent.ledger import tables
 from agent.ledger.database import Connection
@@ -31,6 +32,11 @@ power cut forgets no more than these."""
 _ROW_BYTES: Final = 160  # its other columns and its share of the index, about
 
 Change = StateChange | SideRecord
+
+MakeRoom = Callable[[], bool]
+"""Frees space on a full disk; False if there is none to free."""
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,33 @@ class Job:
 class Book:
     """Appends to the ledger that ends at ``head``."""
 
-    def __init__(self, connection: Connection, head: Head) -> None:
+    def __init__(self, connection: Connection, head: Head, make_room: MakeRoom = lambda: False) -> None:
         self._connection = connection
         self.head = head
+        self._make_room = make_room
         self._commits = self._bytes = 0  # not written yet
 
     def commit(self, jobs: Sequence[Job]) -> list[list[Row]]:
         """All of ``jobs`` in one commit; their rows as they were written."""
+        return self._with_room(lambda: self._commit(jobs))
+
+    def _with_room(self, work: Callable[[], _Result]) -> _Result:
+        """A full disk is no failed flush: nothing of the commit was written, so it may be tried again
+        once there is room."""
+        try:
+            return work()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL or not self._make_room():
+                raise
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        return work()
+
+    def checkpoint(self) -> None:
+        """Copy what the WAL holds into the main file, as far as readers let it; the rest is done next time."""
+        self._with_room(lambda: self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+
+    def _commit(self, jobs: Sequence[Job]) -> list[list[Row]]:
         self._connection.execute("BEGIN IMMEDIATE")
         numbers = _Numbers(self._connection)
         head, written = self.head, []

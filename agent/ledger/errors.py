@@ -21,6 +21,8 @@ class ChainFault(enum.StrEnum):
     GAP = "gap"  # another row stands where this one should
     LINK = "link"  # the row does not name the hash of the row before it
     CONTENT = "content"  # the row is not what its own hash was made of
+    CUT = "cut"  # rows at the beginning are gone, and no cut row says so
+    WITNESS = "witness"  # somebody outside knows a row that is not in the chain
 
 
 class ChainBroken(LedgerDamaged):
@@ -30,6 +32,7 @@ class ChainBroken(LedgerDamaged):
         super().__init__(f"ledger row {seq}: {detail}")
         self.seq = seq
         self.fault = fault
+        self.detail = detail
 
 
 class LedgerNewer(LedgerError):

@@ -9,19 +9,27 @@ All methods raise ``LedgerDamaged`` or ``LedgerUnusable``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 from agent.ledger import database, schema, tables
+from agent.ledger.audit import TX_DISAGREES, Audit, Finding, NumberOf
+from agent.ledger.chain_check import ChainCheck, ChainFinding, Cut, OnProgress, newest_cut, start_of
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
-from agent.ledger.kinds import TX_ENDED, TX_STARTED
-from agent.ledger.rows import START, Head, Row, verify
+from agent.ledger.kinds import FREQUENT, TX_ENDED, TX_STARTED
+from agent.ledger.rows import Head, Row
+from agent.ledger.side_records import Meter, SigningKey, Tariff, Transaction, Witness
 from agent.ledger.state import Namespace
 
 PAGE_MAX_ROWS: Final = 1000
-_VERIFY_PAGE_ROWS: Final = 256
+WHOLE_CHECK_MAX_BYTES: Final = 32 * 1024 * 1024
+"""SQLite checks files up to this size as a whole at every start."""
+
+_TRANSACTIONS: Final = "SELECT tx_id, evse, begin_seq, end_seq, receipt_seq FROM tx"
+_TARIFFS: Final = "SELECT hash, tariff_id, source, seq, text FROM tariff"
 
 
 class LedgerReader:
@@ -52,8 +60,7 @@ class LedgerReader:
         self, after_seq: int, limit: int, *, kinds: Sequence[str] | None = None, tx_id: str | None = None
     ) -> list[Row]:
         """Rows with seq > ``after_seq`` in order, at most ``limit`` (1 to ``PAGE_MAX_ROWS``)."""
-        if not 1 <= limit <= PAGE_MAX_ROWS:
-            raise ValueError(f"ledger page of {limit} rows: 1 to {PAGE_MAX_ROWS}")
+        _check_limit(limit)
         where, values = _where(after_seq, kinds, tx_id)
         # The inner query needs no bodies: within a transaction it is answered from the index alone.
         page = f"SELECT seq FROM ledger WHERE {where} ORDER BY seq LIMIT ?"
@@ -81,48 +88,142 @@ class LedgerReader:
         )
         return [tables.row_of(columns) for columns in found]
 
+    def transactions(self, after_seq: int, limit: int) -> list[Transaction]:
+        """Transactions that began after row ``after_seq``, in that order; 1 to ``PAGE_MAX_ROWS`` of them."""
+        _check_limit(limit)
+        found = self._select(f"{_TRANSACTIONS} WHERE begin_seq > ? ORDER BY begin_seq LIMIT ?", (after_seq, limit))
+        return [Transaction(*columns) for columns in found]
+
+    def transaction(self, tx_id: str) -> Transaction | None:
+        found = self._select(f"{_TRANSACTIONS} WHERE tx_id = ?", (tx_id,))
+        return Transaction(*found[0]) if found else None
+
+    def find_tx(self, prefix: str, limit: int = 10) -> list[Transaction]:
+        """Transactions whose id begins like this, by id: what a person types is seldom all of it."""
+        _check_limit(limit)
+        # A range instead of GLOB or LIKE: it takes the index, and no character of the prefix is special.
+        last = prefix + "\U0010ffff"
+        found = self._select(
+            f"{_TRANSACTIONS} WHERE tx_id >= ? AND tx_id <= ? ORDER BY tx_id LIMIT ?", (prefix, last, limit)
+        )
+        return [Transaction(*columns) for columns in found]
+
     def counters(self) -> dict[str, int]:
         """The last number that each counter gave out; names with a dot are the ledger's own."""
-        return dict(self._select("SELECT name, value FROM counter"))
+        return dict(self._select("SELECT name, value FROM counter ORDER BY name"))
+
+    def tariff(self, content_hash: bytes) -> Tariff | None:
+        found = self._select(f"{_TARIFFS} WHERE hash = ?", (content_hash,))
+        return Tariff(*found[0]) if found else None
+
+    def tariffs(self, after_seq: int, limit: int) -> list[Tariff]:
+        """By the row that brought them; 1 to ``PAGE_MAX_ROWS``."""
+        _check_limit(limit)
+        found = self._select(f"{_TARIFFS} WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit))
+        return [Tariff(*columns) for columns in found]
+
+    def signing_keys(self) -> list[SigningKey]:
+        """All keys there ever were, in order of their first rows."""
+        found = self._select("SELECT key_id, public_der, from_seq FROM signing_key ORDER BY from_seq, key_id")
+        return [SigningKey(*columns) for columns in found]
+
+    def meters(self) -> list[Meter]:
+        """All meters there ever were, in order of their first rows."""
+        found = self._select("SELECT evse, serial, key_id, from_seq, to_seq FROM meter ORDER BY rowid")
+        return [Meter(*columns) for columns in found]
+
+    def witnesses(self) -> list[Witness]:
+        """The newest, at most ``tables.WITNESSES_MAX``, by the rows they know."""
+        if self.schema_version < 2:
+            return []
+        found = self._select("SELECT seq, head_hash, name, wall_ms FROM witness ORDER BY seq, name")
+        return [Witness(*columns) for columns in found]
+
+    def newest_cut(self) -> Cut | None:
+        """What was removed last from the beginning, if anything was."""
+        return newest_cut(self._select)
 
     def state(self, namespace: Namespace) -> dict[str, str]:
         """All keys and values of a namespace."""
         return dict(self._select("SELECT key, value FROM state WHERE namespace = ?", (namespace,)))
 
-    def verify(self, last: int | None = None) -> Head:
-        """Check the chain: the ``last`` rows, or all of them. Returns the head.
+    # ------------------------------------------------------------------------------------- checking
 
-        Raises ``ChainBroken``. Goes by pages; rows added meanwhile are checked too."""
+    def verify(
+        self, last: int | None = None, *, witnesses: Sequence[Witness] = (), on_progress: OnProgress | None = None
+    ) -> Head:
+        """Check the chain: the ``last`` rows, or all of them, also across a cut. Returns the head.
+
+        The chain must hold every witness kept here, and those that the caller knows of: only a witness
+        kept elsewhere can tell that the whole file is an old one. Raises ``ChainBroken`` for the first
+        thing that is wrong. Goes by pages; rows added meanwhile are checked too."""
         head = self.head()
-        start = START
-        if last is not None and head.seq > last:
-            before = self.rows(head.seq - last - 1, 1)[0]
-            if before.seq != head.seq - last:
-                raise ChainBroken(head.seq - last, ChainFault.GAP, f"row {before.seq} stands in its place")
-            start = Head(before.seq, before.hash)
-        return verify(self._rows_after(start.seq), start)
+        start, findings = self._start(head, last)
+        check = ChainCheck(self._select, [*self.witnesses(), *witnesses], on_progress)
+        for finding in itertools.chain(findings, check.walk(start, head.seq)):
+            raise ChainBroken(finding.seq, finding.fault, finding.detail)
+        return check.head
+
+    def _start(self, head: Head, last: int | None) -> tuple[Head, list[ChainFinding]]:
+        if last is None or head.seq <= last:
+            return start_of(self._select)
+        before_seq = head.seq - last
+        (first_seq,) = self._select("SELECT min(seq) FROM ledger")[0]
+        if first_seq > before_seq:
+            return start_of(self._select)
+        before = self.rows(before_seq - 1, 1)[0]
+        if before.seq != before_seq:
+            raise ChainBroken(before_seq, ChainFault.GAP, f"row {before.seq} stands in its place")
+        return Head(before.seq, before.hash), []
+
+    def audit(
+        self,
+        *,
+        witnesses: Sequence[Witness] = (),
+        number_of: NumberOf | None = None,
+        on_progress: OnProgress | None = None,
+        findings_max: int = 100,
+    ) -> list[Finding]:
+        """Everything that can be checked, and all that is wrong with it, up to ``findings_max``.
+
+        ``number_of`` tells which number of which counter is in a row; without it only the counters
+        themselves are looked at. Reads the whole file, in constant memory."""
+        audit = Audit(self._select, self.schema_version, [*self.witnesses(), *witnesses], number_of, on_progress)
+        return list(itertools.islice(audit.findings(), findings_max))
 
     def check_file(self) -> None:
-        """Check what the chain does not cover: pages, index, definitions. Raises ``LedgerDamaged``.
+        """Check what the chain does not cover: definitions, pages, indexes. Raises ``LedgerDamaged``.
 
         SQLite's check takes the definitions as they stand: one damaged bit in the text of a trigger
-        or a CHECK would pass it and refuse every row thereafter."""
-        ((found,),) = self._select("PRAGMA integrity_check(1)")
-        if found != "ok":
-            raise LedgerDamaged(f"{self._path}: {found}")
+        or a CHECK would pass it and refuse every row thereafter. It reads every page, so at a start
+        large files go without: there the chain's end and the transactions are checked, and ``audit``
+        does the rest when there is time."""
         with database.typed_errors(self._path):
             found = schema.found_in(self._connection)
         if found != schema.expected(self.schema_version):
             raise LedgerDamaged(f"{self._path}: its tables or triggers are not defined as they were made")
+        ((pages,),), ((page_bytes,),) = self._select("PRAGMA page_count"), self._select("PRAGMA page_size")
+        if pages * page_bytes <= WHOLE_CHECK_MAX_BYTES:
+            ((said,),) = self._select("PRAGMA integrity_check(1)")
+            if said != "ok":
+                raise LedgerDamaged(f"{self._path}: {said}")
 
-    def _rows_after(self, seq: int) -> Iterator[Row]:
-        while page := self.rows(seq, _VERIFY_PAGE_ROWS):
-            yield from page
-            seq = page[-1].seq
+    def transactions_agree(self, last: int) -> bool:
+        """Whether what is known of open transactions is what the ``last`` rows say, and the rows they
+        begin with. ``audit`` compares all of them."""
+        if self.schema_version < 2:
+            return True
+        after_seq = self.head().seq - last
+        return not self._select(TX_DISAGREES, {"after_seq": after_seq})
 
     def _select(self, query: str, values: Sequence[object] | dict[str, object] = ()) -> list[Any]:
         with database.typed_errors(self._path):
             return self._connection.execute(query, values).fetchall()
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= PAGE_MAX_ROWS:
+        raise ValueError(f"ledger page of {limit} rows: 1 to {PAGE_MAX_ROWS}")
 
 
 def _where(after_seq: int, kinds: Sequence[str] | None, tx_id: str | None) -> tuple[str, tuple[object, ...]]:
@@ -134,4 +235,6 @@ def _where(after_seq: int, kinds: Sequence[str] | None, tx_id: str | None) -> tu
     if kinds is not None:
         where.append(f"kind IN ({', '.join('?' * len(kinds))})")
         values.extend(kinds)
+        if tx_id is None and not set(kinds) & set(FREQUENT):
+            where.append(schema.NOT_FREQUENT)  # true already; it names the index
     return " AND ".join(where), tuple(values)

@@ -1,4 +1,4 @@
-"""What else is kept beside the rows: tariffs, keys, meters, witnesses. Pure: values only.
+"""What else is kept beside the rows: tariffs, keys, meters, witnesses, transactions. Pure: values only.
 
 Charter: records that belong to evidence and so never change: each says what held from some row on.
 They are committed together with the rows of their job. The ledger does not look into them.
@@ -67,8 +67,8 @@ class PutMeter:
 
 
 @dataclass(frozen=True, slots=True)
-class PutWitness:
-    """Somebody outside, called ``name``, knows that row ``seq`` has this hash. The first word stands."""
+class Witness:
+    """Somebody outside, called ``name``, knows that row ``seq`` has this hash."""
 
     seq: int
     head_hash: bytes
@@ -81,7 +81,54 @@ class PutWitness:
             raise ValueError(f"witness of row {self.seq} with a hash of {len(self.head_hash)} bytes")
 
 
+@dataclass(frozen=True, slots=True)
+class PutWitness(Witness):
+    """Remember a witness. Its first word on a row stands; only the newest rows' are kept."""
+
+
 SideRecord = PutTariff | PutKey | PutMeter | PutWitness
+
+# ------------------------------------------------------------------------------- as they are read
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """``seq`` is the newest row that brought this text."""
+
+    hash: bytes
+    tariff_id: str
+    source: str
+    seq: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    key_id: str
+    public_der: bytes
+    from_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """``to_seq`` None: still in use."""
+
+    evse: int
+    serial: str
+    key_id: str | None
+    from_seq: int
+    to_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Where its first, its last and its newest receipt's row are. ``end_seq`` None: still open."""
+
+    tx_id: str
+    evse: int | None
+    begin_seq: int
+    end_seq: int | None
+    receipt_seq: int | None
 
 
 def _check_text(what: str, text: str, chars_min: int, chars_max: int) -> None:

@@ -24,6 +24,8 @@ class Namespace(enum.StrEnum):
     TOKEN = "token"  # identification token -> what the CSMS last said of it
     AVAILABILITY = "availability"  # station, EVSE or connector -> operative or not
     LIMIT = "limit"  # source -> a current limit that outlives a restart
+    TARIFF = "tariff"  # the CSMS's default tariffs
+    METER = "meter"  # EVSE -> serial and register at the end of its last transaction
     PROFILE = "profile"  # charging profile id -> the profile
 
 

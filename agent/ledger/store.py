@@ -19,6 +19,8 @@ import contextlib
 import json
 import os
 import re
+import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,10 +58,12 @@ class Birth:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """``damaged`` says what was wrong and where it is kept, where a ledger had to be set aside."""
+    """``damaged`` says what was wrong and where it is kept, where a ledger had to be set aside.
+    ``rebuilt``: the rows were sound, but the table of transactions was not; it was made anew."""
 
     head: Head
     damaged: str | None = None
+    rebuilt: bool = False
 
 
 def open_ledger(path: Path, birth: Birth) -> Opened:
@@ -79,7 +83,7 @@ def _open(path: Path, birth: Birth) -> Opened:
         try:
             head = _check(path)
             _migrate_when_older(path)
-            return Opened(head)
+            return Opened(head, rebuilt=_rebuild_when_wrong(path))
         except LedgerDamaged as error:
             damage = str(error)
             _set_aside(path)
@@ -111,10 +115,28 @@ def _migrate_when_older(path: Path) -> None:
     with LedgerReader(path) as reader:
         if reader.schema_version == database.SCHEMA_VERSION:
             return
-    with contextlib.closing(database.connect_for_migration(path)) as connection, database.typed_errors(path):
+    with _changing(path) as connection:
         database.migrate(connection)
     with LedgerReader(path) as reader:
         reader.check_file()
+
+
+def _rebuild_when_wrong(path: Path) -> bool:
+    """The table of transactions follows from the rows: wrong, it is no reason to lose a whole chain."""
+    with LedgerReader(path) as reader:
+        if reader.transactions_agree(CHECKED_ROWS):
+            return False
+    with _changing(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        tables.rebuild_tx(connection)
+        connection.execute("COMMIT")
+    return True
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(database.connect_for_migration(path)) as connection, database.typed_errors(path):
+        yield connection
 
 
 # ------------------------------------------------------------------------------------- new ledgers

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final
 
-from agent.ledger import database
+from agent.ledger import database, schema
 from agent.ledger.database import Connection
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
 from agent.ledger.kinds import TARIFF
@@ -137,6 +137,12 @@ def apply_changes(
                 connection.execute(_FORGET_WITNESSES, (WITNESSES_MAX,))
             case _:
                 raise TypeError(f"no change: {change!r}")
+
+
+def rebuild_tx(connection: Connection) -> None:
+    """Make the table of transactions anew from the rows, as their triggers would have made it."""
+    connection.execute("DELETE FROM tx")
+    connection.execute(f"INSERT INTO tx (begin_seq, tx_id, evse, end_seq, receipt_seq) {schema.TX_FROM_LEDGER}")
 
 
 def _put_meter(connection: Connection, meter: PutMeter, from_seq: int) -> None:

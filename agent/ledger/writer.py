@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.ledger import database, tables
-from agent.ledger.book import Book, Change, Job
+from agent.ledger.book import Book, Change, Job, MakeRoom
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.rows import NewRow, Row, Sealed
 
@@ -51,9 +51,16 @@ class LedgerWriter:
     """The writer of the ledger at ``path``, which ``open_ledger`` has checked.
 
     Made and used in the thread of ``loop``. ``on_failed`` is called there, once, if the ledger fails.
+    ``make_room`` (``Reserve.release``) is called in the writer's thread when the disk is full.
     Raises ``LedgerError`` if the ledger cannot be opened for writing."""
 
-    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, on_failed: Callable[[LedgerFailed], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        loop: asyncio.AbstractEventLoop,
+        on_failed: Callable[[LedgerFailed], None],
+        make_room: MakeRoom = lambda: False,
+    ) -> None:
         self._path = path
         self._loop = loop
         self._on_failed = on_failed
@@ -64,7 +71,7 @@ class LedgerWriter:
             # connection closes, and this one, which cannot, is to be the last after a failure.
             self._last_to_close = database.connect_for_reading(path, any_thread=True)
             opening.callback(self._last_to_close.close)
-            self._book = Book(self._connection, tables.head(self._last_to_close, path))
+            self._book = Book(self._connection, tables.head(self._last_to_close, path), make_room)
             opening.pop_all()
         self._rows_since_checkpoint = 0
 
@@ -158,7 +165,7 @@ class LedgerWriter:
 
         A reader at work may leave it incomplete; then the next one does the rest."""
         if self._rows_since_checkpoint >= CHECKPOINT_ROWS:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._book.checkpoint()
             self._rows_since_checkpoint = 0
 
     def _fail(self, error: BaseException) -> None:

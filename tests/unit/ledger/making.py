@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from agent.ledger.book import Change
-from agent.ledger.errors import LedgerFailed
+from agent.ledger.book import Change, MakeRoom
+from agent.ledger.chain_check import ChainCheck
+from agent.ledger.errors import ChainBroken, LedgerFailed
 from agent.ledger.reader import LedgerReader
-from agent.ledger.rows import START, NewRow, Row, Sealed, Slot, chain
+from agent.ledger.rows import START, Head, NewRow, Row, Sealed, Slot, chain
 from agent.ledger.store import Birth, Opened, open_ledger
 from agent.ledger.writer import LedgerWriter
 
@@ -60,6 +62,21 @@ def chained(new_rows: Sequence[NewRow]) -> list[Row]:
     return rows
 
 
+def verify(rows: Sequence[Row], after: Head = START) -> Head:
+    """Walk the chain over rows that are in no file. Raises ``ChainBroken`` for the first that is wrong."""
+    pages = iter([[astuple(row) for row in rows], []])
+
+    def select(query: str, values: Sequence[object]) -> list[Any]:
+        if "prev_hash FROM ledger" in query:  # which is the first row there is
+            return [(rows[0].seq, rows[0].prev_hash)]
+        return [] if "kind = 'cut'" in query else next(pages)
+
+    check = ChainCheck(select)
+    for finding in check.walk(after, 0):
+        raise ChainBroken(finding.seq, finding.fault, finding.detail)
+    return check.head
+
+
 def opened(path: Path) -> Opened:
     return open_ledger(path, BIRTH)
 
@@ -67,10 +84,10 @@ def opened(path: Path) -> Opened:
 class Pen:
     """A writer and everything it said, in order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make_room: MakeRoom = lambda: False) -> None:
         self.failures: list[LedgerFailed] = []
         self.answers: list[list[Row]] = []
-        self.writer = LedgerWriter(path, asyncio.get_running_loop(), self.failures.append)
+        self.writer = LedgerWriter(path, asyncio.get_running_loop(), self.failures.append, make_room)
 
     def send(self, *rows: NewRow | Sealed, changes: Sequence[Change] = (), lazy: bool = False) -> None:
         self.writer.append(rows, changes, self.answers.append, lazy=lazy)

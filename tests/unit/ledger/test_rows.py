@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.ledger.errors import ChainBroken, ChainFault
-from agent.ledger.rows import BODY_MAX_BYTES, START, Head, NewRow, chain, verify
-from tests.unit.ledger.making import chained, new_row
+from agent.ledger.rows import BODY_MAX_BYTES, START, Head, NewRow, chain
+from tests.unit.ledger.making import chained, new_row, verify
 
 
 def test_the_hash_covers_the_documented_bytes() -> None:

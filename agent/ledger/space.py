@@ -1,0 +1,116 @@
+"""Room on the ledger's disk: a floor under which nothing new should begin, and a reserve to end with.
+
+Charter: looks at the free space of the file system and keeps one file that only takes up space. What
+is refused below the floor is decided elsewhere. While a transaction runs its end must fit whatever
+happens: when a commit finds the disk full, the reserve is given up and the commit tried once more.
+
+Sources: metering reference 4.2. Units: bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+FLOOR_BYTES: Final = 16 * 1024 * 1024
+RESERVE_BYTES: Final = 4 * 1024 * 1024
+"""Thousands of rows: more than any night of open transactions needs to end."""
+
+_NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class FileSystem(Protocol):
+    """What is looked at of ``os.statvfs_result``."""
+
+    @property
+    def f_bavail(self) -> int: ...
+
+    @property
+    def f_frsize(self) -> int: ...
+
+
+Look = Callable[[Path], FileSystem]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """``low``: less than the floor is free, the reserve not counted."""
+
+    free_bytes: int
+    low: bool
+
+
+def room(path: Path, floor_bytes: int = FLOOR_BYTES, look: Look = os.statvfs) -> Room:
+    """The room where ``path`` is, which need not exist but its directory must. Raises ``OSError``."""
+    found = look(path.parent)
+    free_bytes = found.f_bavail * found.f_frsize
+    return Room(free_bytes, free_bytes < floor_bytes)
+
+
+class Reserve:
+    """A file beside the ledger at ``path`` that can be given up for the space it takes."""
+
+    def __init__(
+        self,
+        path: Path,
+        size_bytes: int = RESERVE_BYTES,
+        floor_bytes: int = FLOOR_BYTES,
+        look: Look = os.statvfs,
+    ) -> None:
+        self._ledger = path
+        self.file = path.with_name(path.name + ".reserve")
+        self._size_bytes = size_bytes
+        self._floor_bytes = floor_bytes
+        self._look = look
+
+    def ensure(self) -> bool:
+        """Make it, if it is not there whole and there is room above the floor. Returns whether it is there.
+
+        Call at start and now and then: it comes back when space does. Raises ``OSError`` for anything
+        but a lack of space."""
+        if self._is_whole():
+            return True
+        free_bytes = room(self._ledger, look=self._look).free_bytes
+        if free_bytes < self._floor_bytes + self._size_bytes:
+            return False
+        try:
+            self._make()
+        except OSError as error:
+            self.release()
+            if error.errno in _NO_SPACE:
+                return False
+            raise
+        return True
+
+    def release(self) -> bool:
+        """Give it up; False if there is nothing to give. May be called in any thread."""
+        try:
+            self.file.unlink()
+        except OSError:  # also a file system that became read-only: no room comes of it
+            return False
+        return True
+
+    def _is_whole(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            found = self.file.stat()
+            # Its length alone may be that of a file with a hole: a power cut came before its blocks.
+            return found.st_size == self._size_bytes and found.st_blocks * 512 >= self._size_bytes
+        return False
+
+    def _make(self) -> None:
+        descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self._size_bytes)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        directory = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,0 +1,181 @@
+"""The floor, the reserve, and a commit that finds the disk full."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.ledger.reader import LedgerReader
+from agent.ledger.space import FLOOR_BYTES, RESERVE_BYTES, Reserve, Room, room
+from tests.unit.ledger.making import Pen, new_row, numbered, opened, read_all
+
+
+@dataclass
+class Disk:
+    """A file system with so much free."""
+
+    free_bytes: int
+
+    @property
+    def f_bavail(self) -> int:
+        return self.free_bytes // 4096
+
+    f_frsize = 4096
+
+    def look(self, path: Path) -> Disk:
+        assert path.is_dir()
+        return self
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.mark.parametrize(("free", "low"), [(FLOOR_BYTES, False), (FLOOR_BYTES - 4096, True), (0, True)])
+def test_room_is_low_below_the_floor(path: Path, free: int, low: bool) -> None:
+    assert room(path, look=Disk(free).look) == Room(free, low)
+
+
+def test_the_real_disk_has_some_room(path: Path) -> None:
+    found = os.statvfs(path.parent)
+    assert 0 < room(path).free_bytes <= found.f_blocks * found.f_frsize
+
+
+def test_the_reserve_takes_up_its_space_and_gives_it_back(path: Path) -> None:
+    reserve = Reserve(path)
+    assert not reserve.release()
+    assert reserve.ensure()
+    assert reserve.ensure()
+    assert reserve.file.name == "ledger.db.reserve"
+    assert reserve.file.stat().st_blocks * 512 >= RESERVE_BYTES
+    assert reserve.release()
+    assert not reserve.file.exists()
+    assert reserve.ensure()
+
+
+@pytest.mark.parametrize("size_bytes", [0, 4096, RESERVE_BYTES])
+def test_a_torn_reserve_is_made_anew(path: Path, size_bytes: int) -> None:
+    reserve = Reserve(path)
+    with reserve.file.open("wb") as file:
+        file.truncate(size_bytes)  # a hole: no blocks at all
+    assert reserve.ensure()
+    assert reserve.file.stat().st_blocks * 512 >= RESERVE_BYTES
+
+
+def test_no_reserve_is_made_of_the_last_space(path: Path) -> None:
+    disk = Disk(FLOOR_BYTES + RESERVE_BYTES - 4096)
+    reserve = Reserve(path, look=disk.look)
+    assert not reserve.ensure()
+    assert not reserve.file.exists()
+    disk.free_bytes += 4096
+    assert reserve.ensure()
+
+
+@pytest.mark.parametrize(("number", "raises"), [(errno.ENOSPC, False), (errno.EIO, True)])
+def test_a_reserve_that_cannot_be_made_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    reserve = Reserve(path)
+    if raises:
+        with pytest.raises(OSError, match="Input/output"):
+            reserve.ensure()
+    else:
+        assert not reserve.ensure()
+    assert not reserve.file.exists()
+
+
+class SmallDisk(sqlite3.Connection):
+    """A ledger may have so many pages and no more, until the reserve is given up."""
+
+    pages = 0
+    begun = 0
+    when = "BEGIN IMMEDIATE"
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql == "BEGIN IMMEDIATE":
+            type(self).begun += 1
+            super().execute(f"PRAGMA max_page_count = {self.pages}")
+        return super().execute(sql, *args)
+
+
+@pytest.fixture
+def disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> type[SmallDisk]:
+    opened(path)
+
+    class ThisDisk(SmallDisk):
+        pages = 60
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=ThisDisk, **options))
+    return ThisDisk
+
+
+def test_a_full_disk_takes_the_reserve_and_the_same_commit_again(path: Path, disk: type[SmallDisk]) -> None:
+    reserve = Reserve(path)
+    reserve.ensure()
+    released = []
+
+    def make_room() -> bool:
+        released.append(reserve.release())
+        disk.pages = 120
+        return released[-1]
+
+    async def main() -> Pen:
+        pen = Pen(path, make_room)
+        while not pen.failures:
+            pen.send(numbered(), new_row(1, body=bytes(3000)))
+            await asyncio.sleep(0.001)
+        await pen.writer.close()
+        return pen
+
+    pen = asyncio.run(main())
+    assert released == [True, False]  # the second time there was nothing left to give up
+    assert "full" in str(pen.failures[0])
+    answered = [row for answer in pen.answers for row in answer]
+    assert len(answered) > 40
+    assert read_all(path)[1:] == answered
+    assert disk.begun == len(pen.answers) + 2  # the one tried twice, and the one that failed
+    with LedgerReader(path) as reader:
+        assert reader.verify().seq == len(answered) + 1
+        assert reader.counters()["T"] == len(pen.answers)
+
+
+def test_another_error_is_never_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(path)
+    commits = []
+
+    class Failing(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT":
+                commits.append(sql)
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+                raise error
+            return super().execute(sql, *args)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=Failing, **options))
+
+    def make_room() -> bool:
+        raise AssertionError("there is room")
+
+    async def main() -> None:
+        pen = Pen(path, make_room)
+        pen.send(new_row(1))
+        await pen.until(lambda: bool(pen.failures))
+        await pen.writer.close()
+
+    asyncio.run(main())
+    assert commits == ["COMMIT"]
