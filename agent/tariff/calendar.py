@@ -20,6 +20,7 @@ from agent.tariff.model import DAY_MINUTES, Conditions, Dimension, Tariff
 # Instants outside are a broken clock; within, every local date of any zone exists.
 MIN_WALL_MS = 0
 MAX_WALL_MS = 250_000_000_000_000
+_DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -78,6 +79,29 @@ def next_change_ms(minutes: Iterable[int], zone: ZoneInfo, wall_ms: int) -> int 
         return None
     jump_ms = _next_jump(zone, wall_ms, found)
     return found if jump_ms is None else jump_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Minutes of the day that a date does not have."""
+
+    date: date
+    from_minute: int
+    to_minute: int
+
+
+def next_skip(zone: ZoneInfo, wall_ms: int) -> Skip | None:
+    """The next jump forward within 400 days."""
+    for day in range(400):
+        at_ms = wall_ms + day * _DAY_MS
+        jump_ms = _next_jump(zone, at_ms, at_ms + _DAY_MS)
+        if jump_ms is None:
+            continue
+        before, after = _local(zone, jump_ms - 1), _local(zone, jump_ms)
+        if after.replace(tzinfo=None) - before.replace(tzinfo=None) > timedelta(minutes=1):
+            from_minute = (before.hour * 60 + before.minute + 1) % DAY_MINUTES
+            return Skip(after.date(), from_minute, after.hour * 60 + after.minute)
+    return None
 
 
 def _next_at(zone: ZoneInfo, first: date, minute: int, wall_ms: int) -> int:

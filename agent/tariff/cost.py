@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from agent.tariff.currency import MINOR_DIGITS, Rounding, from_minor, to_minor
+from agent.tariff.currency import Rounding, from_minor, to_minor
 from agent.tariff.model import (
     FIXED_DIMENSIONS,
     Dimension,
@@ -193,22 +193,18 @@ def _lines(tariffs: Sequence[Tariff], usage: Usage, rounding: Rounding, *, waive
     for item in _items(tariffs, usage):
         tariff = tariffs[item.tariff]
         free = waived and item.dimension is Dimension.ENERGY
-        net = 0 if free else to_minor(item.cost, tariff.currency, rounding)
-        rates = tariff.tax_rates(item.dimension)
-        unit = _unit(item.dimension)
-        name = _NAMES[item.dimension] + (" (below the least that is billed)" if free else "")
         lines.append(
             Line(
-                item.dimension,
-                item.tariff,
-                tariff.tariff_id,
-                item.unit_price,
-                item.amount,
-                unit,
-                net,
-                name,
-                rates,
-                free,
+                dimension=item.dimension,
+                tariff=item.tariff,
+                tariff_id=tariff.tariff_id,
+                unit_price=item.unit_price,
+                quantity=item.amount,
+                unit=_unit(item.dimension),
+                net=0 if free else to_minor(item.cost, tariff.currency, rounding),
+                description=_NAMES[item.dimension] + (" (below the least that is billed)" if free else ""),
+                tax_rates=tariff.tax_rates(item.dimension),
+                waived=free,
             )
         )
     return lines
@@ -271,6 +267,11 @@ def _bounds(tariff: Tariff, price: Price | None) -> _Bounds:
     return _Bounds(excl, incl)
 
 
+def cost_cap_incl(tariff: Tariff) -> Fraction | None:
+    """What a session can cost at most, with tax."""
+    return _bounds(tariff, tariff.max_cost).incl
+
+
 def _first_rates(tariff: Tariff) -> tuple[TaxRate, ...]:
     return next((tariff.tax_rates(dimension) for dimension in Dimension if tariff.prices(dimension)), ())
 
@@ -330,8 +331,3 @@ class _Totals:
         if net or tax:
             self.adjustments.append(Adjustment(kind, net, tax, description))
         self.excl, self.tax = excl, incl - excl
-
-
-def scale(currency: str) -> int:
-    """Minor units per main unit."""
-    return int(10 ** MINOR_DIGITS[currency])

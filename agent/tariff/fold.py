@@ -108,11 +108,13 @@ class Session:
         return trial.usage()
 
     def usage(self) -> Usage:
-        ordered = sorted(
-            self._volumes.items(), key=lambda item: (item[0][0], list(Dimension).index(item[0][1]), item[0])
-        )
+        periods = tuple(self._periods)
+        if len(periods) > 1 and _is_blank(periods[-1]):
+            periods = periods[:-1]  # prices that would have counted from the last instant on
+        rank = list(Dimension).index
+        ordered = sorted(self._volumes.items(), key=lambda item: (item[0][0], rank(item[0][1]), item[0][2]))
         return Usage(
-            tuple(self._periods),
+            periods,
             tuple(Volume(*key, amount) for key, amount in ordered if amount),
             None if self._begin is None else self._begin.energy_mwh,
             None if self._last is None else self._last.energy_mwh,
@@ -192,7 +194,7 @@ class Session:
             to_ms = until_ms if boundary_ms is None else min(boundary_ms, until_ms)
             self._spend(now, at_ms, to_ms)
             at_ms = to_ms
-            if at_ms == boundary_ms:
+            if at_ms < until_ms:
                 self._select(at_ms, now.wall_ms + at_ms - now.at_ms)
 
     def _spend(self, now: Point, from_ms: int, to_ms: int) -> None:
@@ -310,6 +312,12 @@ class Session:
             self._begin_period(key, at_ms, wall_ms)
 
     def _begin_period(self, key: _Key, at_ms: int, wall_ms: int) -> None:
+        number = len(self._periods) - 1
+        referred = any(choice.period == number for each in self._stretches for choice in each.choices)
+        if self._periods and _is_blank(self._periods[-1]) and not referred:
+            self._periods.pop()  # it lasted no time
+            if self._periods and _key_of(self._periods[-1]) == key:
+                return
         self._periods.append(
             Period(at_ms, at_ms, wall_ms, wall_ms, key.tariff, key.energy, key.charging_time, key.idle_time)
         )
@@ -358,6 +366,10 @@ class Session:
 
 def _key_of(period: Period) -> _Key:
     return _Key(period.tariff, period.energy, period.charging_time, period.idle_time)
+
+
+def _is_blank(period: Period) -> bool:
+    return period.from_ms == period.to_ms and period.energy_mwh == 0
 
 
 def _thresholds_ms(tariff: Tariff) -> _Thresholds:

@@ -108,6 +108,10 @@ class Usage:
         return sum(period.unbilled_ms for period in self.periods)
 
     @property
+    def elapsed_ms(self) -> int:
+        return self.periods[-1].to_ms - self.periods[0].from_ms if self.periods else 0
+
+    @property
     def estimated_split(self) -> bool:
         return any(period.estimated_split for period in self.periods)
 
