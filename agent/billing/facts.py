@@ -73,7 +73,7 @@ class TariffUsed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Bounds:
     """What bounds the bill beside the tariffs. ``credit_limit`` is a decimal number in the tariff's currency, tax
     included."""
 
@@ -108,5 +108,5 @@ class ReceiptFacts:
     tzdata: str
     public_key: str
     flags: Flags = Flags()
-    terms: Terms = Terms()
+    bounds: Bounds = Bounds()
     tariffs: tuple[TariffUsed, ...] = ()
