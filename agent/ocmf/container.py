@@ -156,7 +156,7 @@ class _Reader:
             raise self._refuse(f"one <value> has more than {_TEXT_MAX_CHARS} characters", "give a smaller record")
         self._open.pieces[self._path[-1]][1].append(text)
 
-    def _end(self, name: str) -> None:
+    def _end(self, *_: object) -> None:
         if self._path.pop() == "value" and self._open is not None:
             done, self._open = self._open, None
             if "signedData" in done.pieces:

@@ -73,7 +73,11 @@ def verify_pair(begin: bytes | Record, end: bytes | Record, key: PublicKey | Non
 
 
 def verify_sequence(records: Iterable[bytes | Record]) -> tuple[Finding, ...]:
-    """What numbers and times say about records in the order they were made, per signer and context."""
+    """What numbers and times say about records in the order they were made, per signer and context.
+
+    A gap blocks nothing: it is a removed record in a whole ledger, and other people's charging in the
+    file of one driver. The caller knows which of the two it has.
+    """
     findings: list[Finding] = []
     latest: dict[tuple[str, str, str], tuple[int, Record]] = {}
     seen: dict[tuple[str, str, str, int], bytes] = {}
@@ -140,9 +144,11 @@ def _following(before: int, earlier: Record, number: int, record: Record) -> Ite
         missing = (
             f"{context}{before + 1}" if number == before + 2 else f"{context}{before + 1} to {context}{number - 1}"
         )
-        yield Finding(Code.PAGINATION_GAP, f"Between {context}{before} and {context}{number} is missing: {missing}.")
+        text = f"Between {context}{before} and {context}{number} is missing: {missing}."
+        yield Finding(Code.PAGINATION_GAP, text, blocks=False)
     elif number < before:
-        yield Finding(Code.PAGINATION_ORDER, f"Record {context}{number} comes after {context}{before}.")
+        text = f"Record {context}{number} comes after {context}{before}."
+        yield Finding(Code.PAGINATION_ORDER, text, blocks=False)
         return
     times = [[entry.at.wall_ms for entry in one.readings if entry.at is not None] for one in (earlier, record)]
     if all(times) and times[0][-1] > times[1][-1]:
