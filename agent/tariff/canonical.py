@@ -40,12 +40,17 @@ def read(data: bytes | str | dict[str, Any]) -> tuple[Any, list[Problem]]:
     return loaded, list(_problems(loaded, "$"))
 
 
-def content_hash(data: bytes | str | dict[str, Any]) -> str:
-    """SHA-256 of the canonical form, hex."""
+def load(data: bytes | str | dict[str, Any]) -> Any:
+    """The same value; ``TariffError`` when anything is wrong with it."""
     loaded, problems = read(data)
     if problems:
         raise TariffError(problems)
-    return hashlib.sha256(canonical(loaded).encode("ascii")).hexdigest()
+    return loaded
+
+
+def content_hash(data: bytes | str | dict[str, Any]) -> str:
+    """SHA-256 of the canonical form, hex."""
+    return hashlib.sha256(canonical(load(data)).encode("ascii")).hexdigest()
 
 
 def canonical(value: Any) -> str:

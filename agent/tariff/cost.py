@@ -107,9 +107,13 @@ def bill(
     min_energy_mwh: int = 0,
     final: bool = True,
 ) -> Bill | None:
-    """The bill of a usage; None without any tariff (no price is known, which is not a price of 0)."""
+    """The bill of a usage; None without any tariff (no price is known, which is not a price of 0).
+
+    ``ValueError`` when the usage (of a receipt, say) names a price that the tariffs do not have.
+    """
     if not tariffs:
         return None
+    _refuse_foreign(tariffs, usage)
     currency = tariffs[0].currency
     waived = usage.energy_mwh < min_energy_mwh
     lines = _lines(tariffs, usage, rounding, waived=waived)
@@ -129,6 +133,13 @@ def bill(
         totals.excl,
         totals.excl + totals.tax,
     )
+
+
+def _refuse_foreign(tariffs: Sequence[Tariff], usage: Usage) -> None:
+    volumes = {(volume.tariff, volume.dimension, volume.price) for volume in usage.volumes}
+    for position, dimension, index in volumes | set(_last_used(usage)):
+        if not (0 <= position < len(tariffs) and 0 <= index < len(tariffs[position].prices(dimension))):
+            raise ValueError(f"usage: tariff {position} has no price {index} for {dimension}")
 
 
 # --------------------------------------------------------------------------------------------- lines

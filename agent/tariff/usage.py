@@ -144,6 +144,7 @@ def from_plain(plain: Any) -> Usage:
 
 
 _OPTIONAL = frozenset({"energy", "charging_time", "idle_time"})
+_MAY_BE_NEGATIVE = frozenset({"from_ms", "to_ms"})  # whatever the monotonic clock began with
 
 
 def _plain(value: Period | Volume) -> dict[str, Any]:
@@ -163,7 +164,9 @@ def _record(kind: type[Period] | type[Volume], plain: Any, texts: set[str]) -> d
             if not isinstance(value, str):
                 raise ValueError(f"usage: {name}: expected a text, found {value!r:.80}")
         else:
-            _integer(name, value, optional=name in _OPTIONAL or (kind is Period and name == "tariff"))
+            found = _integer(name, value, optional=name in _OPTIONAL or (kind is Period and name == "tariff"))
+            if found is not None and found < 0 and name not in _MAY_BE_NEGATIVE:
+                raise ValueError(f"usage: {name}: expected 0 or more, found {found}")
     return plain
 
 
