@@ -30,6 +30,12 @@ class Fault(enum.StrEnum):
     SILENT = "silent"  # the device is dead: it neither hears nor speaks
     RESET = "reset"  # the device reboots by itself
     UNPLUG = "unplug"  # the adapter is gone: hang-up for whoever holds it open
+    # Of meters that sign records by themselves:
+    CLOCK_LOST = "clock_lost"  # the clock takes no time any more
+    RECORD_CORRUPTED = "record_corrupted"  # an ended record turns out damaged
+    RECORD_NEVER_READY = "record_never_ready"  # an ended record is never finished
+    RECORD_SIZE = "record_size"  # the record's size is told wrong, as ``param`` registers
+    RECORD_SILENT = "record_silent"  # no reply from ``param`` registers into the record on
 
 
 @dataclass(slots=True)

@@ -1,10 +1,10 @@
 """Simulated Modbus energy meters: RTU slaves that answer, byte for byte, on a pty.
 
 Charter: what a real meter on a real RS-485 line does, and every way it can fail that a driver must
-survive. ``SimMeter`` is one meter: it turns a request frame into reply frames and knows no I/O.
-``SimMeterLine`` is the line: it takes requests off a ``PtyLink``, lets every meter hear each, and sends
-replies with the line's pace and the meter's turnaround. No pymodbus here: the other side is what is
-being tested.
+survive. ``SimSlave`` turns a request frame into reply frames, spoils them as its faults say, and knows
+no I/O; ``SimMeter`` is one that answers by a register map. ``SimMeterLine`` is the line: it takes requests
+off a ``PtyLink``, lets every meter hear each, and sends replies with the line's pace and the meter's
+turnaround. No pymodbus here: the other side is what is being tested.
 
 The world sets ``meter.values``; the registers hold what the meter's types can: a float32 register in
 kWh tells ``register_mwh()``, not the exact milliwatt-hours it was given.
@@ -19,6 +19,7 @@ Source: Modbus Application Protocol V1.1b3 sections 6.3, 6.4, 7; Modbus over Ser
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import dataclasses
 import random
@@ -46,7 +47,8 @@ SUPPORTED = frozenset(
     }
 )
 
-_REQUEST_BYTES = 8  # of functions 3 and 4, and of all other requests this simulator has an answer for
+_REQUEST_BYTES = 8  # of functions 3 and 4, and of all others but function 16
+_WRITE = 16  # function: its request tells its own length
 _NO_FUNCTION, _NO_ADDRESS, _BAD_COUNT, _DEVICE_FAILURE = 1, 2, 3, 4
 
 
@@ -95,34 +97,23 @@ class Reply:
     late_ms: int = 0
 
 
-class SimMeter:
-    """One meter. ``serial_number`` None: it has no serial register (exception 2)."""
+class SimSlave(abc.ABC):
+    """One device on the line: what is common to all, whatever registers it has."""
 
-    def __init__(
-        self,
-        unit_id: int = 1,
-        *,
-        map_name: str = "eastron_sdm630",
-        serial_number: int | None = 12_345_678,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, unit_id: int, supported: frozenset[Fault], seed: int) -> None:
         self.unit_id = unit_id
-        self.values = MeterValues()
-        self.serial_number = serial_number
-        self.faults = FaultSwitch(SUPPORTED, self._fault_changed)
-        self.requests = 0  # heard and meant for this meter
+        self.faults = FaultSwitch(supported, self._fault_changed)
+        self.requests = 0  # heard and meant for this device
         self.line: SimMeterLine | None = None
-        self._map = load_map(map_name)
-        self._frozen: MeterValues | None = None
         self._random = random.Random(seed)
 
-    def register_mwh(self) -> int:
-        """What the import register tells now, in mWh."""
-        register = self._map.quantities[Quantity.ENERGY_IMPORT]
-        told = register.unpack(register.pack(self._shown().energy_import_mwh))
-        if told is None:
-            raise ValueError("the import register is set to not available")
-        return round(told)
+    @abc.abstractmethod
+    def _answer(self, request: bytes) -> bytes | None:
+        """The reply without its CRC; None: there is none."""
+
+    @abc.abstractmethod
+    def _freeze(self, on: bool) -> None:
+        """From now on the shown values stay as they are, or follow the world again."""
 
     def hear(self, request: bytes) -> list[Reply]:
         """What goes onto the line after ``request``, a whole frame with a good CRC."""
@@ -134,8 +125,55 @@ class SimMeter:
         late_ms = self.faults.param(Fault.DELAY, 1_000)
         if not self.faults.take(Fault.DELAY):
             late_ms = 0
-        reply = Reply(self._spoil(self._answer(request)), late_ms)
+        answer = self._answer(request)
+        if answer is None:
+            return []
+        reply = Reply(self._spoil(answer), late_ms)
         return [reply, reply] if self.faults.take(Fault.DUPLICATE) else [reply]
+
+    def _spoil(self, reply: bytes) -> bytes:
+        """Add the CRC, and what the faults do to the finished frame."""
+        if self.faults.take(Fault.WRONG_UNIT):
+            reply = bytes((self.unit_id % 247 + 1,)) + reply[1:]
+        frame = bytearray(with_crc(reply))
+        if self.faults.take(Fault.CORRUPT):
+            frame[len(frame) // 2] ^= 0x10
+        noise_bytes = self.faults.param(Fault.GARBAGE, 20)
+        return self._random.randbytes(noise_bytes) if self.faults.take(Fault.GARBAGE) else bytes(frame)
+
+    def _fault_changed(self, fault: Fault, on: bool) -> None:
+        if fault is Fault.STUCK:
+            self._freeze(on)
+        if fault is Fault.UNPLUG:
+            if self.line is None:
+                raise ValueError(f"meter {self.unit_id} is on no line that could be unplugged")
+            self.line.set_plugged(not on)
+
+
+class SimMeter(SimSlave):
+    """One meter. ``serial_number`` None: it has no serial register (exception 2)."""
+
+    def __init__(
+        self,
+        unit_id: int = 1,
+        *,
+        map_name: str = "eastron_sdm630",
+        serial_number: int | None = 12_345_678,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(unit_id, SUPPORTED, seed)
+        self.values = MeterValues()
+        self.serial_number = serial_number
+        self._map = load_map(map_name)
+        self._frozen: MeterValues | None = None
+
+    def register_mwh(self) -> int:
+        """What the import register tells now, in mWh."""
+        register = self._map.quantities[Quantity.ENERGY_IMPORT]
+        told = register.unpack(register.pack(self._shown().energy_import_mwh))
+        if told is None:
+            raise ValueError("the import register is set to not available")
+        return round(told)
 
     def _answer(self, request: bytes) -> bytes:
         """The reply without its CRC."""
@@ -180,26 +218,11 @@ class SimMeter:
             for index, word in enumerate(register.pack(value))
         }
 
-    def _spoil(self, reply: bytes) -> bytes:
-        """Add the CRC, and what the faults do to the finished frame."""
-        if self.faults.take(Fault.WRONG_UNIT):
-            reply = bytes((self.unit_id % 247 + 1,)) + reply[1:]
-        frame = bytearray(with_crc(reply))
-        if self.faults.take(Fault.CORRUPT):
-            frame[len(frame) // 2] ^= 0x10
-        noise_bytes = self.faults.param(Fault.GARBAGE, 20)
-        return self._random.randbytes(noise_bytes) if self.faults.take(Fault.GARBAGE) else bytes(frame)
-
     def _shown(self) -> MeterValues:
         return self.values if self._frozen is None else self._frozen
 
-    def _fault_changed(self, fault: Fault, on: bool) -> None:
-        if fault is Fault.STUCK:
-            self._frozen = dataclasses.replace(self.values) if on else None
-        if fault is Fault.UNPLUG:
-            if self.line is None:
-                raise ValueError(f"meter {self.unit_id} is on no line that could be unplugged")
-            self.line.set_plugged(not on)
+    def _freeze(self, on: bool) -> None:
+        self._frozen = dataclasses.replace(self.values) if on else None
 
 
 class SimMeterLine:
@@ -208,7 +231,7 @@ class SimMeterLine:
     ``turnaround_ms`` is what a meter takes to begin its reply.
     """
 
-    def __init__(self, link: PtyLink, meters: Sequence[SimMeter], *, turnaround_ms: int = 2) -> None:
+    def __init__(self, link: PtyLink, meters: Sequence[SimSlave], *, turnaround_ms: int = 2) -> None:
         ids = [meter.unit_id for meter in meters]
         if len(set(ids)) != len(ids):
             raise ValueError(f"unit ids on one line must differ: {ids}")
@@ -247,20 +270,23 @@ class SimMeterLine:
         """Find request frames by their CRC; anything else is noise that passes by."""
         self._heard += data
         while len(self._heard) >= _REQUEST_BYTES:
-            frame = bytes(self._heard[:_REQUEST_BYTES])
+            length = 9 + self._heard[6] if self._heard[1] == _WRITE else _REQUEST_BYTES
+            frame = bytes(self._heard[:length])
+            if len(frame) < length:
+                return  # the rest of a write is on its way
             if with_crc(frame[:-2]) != frame:
                 del self._heard[0]
                 continue
-            del self._heard[:_REQUEST_BYTES]
+            del self._heard[:length]
             for meter in self._meters:
                 for reply in meter.hear(frame):
-                    self._send_later(reply)
+                    self._send_later(reply, length)
 
-    def _send_later(self, reply: Reply) -> None:
+    def _send_later(self, reply: Reply, request_bytes: int) -> None:
         def send() -> None:
             self._due.discard(handle)
             self.link.write(reply.data)
 
-        delay_s = (self._turnaround_ms + reply.late_ms) / 1000 + self.link.seconds_on_wire(_REQUEST_BYTES)
+        delay_s = (self._turnaround_ms + reply.late_ms) / 1000 + self.link.seconds_on_wire(request_bytes)
         handle = self._loop.call_later(delay_s, send)
         self._due.add(handle)
