@@ -26,7 +26,7 @@ from agent.tariff.parse import content_hash, parse_tariff
 from agent.tariff.problem import TariffError
 from agent.tariff.quote import Profile, Quote
 from agent.tariff.quote import quote as make_quote
-from agent.tariff.text import amount_text, bill_lines, machine_text, price_lines, quantity_text
+from agent.tariff.text import amount_text, bill_lines, machine, price_lines, quantity_text
 from agent.tariff.usage import to_plain
 
 EXIT_WRONG = 1
@@ -76,7 +76,7 @@ def _check(parsed: argparse.Namespace) -> int:
     print(f"{parsed.file}: tariff {tariff.tariff_id}, no errors, {len(findings) or 'no'} warnings")
     for line in price_lines(tariff):
         print(f"  {line}")
-    print(f"  hash {digest}\n  signed text {machine_text(tariff, digest)}")
+    print(f"  hash {digest}\n  signed text {machine(tariff, digest)}")
     for finding in findings:
         print(f"warning: {finding}")
     return 0

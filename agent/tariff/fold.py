@@ -76,7 +76,8 @@ class Session:
 
     @property
     def tariffs(self) -> tuple[Tariff, ...]:
-        """In order of use; positions in ``Usage`` refer to it."""
+        """In order of use, one for each that was given, also where it equals the one before; positions in
+        ``Usage`` refer to it."""
         return tuple(self._tariffs)
 
     @property
@@ -97,7 +98,7 @@ class Session:
         if point.register is not None:
             self._read(point, point.register)
         self._now = point
-        if point.tariff is not None and point.tariff != self.tariff:
+        if point.tariff is not None:
             self._use(point.tariff)
         self._select()
 

@@ -107,7 +107,7 @@ def _range(least: int | None, below: int | None, scale: int, unit: str) -> Itera
 # ------------------------------------------------------------------------------------------ machine
 
 
-def machine_text(tariff: Tariff, content_hash: str) -> str:
+def machine(tariff: Tariff, content_hash: str) -> str:
     """At most 250 ASCII characters without a vertical bar, for the tariff text of a signed record."""
     simple = _simple(tariff)
     if simple is not None and len(simple) <= MAX_MACHINE:
