@@ -50,22 +50,20 @@ class Verdict:
     text: str
 
 
-EXIT_SIGNATURE: Final = 3
+# As those of ``evsed ocmf verify``, and more.
+EXIT_SIGNATURE: Final = 1
+EXIT_UNREADABLE: Final = 2
+EXIT_NOT_BILLABLE: Final = 3
 EXIT_INCONSISTENT: Final = 4
 EXIT_COST: Final = 5
-EXIT_NOT_BILLABLE: Final = 6
-EXIT_OPEN: Final = 7
+EXIT_OPEN: Final = 6
 
-_EXIT: Final = {
-    "signature": EXIT_SIGNATURE,
-    "records": EXIT_SIGNATURE,
-    "display": EXIT_SIGNATURE,
-    "consistency": EXIT_INCONSISTENT,
-    "tariff_hash": EXIT_INCONSISTENT,
-    "plausibility": EXIT_INCONSISTENT,
-    "cost_recomputed": EXIT_COST,
-    "sums": EXIT_COST,
-    "billable": EXIT_NOT_BILLABLE,
+# The gravest first.
+_EXITS: Final = {
+    EXIT_SIGNATURE: ("signature", "records", "display"),
+    EXIT_INCONSISTENT: ("consistency", "tariff_hash", "plausibility"),
+    EXIT_COST: ("cost_recomputed", "sums"),
+    EXIT_NOT_BILLABLE: ("billable",),
 }
 
 
@@ -89,9 +87,10 @@ def verify(found: Receipt, key: PublicKey | None = None) -> tuple[Verdict, ...]:
 
 def exit_code(verdicts: tuple[Verdict, ...]) -> int:
     """0 when all is good, else the code of the gravest."""
-    bad = [_EXIT[each.name] for each in verdicts if each.state is State.BAD]
-    if bad:
-        return min(bad)
+    bad = {each.name for each in verdicts if each.state is State.BAD}
+    for code, names in _EXITS.items():
+        if bad.intersection(names):
+            return code
     return EXIT_OPEN if any(each.state is State.OPEN for each in verdicts) else 0
 
 

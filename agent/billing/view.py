@@ -50,6 +50,7 @@ class View:
     periods: Table | None
     identity: Pairs
     checks: tuple[str, ...]
+    commands: tuple[str, ...]
 
 
 def view(receipt: Receipt, told: Told | None = None) -> View:
@@ -71,6 +72,7 @@ def view(receipt: Receipt, told: Told | None = None) -> View:
         periods=_periods(receipt),
         identity=_identity(receipt),
         checks=_checks(receipt),
+        commands=_COMMANDS,
     )
 
 
@@ -86,7 +88,7 @@ def _headline(receipt: Receipt) -> Pairs:
     )
     return (
         ("Energy", "not known" if energy_mwh is None else words.kwh(energy_mwh)),
-        ("Time", lasted),
+        ("Time (h:mm:ss)", lasted),
         ("Total", total),
     )
 
@@ -156,7 +158,7 @@ def _bill(bill: Bill) -> Table:
     net, tax_sum = minor_text(bill.total_excl, currency), minor_text(bill.total_incl - bill.total_excl, currency)
     return Table(
         "What it costs",
-        ("", ">Quantity", ">Price", f">{currency}"),
+        ("Item", ">How much", ">Price", f">{currency}"),
         tuple(rows),
         (f"Total {currency}", f"net {net}, tax {tax_sum}", "", minor_text(bill.total_incl, currency)),
         f"Prices are without tax. Each line is rounded once ({bill.rounding}); the total is the sum of the lines.",
@@ -211,15 +213,18 @@ def _identity(receipt: Receipt) -> Pairs:
 
 def _checks(receipt: Receipt) -> tuple[str, ...]:
     records = len(receipt.records)
-    signed = "1 meter record" if records == 1 else f"{records} meter records"
+    signed = "one meter record" if records == 1 else f"{records} meter records"
     return (
-        "Compare the public key above with the one on the charger, or ask the operator for it. Do not trust a "
-        "receipt because of the key that came with it.",
-        "evsed receipt verify FILE --key KEY checks the signature, the meter records, the sums, and computes "
-        "the cost again from the tariff in the receipt. FILE is the receipt or the page that holds it.",
-        f"The receipt holds {signed} (OCMF), signed one by one: evsed ocmf verify or any transparency software "
-        "checks them without this program.",
+        "Take the public key (KEY) from the charger's label or from the operator and compare it with the one "
+        "above: a key that came with the receipt proves nothing.",
+        "The first command checks the signature, the meter records and the sums, and computes the cost again "
+        "from the tariff in the receipt. FILE is the receipt, or the page that holds it.",
+        f"The receipt holds {signed} (OCMF), signed one by one. The second command checks them alone; so does "
+        "any transparency software that opens the file of records (RECORDS).",
     )
+
+
+_COMMANDS: Final = ("evsed receipt verify FILE --key KEY", "evsed ocmf verify RECORDS --key KEY")
 
 
 def _given(pairs: list[tuple[str, str]]) -> Pairs:

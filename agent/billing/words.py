@@ -19,8 +19,8 @@ from agent.tariff.currency import decimal_text
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK: Final = {
     "U": "clock not set",
-    "I": "clock set, for information",
-    "S": "clock synchronised",
+    "I": "informative clock",
+    "S": "synchronised clock",
     "R": "relative clock",
 }
 _UNKNOWN: Final = "\N{REPLACEMENT CHARACTER}"
