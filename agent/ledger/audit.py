@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.ledger import schema
-from agent.ledger.chain_check import ChainCheck, OnProgress, Select, newest_cut, start_of
-from agent.ledger.errors import ChainFault
+from agent.ledger.chain_check import ChainCheck, Cut, OnProgress, Select, newest_cut, start_of
+from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
 from agent.ledger.kinds import TARIFF, TX_ENDED, TX_STARTED
 from agent.ledger.rows import START, Row
 from agent.ledger.side_records import Witness
@@ -80,23 +80,27 @@ class Audit:
         self,
         select: Select,
         schema_version: int,
-        witnesses: Sequence[Witness],
+        witnesses: Callable[[], Sequence[Witness]],
         number_of: NumberOf | None,
         on_progress: OnProgress | None,
     ) -> None:
         self._select = select
         self._version = schema_version
+        self._witnesses = witnesses
         self._numbers = _NumberCheck(number_of)
-        on_row = None if number_of is None else self._numbers.look
-        self._chain = ChainCheck(select, witnesses, on_progress, on_row)
+        self._on_row = None if number_of is None else self._numbers.look
+        self._on_progress = on_progress
 
     def findings(self) -> Iterator[Finding]:
-        yield from self._file()
-        yield from self._rows()
+        """What cannot even be read is a finding, and the end of one part only."""
+        parts = [self._file, self._rows]
         if self._version >= 2:
-            yield from self._counters()
-            yield from self._transactions()
-            yield from self._tariffs()
+            parts += [self._counters, self._transactions, self._tariffs]
+        for part in parts:
+            try:
+                yield from part()
+            except LedgerDamaged as error:
+                yield Finding(TableFault.FILE, None, str(error))
 
     def _file(self) -> Iterator[Finding]:
         if self._version < schema.VERSION:
@@ -117,7 +121,8 @@ class Audit:
         for finding in wrong:
             yield Finding(finding.fault, finding.seq, finding.detail)
         head_seq = self._select("SELECT coalesce(max(seq), 0) FROM ledger", ())[0][0]
-        for finding in self._chain.walk(start, head_seq):
+        chain = ChainCheck(self._select, self._witnesses(), self._on_progress, self._on_row)
+        for finding in chain.walk(start, head_seq):
             yield Finding(finding.fault, finding.seq, finding.detail)
             yield from self._numbers.said()
         yield from self._numbers.said()
@@ -128,18 +133,24 @@ class Audit:
             if counters.get(name, 0) != last:
                 detail = f"counter {name} stands at {counters.get(name, 0)}, the last number in a row is {last}"
                 yield Finding(TableFault.NUMBER, None, detail)
-        cut = newest_cut(self._select)
+        cut = self._newest_cut()
         for name, then in {} if cut is None else cut.counters.items():
             if counters.get(name, 0) < then:
                 detail = f"counter {name} stands at {counters.get(name, 0)}, at the last cut it stood at {then}"
                 yield Finding(TableFault.NUMBER, cut.seq if cut else None, detail)
+
+    def _newest_cut(self) -> Cut | None:
+        try:
+            return newest_cut(self._select)
+        except ChainBroken:  # told with the rows
+            return None
 
     def _transactions(self) -> Iterator[Finding]:
         for begin_seq, tx_id, what in self._select(_TX_WRONG, ()):
             yield Finding(TableFault.TX, begin_seq, f"transaction {tx_id} {what}")
 
     def _tariffs(self) -> Iterator[Finding]:
-        cut = newest_cut(self._select)
+        cut = self._newest_cut()
         cut_seq = 0 if cut is None else cut.last.seq
         rowid = 0
         page = "SELECT rowid, hash, tariff_id, seq, text FROM tariff WHERE rowid > ? ORDER BY rowid LIMIT ?"

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from agent.ledger import tables
+from agent.ledger import retention, tables
 from agent.ledger.database import Connection
 from agent.ledger.kinds import TARIFF
+from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.rows import Head, NewRow, Row, Sealed, Slot, chain
 from agent.ledger.side_records import PutTariff, SideRecord
 from agent.ledger.state import StateChange
@@ -81,6 +82,10 @@ class Book:
             self._connection.execute("ROLLBACK")
         return work()
 
+    def cut(self, order: CutOrder) -> CutDone | None:
+        """Remove a chunk of what ``order`` allows, in one commit; None when there is nothing to remove."""
+        return self._with_room(lambda: self._cut(order))
+
     def checkpoint(self) -> None:
         """Copy what the WAL holds into the main file, as far as readers let it; the rest is done next time."""
         self._with_room(lambda: self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
@@ -105,6 +110,21 @@ class Book:
         self.head = head
         self._commits, self._bytes = (0, 0) if counted else (commits, size)
         return written
+
+    def _cut(self, order: CutOrder) -> CutDone | None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        end_seq = retention.next_end(self._connection, order, self.head.seq)
+        if end_seq is None:
+            self._connection.execute("ROLLBACK")
+            return None
+        new, done = retention.cut_row(self._connection, order, end_seq)
+        row = chain(self.head, new)
+        tables.insert_rows(self._connection, [row])
+        retention.remove(self._connection, end_seq)
+        self._connection.execute("COMMIT")
+        self.head = Head(row.seq, row.hash)
+        self._commits, self._bytes = self._commits + 1, self._bytes + _size([[row]])
+        return done
 
 
 class _Numbers:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.ledger import tables
-from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
+from agent.ledger.errors import ChainBroken, ChainFault
 from agent.ledger.kinds import CUT
 from agent.ledger.rows import START, Head, Row, hash_of_columns
 from agent.ledger.schema import NOT_FREQUENT
@@ -35,13 +35,15 @@ OnRow = Callable[[Row], None]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What the newest cut row says: ``seq`` is its own place, ``last`` the last row that was removed."""
+    """What a cut row says: ``seq`` is its own place, ``last`` the last row that was removed. The counters
+    are as they stood then. ``genesis_hash`` is row 1's, handed on from cut to cut: which ledger this is."""
 
     seq: int
     last: Head
     rows: int
     transactions: int
     counters: dict[str, int]
+    genesis_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class ChainFinding:
 
 
 def newest_cut(select: Select) -> Cut | None:
-    """Raises ``LedgerDamaged`` for a cut row that says nothing sensible."""
+    """Raises ``ChainBroken`` for a cut row that says nothing sensible."""
     found = select(_NEWEST_CUT, ())
     if not found:
         return None
@@ -61,13 +63,14 @@ def newest_cut(select: Select) -> Cut | None:
         facts = json.loads(body)
         return Cut(
             seq,
-            Head(facts["last_seq"], bytes.fromhex(facts["last_hash"])),
+            Head(int(facts["last_seq"]), bytes.fromhex(facts["last_hash"])),
             facts["rows"],
             facts["transactions"],
             dict(facts["counters"]),
+            bytes.fromhex(facts["genesis_hash"]),
         )
     except (ValueError, TypeError, KeyError) as error:
-        raise LedgerDamaged(f"ledger row {seq}: a cut that cannot be read: {error}") from error
+        raise ChainBroken(seq, ChainFault.CONTENT, f"it is no cut that can be read: {error!r}") from error
 
 
 def start_of(select: Select) -> tuple[Head, list[ChainFinding]]:
@@ -76,7 +79,10 @@ def start_of(select: Select) -> tuple[Head, list[ChainFinding]]:
     if not found or found[0][0] == 1:
         return START, []
     first_seq, prev_hash = found[0]
-    cut = newest_cut(select)
+    try:
+        cut = newest_cut(select)
+    except ChainBroken as error:
+        return Head(first_seq - 1, prev_hash), [ChainFinding(error.seq, error.fault, error.detail)]
     last_seq = 0 if cut is None else cut.last.seq
     if cut is not None and first_seq == last_seq + 1:
         return cut.last, []

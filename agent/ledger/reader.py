@@ -137,7 +137,10 @@ class LedgerReader:
         if self.schema_version < 2:
             return []
         found = self._select("SELECT seq, head_hash, name, wall_ms FROM witness ORDER BY seq, name")
-        return [Witness(*columns) for columns in found]
+        try:
+            return [Witness(*columns) for columns in found]
+        except ValueError as error:
+            raise LedgerDamaged(f"{self._path}: {error}") from error
 
     def newest_cut(self) -> Cut | None:
         """What was removed last from the beginning, if anything was."""
@@ -188,7 +191,11 @@ class LedgerReader:
 
         ``number_of`` tells which number of which counter is in a row; without it only the counters
         themselves are looked at. Reads the whole file, in constant memory."""
-        audit = Audit(self._select, self.schema_version, [*self.witnesses(), *witnesses], number_of, on_progress)
+
+        def all_witnesses() -> list[Witness]:
+            return [*self.witnesses(), *witnesses]
+
+        audit = Audit(self._select, self.schema_version, all_witnesses, number_of, on_progress)
         return list(itertools.islice(audit.findings(), findings_max))
 
     def check_file(self) -> None:

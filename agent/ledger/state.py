@@ -25,6 +25,7 @@ class Namespace(enum.StrEnum):
     AVAILABILITY = "availability"  # station, EVSE or connector -> operative or not
     LIMIT = "limit"  # source -> a current limit that outlives a restart
     TARIFF = "tariff"  # the CSMS's default tariffs
+    DAMAGE = "damage"  # "acknowledged" -> how much evidence of damage a person has seen
     METER = "meter"  # EVSE -> serial and register at the end of its last transaction
     PROFILE = "profile"  # charging profile id -> the profile
 

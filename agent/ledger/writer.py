@@ -20,13 +20,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from agent.ledger import database, tables
 from agent.ledger.book import Book, Change, Job, MakeRoom
 from agent.ledger.errors import LedgerFailed
+from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.rows import NewRow, Row, Sealed
 
 LAZY_WAIT_S: Final = 1.0
@@ -37,6 +38,7 @@ CHECKPOINT_ROWS: Final = 500
 """A checkpoint into the main file after so many rows and changes (about 1000 pages of WAL)."""
 
 OnDurable = Callable[[list[Row]], None]
+OnCut = Callable[[CutDone], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,15 @@ class _Waiting:
 
     job: Job
     on_durable: OnDurable | None
+
+
+@dataclass(slots=True)
+class _Cutting:
+    """A cut under way, and what has gone so far."""
+
+    order: CutOrder
+    on_done: OnCut
+    done: CutDone
 
 
 class LedgerWriter:
@@ -80,6 +91,7 @@ class LedgerWriter:
         self._jobs: collections.deque[_Waiting] = collections.deque()
         self._waiting = 0  # rows and changes in ``_jobs``
         self._due_s = math.inf  # monotonic time at which ``_jobs`` must be committed
+        self._cutting: _Cutting | None = None
         self._closing = False
         self._failure: LedgerFailed | None = None
 
@@ -108,16 +120,32 @@ class LedgerWriter:
         job = Job(tuple(rows), tuple(changes))
         due_s = time.monotonic() + LAZY_WAIT_S if lazy else -math.inf
         with self._changed:
-            if self._closing:
-                raise RuntimeError("the ledger writer is closed")
-            if self._failure is not None:
-                raise LedgerFailed(str(self._failure)) from self._failure
+            self._check_taking()
             if self._waiting + job.size > QUEUE_MAX:
                 raise LedgerFailed(f"{self._path}: {self._waiting} rows and changes are waiting for the disk")
             self._jobs.append(_Waiting(job, on_durable))
             self._waiting += job.size
             self._due_s = min(self._due_s, due_s)
             self._changed.notify()
+
+    def cut(self, order: CutOrder, on_done: OnCut) -> None:
+        """Remove old rows, as far as ``order`` lets them go, chunk by chunk between other commits; then
+        call ``on_done`` with what has gone in all. Closing ends it early. One at a time. Raises
+        ``LedgerFailed`` if the ledger has failed."""
+        with self._changed:
+            self._check_taking()
+            if self._cutting is not None:
+                raise RuntimeError("the ledger is being cut already")
+            # No further than the head is now: the rows that say what was cut would be cut for ever.
+            bounded = replace(order, up_to_seq=min(order.up_to_seq, self._book.head.seq))
+            self._cutting = _Cutting(bounded, on_done, CutDone(0, 0, 0))
+            self._changed.notify()
+
+    def _check_taking(self) -> None:
+        if self._closing:
+            raise RuntimeError("the ledger writer is closed")
+        if self._failure is not None:
+            raise LedgerFailed(str(self._failure)) from self._failure
 
     async def close(self) -> None:
         """Commit what is waiting, answer it, and close the file. Call before the loop ends."""
@@ -130,8 +158,11 @@ class LedgerWriter:
 
     def _run(self) -> None:
         try:
-            while batch := self._take():
-                self._commit(batch)
+            while (batch := self._take()) or self._cutting is not None:
+                if batch:
+                    self._commit(batch)
+                if self._cutting is not None:
+                    self._cut_some(self._cutting)
                 self._checkpoint_when_due()
         except sqlite3.Error as error:
             self._fail(error)
@@ -143,9 +174,9 @@ class LedgerWriter:
             self._connection.close()  # the last one: checkpoints, leaves one tidy file
 
     def _take(self) -> list[_Waiting]:
-        """All that is waiting, once it is due; nothing when closed and done."""
+        """All that is waiting, once it is due or a cut goes on; nothing when closed and done."""
         with self._changed:
-            while not self._closing and (wait_s := self._due_s - time.monotonic()) > 0:
+            while not (self._closing or self._cutting) and (wait_s := self._due_s - time.monotonic()) > 0:
                 self._changed.wait(None if wait_s == math.inf else wait_s)
             batch = list(self._jobs)
             self._jobs.clear()
@@ -159,6 +190,18 @@ class LedgerWriter:
         for waiting, rows in zip(batch, written, strict=True):
             if waiting.on_durable is not None:
                 self._loop.call_soon_threadsafe(waiting.on_durable, rows)
+
+    def _cut_some(self, cutting: _Cutting) -> None:
+        removed = None if self._closing else self._book.cut(cutting.order)
+        if removed is not None:
+            before = cutting.done
+            rows, transactions = before.rows + removed.rows, before.transactions + removed.transactions
+            cutting.done = CutDone(rows, transactions, removed.last_seq)
+            self._rows_since_checkpoint += removed.rows
+            return
+        with self._changed:
+            self._cutting = None
+        self._loop.call_soon_threadsafe(cutting.on_done, cutting.done)
 
     def _checkpoint_when_due(self) -> None:
         """Checkpoint after the answers, so that they do not wait for it, and seeing its errors.
