@@ -52,6 +52,10 @@ def read_container(data: bytes) -> tuple[SafeValue, ...]:
     """The records of a container, in order."""
     if len(data) > FILE_MAX_BYTES:
         raise OcmfError("container", f"it has more than {FILE_MAX_BYTES} bytes", "give a smaller file")
+    try:
+        data.decode("utf-8")  # a byte order mark would switch the parser to another encoding all the same
+    except UnicodeDecodeError as error:
+        raise OcmfError("container", "it is not UTF-8", "save it as UTF-8", offset=error.start) from error
     reader = _Reader()
     try:
         reader.parser.Parse(data, True)
