@@ -1,6 +1,6 @@
 """A receipt out of whatever file holds it, and whether a page shows what is in it.
 
-Charter: a file is a sealed receipt, or an HTML page with one inside. A page is true only when it is, byte for
+Charter: a file is a sealed receipt, its JSON form, or an HTML page with one inside. A page is true only when it is, byte for
 byte, what our renderer makes of the receipt inside it: so a changed number is found wherever it stands. What the
 operator told (outside the signature) is taken from the page and marked there.
 """
@@ -15,6 +15,7 @@ from typing import Final
 from agent.billing import html
 from agent.billing.errors import ReceiptError
 from agent.billing.read import SEALED_MAX_BYTES, Receipt, parse
+from agent.billing.seal import from_json
 from agent.billing.told import Told
 from agent.billing.verdicts import State, Verdict, verify
 from agent.ocmf.public_key import PublicKey
@@ -37,6 +38,8 @@ def find(data: bytes) -> Found:
     """The receipt in the bytes of a file, or ``ReceiptError``."""
     if len(data) > FILE_MAX_BYTES:
         raise ReceiptError("file", f"{len(data)} bytes, at most {FILE_MAX_BYTES}")
+    if data.startswith(b"{"):
+        return Found(parse(from_json(data.removesuffix(b"\n"))))
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"<":
         return Found(parse(data))
     reader = _Reader()

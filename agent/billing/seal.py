@@ -20,6 +20,8 @@ from agent.ocmf.sign import ALGORITHM, SEPARATOR, SigningFailed, SigningKey
 HEADER: Final = b"EVSED-RECEIPT"
 DOMAIN: Final = b"EVSED-RECEIPT-V1\n"
 
+_JSON_HEAD: Final = b'{"payload":'
+_JSON_MIDDLE: Final = b',"signature":'
 _SECTION: Final = re.compile(rb'\{"SA":"ECDSA-secp256r1-SHA256","SE":"hex","SD":"((?:[0-9A-F]{2}){8,72})"\}')
 FRAME_MAX_BYTES: Final = len(HEADER) + 2 + len(f'{{"SA":"{ALGORITHM}","SE":"hex","SD":""}}') + 2 * 72
 
@@ -34,6 +36,21 @@ def seal(payload: bytes, key: SigningKey) -> bytes:
         raise SigningFailed("the fresh signature of a receipt does not verify")
     section = f'{{"SA":"{ALGORITHM}","SE":"hex","SD":"{signature.hex().upper()}"}}'
     return SEPARATOR.join((HEADER, payload, section.encode("ascii")))
+
+
+def as_json(sealed: bytes) -> bytes:
+    """The same bytes as one JSON object, for programs that know nothing of the frame."""
+    _, payload, section = sealed.split(SEPARATOR)
+    return b"".join((_JSON_HEAD, payload, _JSON_MIDDLE, section, b"}"))
+
+
+def from_json(data: bytes) -> bytes:
+    """The sealed receipt in such an object, whose bytes must be exactly those that ``as_json`` wrote."""
+    # Inside a text of the payload the quotes would be escaped, so the middle stands there only once.
+    payload, middle, section = data.removeprefix(_JSON_HEAD).rpartition(_JSON_MIDDLE)
+    if not data.startswith(_JSON_HEAD) or not middle or not section.endswith(b"}"):
+        raise ReceiptError("frame", "not the JSON form of a receipt")
+    return SEPARATOR.join((HEADER, payload, section[:-1]))
 
 
 def opened(sealed: bytes) -> tuple[bytes, bytes]:
