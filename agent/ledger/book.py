@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from agent.ledger import retention, tables
 from agent.ledger.database import Connection
-from agent.ledger.kinds import TARIFF
+from agent.ledger.kinds import TARIFF, TIME_UNKNOWN
 from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.rows import Head, NewRow, Row, Sealed, Slot, chain
 from agent.ledger.side_records import PutTariff, SideRecord
@@ -24,7 +24,8 @@ from agent.ledger.state import StateChange
 
 COUNT_COMMITS: Final = "ledger.commits"
 COUNT_BYTES: Final = "ledger.bytes"
-"""Wear. Names with a dot are the ledger's own: no ``Sealed`` can have them."""
+COUNTED_SINCE: Final = "ledger.since_ms"
+"""Wear, and since when. Names with a dot are the ledger's own: no ``Sealed`` can have them."""
 
 COUNTED_EVERY_COMMITS: Final = 32
 """Wear is counted in memory and written so often: a page more in every commit would be wear itself. A
@@ -106,6 +107,7 @@ class Book:
         counted = numbers.used or commits >= COUNTED_EVERY_COMMITS
         if counted:
             tables.add_to_counters(self._connection, {COUNT_COMMITS: commits, COUNT_BYTES: size})
+            tables.start_counters(self._connection, _time_of(written))
         self._connection.execute("COMMIT")
         self.head = head
         self._commits, self._bytes = (0, 0) if counted else (commits, size)
@@ -160,3 +162,8 @@ def _place(job: Job, head: Head, numbers: _Numbers) -> list[Row]:
 
 def _size(written: Sequence[Sequence[Row]]) -> int:
     return sum(_ROW_BYTES + len(row.body) for rows in written for row in rows)
+
+
+def _time_of(written: Sequence[Sequence[Row]]) -> dict[str, int]:
+    known = [row.wall_ms for rows in written for row in rows if row.time_status != TIME_UNKNOWN and row.wall_ms > 0]
+    return {COUNTED_SINCE: known[0]} if known else {}

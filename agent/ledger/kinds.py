@@ -1,4 +1,4 @@
-"""The kinds of rows that the ledger itself makes or understands, as they are spelled on disk.
+"""The words in rows that the ledger itself makes or understands, as they are spelled on disk.
 
 Charter: text constants; what is in the bodies of these rows is another's business, but for ``CUT``
 and ``GENESIS``, which the ledger writes. Any other kind may be stored too.
@@ -19,3 +19,6 @@ TARIFF: Final = "tariff"
 FREQUENT: Final = ("checkpoint", "meter", RECEIPT, "signed", TX_ENDED, TX_STARTED, "tx_updated")
 """What comes with every transaction. All other kinds are so few that an index of them costs next to
 nothing. The list is part of the schema: to change it is a migration."""
+
+TIME_UNKNOWN: Final = "U"
+"""The time status of a row whose ``wall_ms`` is worth nothing."""

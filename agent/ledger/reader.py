@@ -112,6 +112,15 @@ class LedgerReader:
         """The last number that each counter gave out; names with a dot are the ledger's own."""
         return dict(self._select("SELECT name, value FROM counter ORDER BY name"))
 
+    def rows_by_kind(self) -> dict[str, int]:
+        """Reads the whole file."""
+        return dict(self._select("SELECT kind, count(*) FROM ledger GROUP BY kind ORDER BY kind"))
+
+    def free_page_bytes(self) -> int:
+        """What cuts have freed inside the file; it is used before the file grows."""
+        ((pages,),), ((page_bytes,),) = self._select("PRAGMA freelist_count"), self._select("PRAGMA page_size")
+        return int(pages * page_bytes)
+
     def tariff(self, content_hash: bytes) -> Tariff | None:
         found = self._select(f"{_TARIFFS} WHERE hash = ?", (content_hash,))
         return Tariff(*found[0]) if found else None

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from agent.ledger.chain_check import Cut, newest_cut
 from agent.ledger.database import Connection
-from agent.ledger.kinds import CUT
+from agent.ledger.kinds import CUT, TIME_UNKNOWN
 from agent.ledger.rows import Head, NewRow
 
 CHUNK_ROWS: Final = 1000
@@ -28,8 +28,6 @@ CHUNK_ROWS: Final = 1000
 _WINDOWS: Final = (CHUNK_ROWS, 4 * CHUNK_ROWS, 16 * CHUNK_ROWS, 64 * CHUNK_ROWS)
 """How far is looked for a place that no transaction reaches over. Where cars come and go without a
 pause for longer than that, nothing is cut until there is one."""
-
-_TIME_UNKNOWN: Final = "U"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def _old_until(connection: Connection, first_seq: int, last_seq: int, before_wal
     old_seq = first_seq - 1
     query = "SELECT seq, wall_ms, time_status FROM ledger WHERE seq BETWEEN ? AND ? ORDER BY seq"
     for seq, wall_ms, time_status in connection.execute(query, (first_seq, last_seq)):
-        if time_status == _TIME_UNKNOWN:
+        if time_status == TIME_UNKNOWN:
             continue
         if wall_ms >= before_wall_ms:
             return old_seq, True

@@ -86,6 +86,13 @@ def set_counters(connection: Connection, values: Mapping[str, int]) -> None:
     )
 
 
+def start_counters(connection: Connection, values: Mapping[str, int]) -> None:
+    """Only those that have no value yet."""
+    connection.executemany(
+        "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", values.items()
+    )
+
+
 def add_to_counters(connection: Connection, values: Mapping[str, int]) -> None:
     connection.executemany(
         "INSERT INTO counter (name, value) VALUES (?, ?)"
