@@ -2,7 +2,8 @@
 
 Charter: what the ledger itself cannot know: whether the records and receipts in its rows carry valid
 signatures of this station's keys, stand where they say, and have numbers; and that no register falls.
-Given to ``LedgerReader.audit`` as ``number_of``; collects findings of its own, in constant memory.
+Given to ``LedgerReader.audit`` as ``number_of``; collects findings of its own, in constant memory. A receipt
+that says honestly that its readings are not fit for a bill is no finding.
 
 Invariants (metering reference 5): E2, E3, L2, L3, R3.
 """
@@ -15,12 +16,12 @@ from typing import Final
 
 from agent.billing import read, verdicts
 from agent.billing.errors import ReceiptError
-from agent.core.facts import CheckpointFact, Fact, PriceFact, Sample, TransactionFact, TxKind
+from agent.core.facts import CheckpointFact, Fact, PriceFact, Sample, TransactionFact
 from agent.ipc.codec import CodecError, decode_fact
 from agent.ledger.rows import Row
 from agent.ocmf.errors import OcmfError
 from agent.ocmf.judge import pagination
-from agent.ocmf.parse import Record, parse
+from agent.ocmf.parse import parse
 from agent.ocmf.public_key import PublicKey, parse_key
 from agent.ocmf.verify import verify
 
@@ -42,7 +43,7 @@ class DocumentCheck:
     """Look at rows in order. ``keys`` are the DER public keys that ever signed here."""
 
     def __init__(self, keys: Iterable[bytes]) -> None:
-        self._keys = [parse_key(der.hex()) for der in keys]
+        self._keys = [parse_key(der) for der in keys]
         self._registers: dict[str, int] = {}  # meter serial -> the highest register so far
         self.findings: list[DocumentFinding] = []
         self.signed = self.receipts = 0
@@ -77,7 +78,7 @@ class DocumentCheck:
             return None  # a meter that signs by itself counts by itself
         if ours != row.prev_hash.hex():
             self._find(row, "place", f"record {record.text('PG')} was signed for another place in the ledger")
-        return _number(record)
+        return pagination(record)
 
     def _receipt(self, row: Row) -> tuple[str, int] | None:
         self.receipts += 1
@@ -89,14 +90,15 @@ class DocumentCheck:
         if (receipt.seq, receipt.prev_hash) != (row.seq, row.prev_hash.hex()):
             self._find(row, "place", f"receipt {receipt.number} was signed for another place in the ledger")
         for verdict in verdicts.verify(receipt, self._key_of(receipt)):
-            if verdict.state is verdicts.State.BAD:
+            if verdict.state is verdicts.State.BAD and verdict.name != "billable":
                 self._find(row, verdict.name, f"receipt {receipt.number}: {verdict.text}")
         return "receipt", receipt.number
 
     def _key_of(self, receipt: read.Receipt) -> PublicKey | None:
         """The station's key that the receipt names; the first where it names none of them."""
         named = receipt.facts.public_key.lower()
-        return next((key for key in self._keys if key.der.hex() == named), self._keys[0] if self._keys else None)
+        of_that_name = (key for key in self._keys if key.der is not None and key.der.hex() == named)
+        return next(of_that_name, self._keys[0] if self._keys else None)
 
     # ----------------------------------------------------------------------------------- registers
 
@@ -125,10 +127,3 @@ def _newest(fact: Fact | None) -> Sample | None:
             return sample
         case _:
             return None
-
-
-def _number(record: Record) -> tuple[str, int] | None:
-    return pagination(record)
-
-
-__all__ = ["DocumentCheck", "DocumentFinding", "TxKind"]

@@ -21,7 +21,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.looking import evse_cells
+from agent.cli.looking import EVSE_COLUMNS, evse_cells
 from agent.ipc.port import StationStatus
 from agent.sim.csms import SimCsms
 from agent.sim.stage import Stage
@@ -150,10 +150,11 @@ class _Demo:
 
     def _picture(self) -> Group:
         table = Table(box=None, header_style="bold", expand=True)
-        for name in ("EVSE", "state", "pilot", "contactor", "offered", "power", "session", "faults"):
+        for name in EVSE_COLUMNS:
             table.add_column(name, no_wrap=True)
+        prices = {price.evse: price for price in self._status.prices} if self._status else {}
         for view in self._status.evses if self._status else ():
-            table.add_row(*evse_cells(view))
+            table.add_row(*evse_cells(view, prices.get(view.evse)))
         link = "away" if self._status is None or not self._status.online else f"OCPP {self._status.dialect}"
         width = max(40, self._console.width - 6)
         frames = Text("\n".join(line[:width] for line in self._frames), no_wrap=True)

@@ -1,13 +1,12 @@
-"""``evsed status``, ``ledger show``, ``ledger verify``, ``present``: looking at a station, and one finger in.
+"""``evsed status``, ``present``, ``limit``, ``ledger acknowledge``: looking at a running station, and a finger in.
 
-Charter: tables for people, JSON for machines. ``ledger`` commands read the file and need no station.
+Charter: tables for people, JSON for machines; all of it over the local socket.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,7 +19,7 @@ from agent.core.facts import Token
 from agent.core.status import EvseView
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import to_plain
-from agent.ipc.port import StationLost, StationStatus
+from agent.ipc.port import PriceView, StationLost, StationStatus
 
 EXIT_AWAY = 69
 
@@ -55,35 +54,31 @@ async def present_token(config: Config, token: str, token_type: str, evse: int) 
     return await _call_station(config, tell)
 
 
-def ledger_show(parsed: argparse.Namespace) -> int:
-    from agent.ledger.reader import LedgerReader
+def acknowledge(parsed: argparse.Namespace) -> int:
+    """Allow charging after a ledger was damaged and set aside."""
 
-    def show(reader: LedgerReader) -> int:
-        rows = _rows(reader, parsed.tx, max(1, parsed.last))
-        if parsed.json:
-            print(json.dumps([_row_plain(row) for row in rows]))
-        else:
-            _show_rows(rows)
+    async def tell(station: RemoteStation) -> int:
+        had = await station.acknowledge_damage()
+        print("acknowledged: transactions may begin again" if had else "there is nothing to acknowledge")
         return 0
 
-    return _with_ledger(parsed, show)
+    return _with_station(parsed, tell)
 
 
-def ledger_verify(parsed: argparse.Namespace) -> int:
-    from agent.ledger.errors import ChainBroken
-    from agent.ledger.reader import LedgerReader
+def limit(parsed: argparse.Namespace) -> int:
+    """Limit what the running transaction of an EVSE may use up."""
 
-    def verify(reader: LedgerReader) -> int:
-        try:
-            head = reader.verify()
-        except ChainBroken as error:
-            print(json.dumps({"whole": False, "why": str(error)}) if parsed.json else f"BROKEN: {error}")
+    async def tell(station: RemoteStation) -> int:
+        views = {view.evse: view.tx_id for view in (await station.status()).evses}
+        tx_id = views.get(parsed.evse)
+        wanted = (parsed.max_cost, parsed.max_energy_wh, parsed.max_time_s)
+        if tx_id is None or not await station.limit_transaction(tx_id, *wanted):
+            print(f"no transaction runs on EVSE {parsed.evse}, or a limit is no number")
             return 1
-        plain = {"whole": True, "rows": head.seq, "head": head.hash.hex()}
-        print(json.dumps(plain) if parsed.json else f"whole: {head.seq} rows, head {head.hash.hex()[:16]}")
+        print(f"limited: transaction {tx_id}")
         return 0
 
-    return _with_ledger(parsed, verify)
+    return _with_station(parsed, tell)
 
 
 # ------------------------------------------------------------------------------------------ reaching
@@ -106,67 +101,7 @@ async def _call_station(config: Config, action: Callable[[RemoteStation], Awaita
         return EXIT_AWAY
 
 
-def _with_ledger(parsed: argparse.Namespace, action: Callable[[Any], int]) -> int:
-    from agent.ledger.errors import LedgerError
-    from agent.ledger.reader import LedgerReader
-
-    config = load_config(parsed, "cli")
-    if config is None:
-        return EXIT_CONFIG
-    try:
-        with LedgerReader(config.station.data_dir / "ledger.sqlite") as reader:
-            return action(reader)
-    except LedgerError as error:
-        print(f"evsed: {error}", file=sys.stderr)
-        return 1
-
-
-def _rows(reader: Any, tx: str | None, last: int) -> list[Any]:
-    """The newest rows, or all of one transaction named by the first letters of its id."""
-    head = reader.head().seq
-    if tx is None:
-        return list(reader.rows(max(0, head - last), min(last, 500)))
-    found, after = [], 0
-    while page := reader.rows(after, 500):
-        found += [row for row in page if row.tx_id is not None and row.tx_id.startswith(tx)]
-        after = page[-1].seq
-    return found
-
-
 # ------------------------------------------------------------------------------------------- showing
-
-
-def _row_plain(row: Any) -> dict[str, Any]:
-    plain = dataclasses.asdict(row)
-    plain["body"] = json.loads(row.body)
-    plain["prev_hash"], plain["hash"] = row.prev_hash.hex(), row.hash.hex()
-    return plain
-
-
-def _show_rows(rows: list[Any]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("seq", "time (UTC)", "kind", "evse", "transaction", "what", "hash"):
-        table.add_column(name, justify="right" if name in ("seq", "evse") else "left", no_wrap=True)
-    for row in rows:
-        mark = "" if row.time_status == "S" else f" {row.time_status}"
-        tx, evse = (row.tx_id or "")[:8], "" if row.evse is None else str(row.evse)
-        what = _what(row.kind, json.loads(row.body))
-        table.add_row(str(row.seq), _time(row.wall_ms) + mark, row.kind, evse, tx, what, row.hash.hex()[:8])
-    _print(table)
-
-
-def _what(kind: str, body: dict[str, Any]) -> str:
-    """The one thing about a row that a person wants to see."""
-    if kind.startswith("tx_"):
-        said = body.get("stopped_reason") or body.get("trigger", "")
-        samples = body.get("samples") or []
-        energy = f"  {samples[-1]['energy_import_mwh'] / 1e6:.3f} kWh" if samples else ""
-        return f"{body['seq_no']}: {said}{energy}"
-    if kind in ("checkpoint", "meter"):
-        return f"{body['sample']['energy_import_mwh'] / 1e6:.3f} kWh"
-    return str(body.get("cause") or body.get("event_type") or body.get("source") or body.get("product") or "")
 
 
 def _show_status(found: StationStatus) -> None:
@@ -174,19 +109,29 @@ def _show_status(found: StationStatus) -> None:
 
     link = f"CSMS up, OCPP {found.dialect}" if found.online else "CSMS away"
     behind = found.head_seq - found.delivered_seq
-    print(
-        f"{found.identity}   {link}   {_time(found.wall_ms)} UTC ({found.time_status})   evsed {found.software_version}"
-    )
+    time = f"{utc_text(found.wall_ms)} UTC ({found.time_status})"
+    print(f"{found.identity}   {link}   {time}   evsed {found.software_version}")
     print(f"ledger {found.head_seq} rows, {behind} behind the CSMS   up {found.uptime_ms // 1_000} s")
+    if found.alarm:
+        print(f"ALARM: {found.alarm}")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("EVSE", "state", "pilot", "contactor", "offered", "power", "session", "faults"):
-        table.add_column(name, justify="right" if name in ("EVSE", "offered", "power", "session") else "left")
+    for name in EVSE_COLUMNS:
+        right = name in ("EVSE", "offered", "power", "session", "cost")
+        table.add_column(name, justify="right" if right else "left")
+    prices = {price.evse: price for price in found.prices}
     for view in found.evses:
-        table.add_row(*evse_cells(view))
-    _print(table)
+        table.add_row(*evse_cells(view, prices.get(view.evse)))
+    print_table(table)
+    for price in found.prices:
+        said = "; ".join(part for part in (price.price, price.limit) if part)
+        if said:
+            print(f"EVSE {price.evse} price: {said}")
 
 
-def evse_cells(view: EvseView) -> list[str]:
+EVSE_COLUMNS = ("EVSE", "state", "pilot", "contactor", "offered", "power", "session", "cost", "faults")
+
+
+def evse_cells(view: EvseView, price: PriceView | None) -> list[str]:
     """One EVSE as table cells."""
     session = "" if view.session_energy_mwh is None else f"{view.session_energy_mwh / 1e6:.3f} kWh"
     return [
@@ -197,15 +142,16 @@ def evse_cells(view: EvseView) -> list[str]:
         f"{view.offered_ma / 1_000:.1f} A",
         "-" if view.power_mw is None else f"{view.power_mw / 1e6:.2f} kW",
         session,
+        "" if price is None or price.cost is None else price.cost + (" (CSMS)" if price.by_csms else ""),
         ", ".join(fault.value for fault in view.faults),
     ]
 
 
-def _time(wall_ms: int) -> str:
+def utc_text(wall_ms: int) -> str:
     return datetime.fromtimestamp(wall_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _print(table: Any) -> None:
+def print_table(table: Any) -> None:
     from rich.console import Console
 
     # A pipe has no width of its own; cutting columns there would lose what a script looks for.

@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _processes(commands)
     _looking(commands)
+    _ledger(commands)
+    _money(commands)
     _simulated(commands)
     return parser
 
@@ -74,16 +76,66 @@ def _processes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _json(_config(_add(commands, "status", _later("looking", "status"), "Show what the station does now.")))
-    ledger = commands.add_parser("ledger", help="Look into the ledger.", allow_abbrev=False)
-    parts = ledger.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    show = _json(_config(_add(parts, "show", _later("looking", "ledger_show"), "Show ledger rows.")))
-    show.add_argument("--last", type=int, default=20, metavar="N", help="the newest N rows (default: 20)")
-    show.add_argument("--tx", metavar="ID", help="only this transaction (the first letters of its id will do)")
-    _json(_config(_add(parts, "verify", _later("looking", "ledger_verify"), "Verify the whole hash chain.")))
     token = _config(_add(commands, "present", _later("looking", "present"), "Present a token, as a card reader does."))
     token.add_argument("token", metavar="TOKEN", help="hex digits of the card")
     token.add_argument("--evse", type=int, default=1, metavar="N")
     token.add_argument("--type", default="ISO14443", metavar="TYPE", help="OCPP token type (default: ISO14443)")
+
+
+def _ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ledger = commands.add_parser("ledger", help="Look into the ledger.", allow_abbrev=False)
+    parts = ledger.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    show = _json(_config(_add(parts, "show", _later("ledger", "show"), "Show ledger rows.")))
+    show.add_argument("--last", type=int, default=20, metavar="N", help="the newest N rows (default: 20)")
+    show.add_argument("--tx", metavar="ID", help="only this transaction (the first letters of its id will do)")
+    verify = _json(_config(_add(parts, "verify", _later("ledger", "verify"), "Check everything in the ledger.")))
+    verify.add_argument("--file", type=Path, metavar="FILE", help="this ledger instead of the configuration's")
+    verify.add_argument(
+        "--witness", action="append", default=[], metavar="SEQ:HASH", help="a row that a receipt or CSMS vouches for"
+    )
+    export = _config(_add(parts, "export", _later("ledger", "export"), "Write rows as JSON lines."))
+    export.add_argument("--from", dest="from_seq", type=int, default=1, metavar="SEQ", help="first row (default: 1)")
+    export.add_argument("--to", dest="to_seq", type=int, metavar="SEQ", help="last row (default: the newest)")
+    _json(_config(_add(parts, "stats", _later("ledger", "stats"), "Show size, age, commits and flash wear.")))
+    receipt = _config(_add(parts, "receipt", _later("billing", "receipt"), "Write the receipt of a transaction."))
+    receipt.add_argument("tx", metavar="TX", help="the transaction (the first letters of its id will do)")
+    receipt.add_argument("--format", choices=("text", "json", "html", "xml", "ocmf"), default="text")
+    receipt.add_argument("--out", type=Path, metavar="FILE", help="write to this file instead of standard output")
+    report = _json(_config(_add(parts, "report", _later("billing", "report"), "Sum up usage and cost.")))
+    report.add_argument("--by", choices=("token", "day", "month", "evse"), default="month")
+    report.add_argument("--from", dest="from_date", metavar="DATE", help="first local day, YYYY-MM-DD")
+    report.add_argument("--to", dest="to_date", metavar="DATE", help="last local day, YYYY-MM-DD")
+    report.add_argument("--csv", action="store_true", help="comma separated values with a header")
+    key = _config(_add(parts, "key", _later("billing", "key"), "Show the public key that signs the records."))
+    key.add_argument("--format", choices=("text", "hex", "pem", "ocpp", "json"), default="text")
+    acknowledge = _add(parts, "acknowledge", _later("looking", "acknowledge"), "Allow charging after ledger damage.")
+    _config(acknowledge)
+
+
+def _money(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    records = commands.add_parser("ocmf", help="Judge signed meter records.", allow_abbrev=False)
+    parts = records.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verify = _json(_add(parts, "verify", _later("records", "verify"), "Judge the OCMF records of a file."))
+    verify.add_argument("file", type=Path, metavar="FILE")
+    verify.add_argument("--key", metavar="KEY", help="public key: a file, or the key itself")
+    receipts = commands.add_parser("receipt", help="Judge receipts.", allow_abbrev=False)
+    parts = receipts.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    judge = _json(_add(parts, "verify", _later("billing", "verify_receipt"), "Judge a receipt (JSON, HTML)."))
+    judge.add_argument("file", type=Path, metavar="FILE")
+    judge.add_argument("--key", metavar="KEY", help="the public key printed on the charger: a file, or the key itself")
+    tariff = commands.add_parser("tariff", help="Check and try tariffs.", allow_abbrev=False)
+    parts = tariff.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = _json(_add(parts, "check", _later("tariffs", "check"), "List every mistake and oddity of a tariff."))
+    quote = _json(_add(parts, "quote", _later("tariffs", "quote"), "Say what a session would cost, line by line."))
+    for each in (check, quote):
+        each.add_argument("file", type=Path, metavar="FILE")
+        each.add_argument("--zone", metavar="ZONE", help="time zone of the site")
+    quote.add_argument("--profile", required=True, metavar="SPEC", help="e.g. start=2026-03-29T00:30,energy_wh=20000")
+    limit = _config(_add(commands, "limit", _later("looking", "limit"), "Limit the running transaction of an EVSE."))
+    limit.add_argument("--evse", type=int, default=1, metavar="N")
+    limit.add_argument("--max-cost", metavar="AMOUNT", help="with tax, in the tariff's currency, e.g. 12.50")
+    limit.add_argument("--max-energy-wh", type=int, metavar="WH")
+    limit.add_argument("--max-time-s", type=int, metavar="S")
 
 
 def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

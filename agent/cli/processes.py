@@ -34,7 +34,7 @@ def station(parsed: argparse.Namespace) -> int:
     from agent.station.build import make_build, take_boot_cause
     from agent.station.process import run_station
 
-    build = make_build(config, take_boot_cause(config))
+    build = make_build(config, take_boot_cause(config), parsed.config.absolute())
 
     async def main() -> int:
         return await run_station(build)

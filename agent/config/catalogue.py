@@ -166,6 +166,24 @@ _SAMPLED: Mapping[str, VariableSpec] = {
     "SampledDataCtrlr.TxUpdatedInterval": _interval(60),
     "SampledDataCtrlr.TxEndedMeasurands": _measurands(ENERGY),
     "SampledDataCtrlr.TxEndedInterval": _interval(0),
+    # Signed records (OCMF) go with the last event, and with the first (metering reference 1.10).
+    "SampledDataCtrlr.SignReadings": boolean(True),
+    "SampledDataCtrlr.SignStartedReadings": boolean(False),
+    "OCPPCommCtrlr.PublicKeyWithSignedMeterValue": option(
+        "OncePerTransaction", ("Never", "OncePerTransaction", "EveryMeterValue"), RW
+    ),
+}
+
+# Prices are the station's or the CSMS's; texts are what a driver is shown where nobody knows better.
+_TARIFF: Mapping[str, VariableSpec] = {
+    "TariffCostCtrlr.Available[Tariff]": boolean(True, R),
+    "TariffCostCtrlr.Available[Cost]": boolean(True, R),
+    "TariffCostCtrlr.Enabled[Tariff]": boolean(True, R),
+    "TariffCostCtrlr.Enabled[Cost]": boolean(True, R),
+    "TariffCostCtrlr.Currency": text("EUR", 3),
+    "TariffCostCtrlr.TariffFallbackMessage": text("", 255),
+    "TariffCostCtrlr.TotalCostFallbackMessage": text("", 255),
+    "CustomizationCtrlr.CustomImplementationEnabled[org.openchargealliance.costmsg]": boolean(True, R),
 }
 
 _ALIGNED: Mapping[str, VariableSpec] = {
@@ -219,6 +237,7 @@ CONTROLLERS: Mapping[Key, VariableSpec] = {
         _CLOCK,
         _SECURITY,
         _SAMPLED,
+        _TARIFF,
         _ALIGNED,
         _AUTHORIZATION,
         _LOCAL_LIST,

@@ -92,5 +92,7 @@ def _evse(evse: EvseConfig) -> dict[Key, VariableSpec]:
         Key("EVSE", "Problem", evse=evse.id): replace(boolean(False, _R), persistent=False),
         **{Key("Connector", name, evse=evse.id, connector=1): spec for name, spec in parts.items()},
         Key("Connector", "ConnectorType", evse=evse.id, connector=1): connector_type,
+        # Of the key that signs this EVSE's readings: Base64 of the form in OCPP's white paper on signed values.
+        Key("FiscalMetering", "PublicKey", evse=evse.id): replace(text("", 2_500, _R), persistent=False),
         Key("Connector", "Problem", evse=evse.id, connector=1): replace(boolean(False, _R), persistent=False),
     }

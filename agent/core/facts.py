@@ -121,6 +121,8 @@ class TransactionFact:
     sample of Ended the end reading. ``tariff`` names (by content hash) the tariff a transaction
     starts with, ``authorized_by`` what the start rests on (``agent.auth.policy.Source``, or
     "remote"). ``gap``: the station did not run since the row before, so that time is unknown.
+    ``total_cost`` stands in Ended where this station has priced the transaction: a decimal number in
+    ``currency``, tax included.
     """
 
     kind: TxKind
@@ -138,6 +140,8 @@ class TransactionFact:
     tariff: str | None = None
     gap: bool = False
     authorized_by: str = ""
+    total_cost: str | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +316,7 @@ KIND_OF: dict[type, str] = {
     ClockFact: "clock",
     SecurityFact: "security",
     LogFact: "log",
-    SignedFact: "ocmf",
+    SignedFact: "signed",
     ReceiptFact: "receipt",
 }
 

@@ -25,7 +25,9 @@ from agent.ipc.port import (
     SettingWrite,
     StationLost,
     StationStatus,
+    TariffAssignment,
     TokenVerdict,
+    ToldCost,
     Welcome,
 )
 from agent.ipc.server import METHODS
@@ -168,6 +170,33 @@ class RemoteStation:
     async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:
         call = self._call("composite_schedule", evse=evse, duration_s=duration_s, unit=unit)
         return cast(CompositeSchedule | None, await call)
+
+    async def set_default_tariff(self, evse: int, tariff: str) -> str:
+        return cast(str, await self._call("set_default_tariff", evse=evse, tariff=tariff))
+
+    async def tariffs(self, evse: int) -> list[TariffAssignment]:
+        return cast(list[TariffAssignment], await self._call("tariffs", evse=evse))
+
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
+        return cast(list[tuple[str, str]], await self._call("clear_tariffs", tariff_ids=tariff_ids, evse=evse))
+
+    async def change_tariff(self, tx_id: str, tariff: str) -> str:
+        return cast(str, await self._call("change_tariff", tx_id=tx_id, tariff=tariff))
+
+    async def limit_transaction(
+        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+    ) -> bool:
+        limits = {"max_cost": max_cost, "max_energy_wh": max_energy_wh, "max_time_s": max_time_s}
+        return cast(bool, await self._call("limit_transaction", tx_id=tx_id, **limits))
+
+    async def told_cost(self, told: ToldCost) -> None:
+        await self._call("told_cost", told=told)
+
+    async def told_price(self, token: Token | None, text: str) -> None:
+        await self._call("told_price", token=token, text=text)
+
+    async def acknowledge_damage(self) -> bool:
+        return cast(bool, await self._call("acknowledge_damage"))
 
     async def security_event(self, event_type: str, tech_info: str) -> None:
         await self._call("security_event", event_type=event_type, tech_info=tech_info)

@@ -88,6 +88,43 @@ class SettingWrite:
     attribute: str = "Actual"
 
 
+@dataclass(frozen=True, slots=True)
+class TariffAssignment:
+    """A default tariff of the CSMS. ``evse`` 0: all; ``from_wall_ms`` None: it holds already."""
+
+    tariff_id: str
+    evse: int
+    from_wall_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToldCost:
+    """What the CSMS says a transaction costs. ``cost`` and prices are decimal numbers as text.
+
+    From ``meter_wh`` and ``wall_ms`` on the station may extrapolate by the prices, for display only."""
+
+    tx_id: str
+    cost: str
+    final: bool = False
+    text: str = ""
+    meter_wh: int | None = None
+    wall_ms: int | None = None
+    kwh_price: str | None = None
+    hour_price: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceView:
+    """What the driver at an EVSE is to see of money. ``cost`` is None where nobody has priced it yet."""
+
+    evse: int
+    tariff_id: str | None
+    price: str  # in plain words
+    cost: str | None  # decimal text with currency, tax included
+    by_csms: bool = False  # the CSMS told it, or it extrapolates what the CSMS told
+    limit: str = ""  # prepaid, in plain words
+
+
 # ---------------------------------------------------------------------------------------- news
 
 
@@ -193,6 +230,8 @@ class StationStatus:
     head_seq: int
     delivered_seq: int
     evses: tuple[EvseView, ...] = field(default=())
+    prices: tuple[PriceView, ...] = field(default=())
+    alarm: str = ""  # what is wrong with the ledger or its disk, in plain words
 
 
 class StationLost(Exception):
@@ -259,6 +298,39 @@ class StationPort(Protocol):
     async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer: ...
 
     async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None: ...
+
+    async def set_default_tariff(self, evse: int, tariff: str) -> str:
+        """OCPP 2.1 SetDefaultTariff; ``tariff`` is the JSON of a TariffType. Its status; what is wrong
+        with a tariff that is not Accepted stands behind a colon. Durable before it returns."""
+        ...
+
+    async def tariffs(self, evse: int) -> list[TariffAssignment]: ...
+
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
+        """OCPP 2.1 ClearTariffs: (tariff id, status)."""
+        ...
+
+    async def change_tariff(self, tx_id: str, tariff: str) -> str:
+        """OCPP 2.1 ChangeTransactionTariff: the status, as ``set_default_tariff`` gives it."""
+        ...
+
+    async def limit_transaction(
+        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+    ) -> bool:
+        """What the transaction may use up at most (prepaid); False: it does not run."""
+        ...
+
+    async def told_cost(self, told: ToldCost) -> None:
+        """The CSMS said what a transaction costs."""
+        ...
+
+    async def told_price(self, token: Token | None, text: str) -> None:
+        """The CSMS said, in words, what charging costs (for this token)."""
+        ...
+
+    async def acknowledge_damage(self) -> bool:
+        """A person has seen that a ledger was damaged and set aside; False: there is nothing to see."""
+        ...
 
     async def security_event(self, event_type: str, tech_info: str) -> None: ...
 

@@ -107,6 +107,10 @@ class Conversation(ABC):
     def _meter_values(self, record: Record) -> Payload | None:
         """MeterValues of a reading outside transactions; None where nothing is wanted of it."""
 
+    def _price_text(self, answer: Payload) -> str:  # noqa: ARG002 - not every version says it there
+        """What charging costs this token, in the words of the answer to Authorize; empty: it says nothing."""
+        return ""
+
     def _boot_begins(self) -> None:  # noqa: B027 - not every version has something to forget
         """The CSMS is about to be told of a boot."""
 
@@ -189,6 +193,8 @@ class Conversation(ABC):
             outcome = await line.call("Authorize", request, priority=Priority.DRIVER)
             if isinstance(outcome, CallResult):
                 verdict = self._read_verdict(outcome.payload, wanted)
+                if text := self._price_text(outcome.payload):
+                    await self._station.told_price(wanted.token, text)
         finally:
             # However the call ends: a driver waits for this.
             await self._station.token_verdict(wanted.token, verdict, request_id=wanted.request_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +28,16 @@ serial = "SIM-0001"
 data_dir = "{folder}/data"
 run_dir = "{folder}/run"
 
+[price]
+tariff = "{folder}/tariff.json"
+
+[operator]
+name = "Demo Charging"
+address = "1 Simulated Street"
+
 {csms}
 [settings]
+"SampledDataCtrlr.SignStartedReadings" = true
 "SampledDataCtrlr.TxUpdatedInterval" = {sample_s}
 "OCPPCommCtrlr.RetryBackOffWaitMinimum" = 1
 "OCPPCommCtrlr.RetryBackOffRandomRange" = 1
@@ -36,6 +45,22 @@ run_dir = "{folder}/run"
 "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]" = 2
 
 """
+
+# Net prices and 19 % tax; half a minute of idling is free. The cars of the demo charge for seconds, hence the cents.
+TARIFF = {
+    "tariffId": "demo-1",
+    "currency": "EUR",
+    "description": [{"format": "UTF8", "language": "en", "content": "Demo"}],
+    "energy": {
+        "prices": [{"priceKwh": 0.45}],
+        "taxRates": [{"type": "VAT", "tax": 19}],
+    },
+    "idleTime": {
+        "prices": [{"priceMinute": 0.05, "conditions": {"minIdleTime": 30}}],
+        "taxRates": [{"type": "VAT", "tax": 19}],
+    },
+    "fixedFee": {"prices": [{"priceFixed": 0.5}], "taxRates": [{"type": "VAT", "tax": 19}]},
+}
 
 _CSMS = """\
 [csms]
@@ -101,6 +126,7 @@ class Stage:
                 folder=self.folder,
                 extra=_DC_EXTRA.format(folder=self.folder, id=number) if dc else "",
             )
+        (self.folder / "tariff.json").write_text(json.dumps(TARIFF, indent=2))
         self.config_file.write_text(text)
 
     async def start(self) -> None:

@@ -8,10 +8,22 @@ with it the time of all rows of that boot. Reads only; the writer is elsewhere.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from agent.billing.books import Stamp
 from agent.core.events import GapKind, Recovered
-from agent.core.facts import CheckpointFact, ClockFact, Sample, TransactionFact
+from agent.core.facts import (
+    CheckpointFact,
+    ClockFact,
+    Fact,
+    PriceFact,
+    ReceiptFact,
+    Sample,
+    TariffFact,
+    TransactionFact,
+)
 from agent.ipc.codec import decode_fact
 from agent.ipc.port import CsmsTx, Progress, Record
 from agent.ledger.reader import LedgerReader
@@ -54,6 +66,17 @@ class Archive:
     def head_seq(self) -> int:
         return self._reader.head().seq
 
+    def last_row(self) -> Row:
+        return self._reader.rows(self._reader.head().seq - 1, 1)[0]
+
+    def known_keys(self) -> set[str]:
+        """The ids of all keys that ever signed here."""
+        return {key.key_id for key in self._reader.signing_keys()}
+
+    def meters_in_use(self) -> dict[int, str]:
+        """The serial of the meter that each EVSE had last."""
+        return {meter.evse: meter.serial for meter in self._reader.meters() if meter.to_seq is None}
+
     def state(self, namespace: Namespace) -> dict[str, str]:
         return self._reader.state(namespace)
 
@@ -80,7 +103,7 @@ class Archive:
         self._learn_clock()
         found = []
         for row in rows:
-            fact = decode_fact(row.kind, row.body)
+            fact = _for_others(decode_fact(row.kind, row.body, row.tx_id, row.evse))
             if fact is None:
                 continue
             known = self._offsets.get(row.boot_id) if row.time_status == "U" else row.wall_ms - row.mono_ms
@@ -108,6 +131,18 @@ class Archive:
             for row in self._reader.open_transactions("tx_started", "tx_ended")
         ]
 
+    def history(self, tx_id: str) -> Iterator[tuple[Fact, Stamp]]:
+        """A transaction's facts with the clocks of their rows as they stood then."""
+        for row in self._rows_of(tx_id, math.inf):
+            fact = decode_fact(row.kind, row.body, row.tx_id, row.evse)
+            if fact is not None:
+                yield fact, Stamp(row.boot_id, row.mono_ms, row.wall_ms, row.time_status)
+
+    def tariff_text(self, content_hash: str) -> str | None:
+        """The canonical text of a tariff this ledger knows."""
+        found = self._reader.tariff(bytes.fromhex(content_hash))
+        return None if found is None else found.text.decode()
+
     def _recovered(self, start: Row, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
         assert start.tx_id is not None
         records = self._records(self._rows_of(start.tx_id, math.inf))
@@ -121,6 +156,8 @@ class Archive:
                 last = _newest(last, fact.samples)
             elif isinstance(fact, CheckpointFact):
                 last = _newest(last, (fact.sample,))
+            elif isinstance(fact, PriceFact):
+                last = _newest(last, fact.samples)
         newest = self._reader.rows(records[-1].seq - 1, 1)[0]
         same_boot = newest.boot_id == boot_id
         if same_boot:
@@ -138,6 +175,17 @@ class Archive:
             gap=GapKind.PROCESS if same_boot else GapKind.POWER,
             gap_ms=gap_ms,
         )
+
+
+def _for_others(fact: Fact | None) -> Fact | None:
+    """Documents that no dialect needs go without their text: it may be long."""
+    match fact:
+        case ReceiptFact():
+            return replace(fact, document="")
+        case TariffFact():
+            return replace(fact, text="")
+        case _:
+            return fact
 
 
 def _newest(last: Sample, samples: tuple[Sample, ...]) -> Sample:

@@ -27,6 +27,7 @@ class Build:
     boot_cause: str  # OCPP 2.0.1 BootReasonEnumType
     software_version: str
     started_at_ms: int
+    config_file: Path | None = None
 
     @property
     def ledger_path(self) -> Path:
@@ -42,10 +43,10 @@ def monotonic_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
-def make_build(config: Config, boot_cause: str) -> Build:
+def make_build(config: Config, boot_cause: str, config_file: Path | None = None) -> Build:
     # Where the kernel tells none, every start counts as a boot: nothing is resumed by mistake.
     boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else str(uuid.uuid4())
-    return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms())
+    return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms(), config_file)
 
 
 def note_boot_cause(config: Config, cause: str) -> None:

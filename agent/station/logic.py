@@ -1,8 +1,8 @@
-"""The station's whole pure logic: core, limits and tokens stepped together.
+"""The station's whole pure logic: core, limits and prices stepped together.
 
 Charter: one ``step`` per event, like the core's own, but with what surrounds the core: a new
-transaction gets its limits before it may draw, an ended one loses its profiles, a change of settings
-reaches the core. No I/O; wall time is the core's.
+transaction gets its limits before it may draw and is priced while it runs, an ended one loses its
+profiles, a change of settings reaches the core. No I/O; wall time is the core's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from agent.charging.composite import Transaction
 from agent.core.effects import Effect, TransactionEnded
 from agent.core.events import ClockSet, Event, LimitSet, Tick
 from agent.core.station import Station
+from agent.station.billing import Billing
 from agent.station.limits import Limits
 
 
@@ -21,21 +22,28 @@ class ProfilesChanged:
     """Profiles were installed or cleared: their limits hold from now on."""
 
 
-class Logic:
-    """Core and limits as one."""
+@dataclass(frozen=True, slots=True)
+class PricesChanged:
+    """Something was told to ``Billing`` (a tariff, a limit): what follows is to be carried out."""
 
-    def __init__(self, core: Station, limits: Limits) -> None:
+
+class Logic:
+    """Core, limits and prices as one."""
+
+    def __init__(self, core: Station, limits: Limits, billing: Billing) -> None:
         self.core = core
         self.limits = limits
+        self.billing = billing
         self._started_at_ms: dict[str, int] = {}
         self._told: dict[int, LimitSet] = {}
         self._next_change_wall_ms: int | None = None
         self._known: set[str] = set()
 
-    def step(self, event: Event | ProfilesChanged, at_ms: int) -> list[Effect]:
-        effects = self.core.step(Tick() if isinstance(event, ProfilesChanged) else event, at_ms)
+    def step(self, event: Event | ProfilesChanged | PricesChanged, at_ms: int) -> list[Effect]:
+        effects = self.core.step(Tick() if isinstance(event, ProfilesChanged | PricesChanged) else event, at_ms)
         if self._limits_are_due(event):
             effects += self._apply_limits(at_ms)
+        effects += self.billing.follow(event, effects)
         for effect in effects:
             if isinstance(effect, TransactionEnded):
                 self._started_at_ms.pop(effect.tx_id, None)
@@ -43,7 +51,7 @@ class Logic:
 
     def deadline_ms(self) -> int | None:
         """When a ``Tick`` is due at the latest (monotonic)."""
-        times = [self.core.deadline_ms()]
+        times = [self.core.deadline_ms(), self.billing.deadline_ms()]
         if self._next_change_wall_ms is not None:
             times.append(self._next_change_wall_ms - self.core.ctx.wall_offset_ms)
         return min((at_ms for at_ms in times if at_ms is not None), default=None)
@@ -58,7 +66,7 @@ class Logic:
                 found[evse_id] = Transaction(tx.tx_id, started_ms + offset_ms)
         return found
 
-    def _limits_are_due(self, event: Event | ProfilesChanged) -> bool:
+    def _limits_are_due(self, event: object) -> bool:
         now = {tx.id for tx in self.running().values()}
         due = self._next_change_wall_ms is not None and self.core.ctx.wall_ms >= self._next_change_wall_ms
         return due or now != self._known or isinstance(event, ClockSet | ProfilesChanged) or not self._told

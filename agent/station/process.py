@@ -17,18 +17,13 @@ import gc
 import os
 import pwd
 import signal
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import structlog
 
-from agent.charging.composite import Feed
-from agent.charging.records import MalformedRecord, set_from_plain
-from agent.charging.rules import Capabilities
-from agent.config.catalogue import key
-from agent.config.device_model import DeviceModel
-from agent.config.station_model import build_device_model
+from agent.billing.books import Stamp
+from agent.config.variable import Key
 from agent.core.effects import (
     Answer,
     Append,
@@ -50,31 +45,44 @@ from agent.core.events import (
     LinkChanged,
     Tick,
 )
-from agent.core.facts import BootFact, Fact, MeterFact, SecurityFact, kind_of
-from agent.core.settings import StationSettings
-from agent.core.station import Station
-from agent.ipc.codec import encode_fact, from_json
+from agent.core.facts import BootFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
 from agent.ipc.port import ConnectorChanged, News, Record, RestartComing, RowsAppended, Welcome
 from agent.ipc.port import SampleTaken as SampleNews
 from agent.ipc.server import IpcServer
 from agent.ipc.wire import PROTOCOL
 from agent.ledger.errors import LedgerFailed
-from agent.ledger.rows import NewRow, Row
+from agent.ledger.retention import CutDone, CutOrder
+from agent.ledger.rows import Row
+from agent.ledger.side_records import PutKey, PutMeter
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
+from agent.security.keys import load_or_create_key
 from agent.station.archive import Archive
-from agent.station.behaviour import behaviour_of
 from agent.station.build import BUILD_TIME_MS, Build, monotonic_ms, note_boot_cause
-from agent.station.hardware import Hardware, describe
-from agent.station.limits import Limits
-from agent.station.logic import Logic, ProfilesChanged
+from agent.station.hardware import Hardware
+from agent.station.logic import Logic, PricesChanged, ProfilesChanged
+from agent.station.making import (
+    damage_note,
+    evidence_of,
+    key_path,
+    make_billing,
+    make_core,
+    make_limits,
+    make_model,
+    make_rows,
+    make_tariffs,
+    make_upkeep,
+    read_text,
+)
 from agent.station.service import StationService, profiles_change
 from agent.station.tokens import Tokens
-from hal.ports import Back, Lost
+from hal.ports import Back, Lost, MeterReading
 
 EXIT_STOPPED, EXIT_ERROR, EXIT_LEDGER, EXIT_RESTART = 0, 70, 74, 75
 GATEWAY_USER = "evsed-gateway"
+DAY_MS = 86_400_000
+UNCLEAN = ("PowerUp", "Watchdog")  # a process that ended in order leaves a note of why
 _TICK_MS = 1_000  # deadlines come on time; this only keeps views fresh
 
 log = structlog.get_logger("station")
@@ -97,14 +105,24 @@ class StationProcess:
         opened = open_ledger(build.ledger_path, birth)
         self._writer = LedgerWriter(build.ledger_path, self._loop, self._ledger_failed)
         self._archive = Archive(build.ledger_path)
-        self._model = self._make_model()
-        self._logic = Logic(self._make_core(), self._make_limits())
-        self._tokens = Tokens(build.config, self._model, self._logic.core, self, self._stored_cache())
+        self._model = make_model(build, self._archive)
+        self._key = load_or_create_key(key_path(build.config))
+        self._tariffs = make_tariffs(build, self._archive)
+        core = make_core(build, self._archive, self._model, self._tariff_for)
+        self._billing = make_billing(build, core, self._tariffs)
+        self._logic = Logic(core, make_limits(build, self._archive, self._model), self._billing)
+        self._rows = make_rows(build, self._archive, self._billing, self._key, self._model)
+        self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
         self._service = StationService(build, self._logic, self._tokens, self._archive, self._model, self)
         self._hardware = Hardware(build.config, monotonic_ms)
         self._server = IpcServer(
             build.socket_path, self._service, self._welcome, self._greetings, _allowed_uids(), self._gateway_gone
         )
+        for evse in build.config.evse:
+            self._model.put(Key("FiscalMetering", "PublicKey", evse=evse.id), self._key.public_oca)
+        self._known_meters = self._archive.meters_in_use()
+        self._damage = damage_note(build.config, evidence_of(build.ledger_path), self._archive)
+        self._upkeep = make_upkeep(build, self, self._billing, self._refused_starts)
         self._begin(opened.damaged, wall_ms, status)
 
     async def run(self) -> int:
@@ -112,22 +130,29 @@ class StationProcess:
             self._loop.add_signal_handler(number, self._stop, EXIT_STOPPED)
         self._loop.set_exception_handler(self._crashed)
         await self._server.start()
+        self._upkeep.look_at_room()
+        self._upkeep.look_at_tariff()
         self._hardware.start(self.give)
         self.give(Tick())
+        upkeep = self._loop.create_task(self._upkeep.run())
+        upkeep.add_done_callback(_raise_what_crashed)
         # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.
         gc.collect()
         gc.freeze()
         log.info("station ready", identity=self._build.config.station.identity, socket=str(self._build.socket_path))
         await self._stopping.wait()
+        upkeep.cancel()
         await self._close()
         return self._exit_code
 
     # --------------------------------------------------------------------------------- the one path
 
-    def give(self, event: Event | ProfilesChanged) -> None:
+    def give(self, event: Event | ProfilesChanged | PricesChanged) -> None:
         """Let the logic handle an event and carry out what follows, before anything else happens."""
         if isinstance(event, FromPilot | FromMeter | FromPower):
             _log_device(event)
+        if isinstance(event, FromMeter) and isinstance(event.event, MeterReading):
+            self._note_meter(event.evse, event.event)
         for effect in self._logic.step(event, monotonic_ms()):
             if not self._hardware.carry_out(effect):
                 self._carry_out(effect)
@@ -169,22 +194,51 @@ class StationProcess:
             raise AssertionError(f"nobody carries out {effect}")
 
     def _append(self, effect: Append) -> None:
-        rows = [self._row(fact, effect.at_ms, effect.wall_ms, effect.time_status) for fact in effect.facts]
-        self._writer.append(rows, on_durable=functools.partial(self._durable, effect.ticket))
+        stamp = Stamp(self._build.boot_id, effect.at_ms, effect.wall_ms, effect.time_status)
+        rows, changes = self._rows.rows(effect.facts, stamp)
+        self._writer.append(rows, changes, functools.partial(self._durable, effect.ticket))
         for row in rows:
             log.info("fact", kind=row.kind, tx=row.tx_id, evse=row.evse)
 
-    def _row(self, fact: Fact, at_ms: int, wall_ms: int, status: str) -> NewRow:
-        return NewRow(
-            kind=kind_of(fact),
-            body=encode_fact(fact),
-            boot_id=self._build.boot_id,
-            mono_ms=at_ms,
-            wall_ms=wall_ms,
-            time_status=status,
-            tx_id=getattr(fact, "tx_id", None),
-            evse=getattr(fact, "evse", None),
+    def _note_meter(self, evse: int, reading: MeterReading) -> None:
+        """Which meter an EVSE has, over time."""
+        if self._known_meters.get(evse) == reading.serial:
+            return
+        self._known_meters[evse] = reading.serial
+        seen = LogFact(
+            LogEntry.METER_SEEN, evse, (("serial", reading.serial), ("energy_mwh", str(reading.energy_import_mwh)))
         )
+        rows, _ = self._rows.rows([seen], self._now_stamp())
+        self._writer.append(rows, [PutMeter(evse, reading.serial, self._key.key_id)])
+
+    def _refused_starts(self) -> str:
+        """Why no transaction may begin, whatever else; empty: nothing speaks against it."""
+        return self._damage
+
+    def acknowledge_damage(self) -> bool:
+        """A person has seen that a ledger was damaged; False: there was nothing to see."""
+        had, self._damage = bool(self._damage), ""
+        if had:
+            seen = str(len(evidence_of(self._build.ledger_path)))
+            self._writer.append((), [Put(Namespace.DAMAGE, "acknowledged", seen)])
+            self._upkeep.look_at_room()
+        return had
+
+    def alarm(self) -> str:
+        return self._upkeep.alarm()
+
+    def retire(self) -> None:
+        """Rows that the CSMS has, or that no CSMS will ever ask for, and that are old enough go."""
+        config, stamp = self._build.config, self._now_stamp()
+        if stamp.time_status == "U":
+            return  # nobody knows how old they are
+        told_seq = self._archive.head_seq() if config.csms is None else self._archive.delivered_seq()
+        oldest_ms = stamp.wall_ms - config.metering.retention_days * DAY_MS
+        clocks = (stamp.boot_id, stamp.mono_ms, stamp.wall_ms, stamp.time_status)
+        self._writer.cut(CutOrder(told_seq, told_seq, oldest_ms, *clocks), _log_cut)
+
+    def _tariff_for(self, evse: int, token: Token, group: str | None) -> str | None:
+        return self._tariffs.for_start(evse, token, group, self._logic.core.ctx.wall_ms)
 
     def _durable(self, ticket: int, rows: list[Row]) -> None:
         self.give(Durable(ticket))
@@ -217,59 +271,22 @@ class StationProcess:
     def save_lazily(self, changes: Sequence[StateChange]) -> None:
         self._writer.append((), changes, lazy=True)
 
-    def append_security(self, fact: SecurityFact) -> None:
+    def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
+        """Facts that do not come from the logic: security, log book, tariffs, what the CSMS told."""
+        rows, changes = self._rows.rows(facts, self._now_stamp())
+
+        def durable(rows: list[Row]) -> None:
+            self.publish(RowsAppended(rows[-1].seq))
+            if on_durable is not None:
+                on_durable()
+
+        self._writer.append(rows, changes, durable)
+
+    def _now_stamp(self) -> Stamp:
         ctx, now_ms = self._logic.core.ctx, monotonic_ms()
-        row = self._row(fact, now_ms, now_ms + ctx.wall_offset_ms, ctx.time_status)
-        self._writer.append([row], on_durable=lambda rows: self.publish(RowsAppended(rows[-1].seq)))
+        return Stamp(self._build.boot_id, now_ms, now_ms + ctx.wall_offset_ms, ctx.time_status)
 
     # ------------------------------------------------------------------------------------- start up
-
-    def _make_model(self) -> DeviceModel:
-        model = build_device_model(self._build.config, stored=self._archive.state(Namespace.SETTING))
-        if model.discarded:
-            log.warning("stored settings no longer valid, defaults hold", settings=list(model.discarded))
-        return model
-
-    def _make_core(self) -> Station:
-        config, kept = self._build.config, self._archive.state(Namespace.AVAILABILITY)
-        settings = StationSettings(
-            evses=tuple(describe(evse) for evse in config.evse),
-            timing=config.timing,
-            behaviour=behaviour_of(self._model, config),
-            operative=kept.get("station") != "no",
-            inoperative_evses=frozenset(evse.id for evse in config.evse if kept.get(str(evse.id)) == "no"),
-        )
-        return Station(settings, lambda: str(uuid.uuid4()))
-
-    def _make_limits(self) -> Limits:
-        config, model = self._build.config, self._model
-        feeds = tuple(
-            Feed(
-                evse_id=evse.id,
-                hard_limit_ma=min(evse.max_current_ma, evse.board.limits.max_current_ma),
-                voltage_mv=evse.voltage_v * 1_000,
-                phases=evse.phases,
-                minimum_ma=evse.board.limits.min_current_ma,
-            )
-            for evse in config.evse
-        )
-        capabilities = Capabilities(
-            evse_count=len(feeds),
-            max_stack_level=model.integer(key("SmartChargingCtrlr.ProfileStackLevel")),
-            max_periods=model.integer(key("SmartChargingCtrlr.PeriodsPerSchedule")),
-            max_installed=model.spec(key("SmartChargingCtrlr.Entries[ChargingProfiles]")).maximum or 1,
-        )
-        limits = Limits(feeds, config.limits.supply_current_ma, capabilities)
-        stored = self._archive.state(Namespace.PROFILE).get("installed")
-        if stored is not None:
-            try:
-                limits.profiles = set_from_plain(from_json(stored.encode()))
-            except MalformedRecord as error:
-                log.error("stored charging profiles cannot be read, none hold", reason=str(error))
-        return limits
-
-    def _stored_cache(self) -> dict[str, str]:
-        return self._archive.state(Namespace.TOKEN)
 
     def _begin(self, damaged: str | None, wall_ms: int, status: str) -> None:
         """The first events of every start, in this order: clock, open transactions, boot row."""
@@ -280,17 +297,26 @@ class StationProcess:
         for found in self._archive.open_transactions(self._build.boot_id, now_ms, trusted_wall):
             log.warning("open transaction found", tx=found.tx_id, evse=found.evse, gap_ms=found.gap_ms)
             if found.evse in self._logic.core.evses:
+                self._billing.restore(self._archive.history(found.tx_id))
                 self._logic.step(found, now_ms)
         running = {tx.id for tx in self._logic.running().values()}
         if self._logic.limits.keep_transactions(running):
             self._writer.append((), [profiles_change(self._logic.limits.profiles)])
-        self._writer.append(
-            [self._row(BootFact(self._build.boot_cause, self._build.software_version), now_ms, wall_ms, status)]
-        )
-        self.append_security(SecurityFact("StartupOfTheDevice", self._build.boot_cause))
+        last = self._archive.last_row()
+        self.append(BootFact(self._build.boot_cause, self._build.software_version))
+        if self._build.boot_cause in UNCLEAN and last.seq > 1:
+            times = (("boot_id", last.boot_id), ("mono_ms", str(last.mono_ms)), ("wall_ms", str(last.wall_ms)))
+            self.append(LogFact(LogEntry.UNCLEAN_STOP, details=(("last_row", str(last.seq)), *times)))
+        if self._key.key_id not in (known := self._archive.known_keys()):
+            entry = LogEntry.KEY_IN_USE if known else LogEntry.KEY_CREATED
+            rows, _ = self._rows.rows([LogFact(entry, details=(("key_id", self._key.key_id),))], self._now_stamp())
+            self._writer.append(rows, [PutKey(self._key.key_id, self._key.public_der)])
+        if facts := self._tariffs.read_site(read_text):
+            self.append(*facts)
+        self.append(SecurityFact("StartupOfTheDevice", self._build.boot_cause))
         if damaged is not None:
             log.error("ledger was damaged and is kept as evidence", detail=damaged)
-            self.append_security(SecurityFact("TamperDetectionActivated", damaged[:255]))
+            self.append(SecurityFact("TamperDetectionActivated", damaged[:255]))
         delivered = self._archive.delivered_seq()
         old = [tx_id for tx_id in self._archive.csms_txs() if self._archive.told_whole(tx_id, delivered)]
         if old:
@@ -354,6 +380,17 @@ def _log_device(event: FromPilot | FromMeter | FromPower) -> None:
         log.warning("device lost", device=device, evse=event.evse, kind=event.event.kind.value, why=event.event.detail)
     elif isinstance(event.event, Back):
         log.info("device answers", device=device, evse=event.evse, detail=event.event.detail)
+
+
+def _log_cut(done: CutDone) -> None:
+    if done.rows:
+        log.info("old rows removed", rows=done.rows, transactions=done.transactions, up_to_seq=done.last_seq)
+
+
+def _raise_what_crashed(task: asyncio.Task[None]) -> None:
+    """Let an error of ours reach the loop's exception handler now, not when the task is collected."""
+    if not task.cancelled():
+        task.result()
 
 
 def _kept_clock() -> tuple[int, str]:

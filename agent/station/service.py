@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ from agent.config.report import report_data
 from agent.config.variable import Key
 from agent.core.commands import Command, RemoteStart
 from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
-from agent.core.facts import SecurityFact, Token
+from agent.core.facts import Fact, SecurityFact, Token
 from agent.core.status import Outcome
 from agent.ipc.port import (
     CommandAnswer,
@@ -44,13 +44,16 @@ from agent.ipc.port import (
     SettingsChanged,
     SettingWrite,
     StationStatus,
+    TariffAssignment,
     TokenVerdict,
+    ToldCost,
 )
 from agent.ledger.state import Namespace, Put, StateChange
 from agent.station.archive import CURSOR, Archive
 from agent.station.behaviour import behaviour_of, provide_live_values
 from agent.station.build import Build
-from agent.station.logic import Logic, ProfilesChanged
+from agent.station.logic import Logic, PricesChanged, ProfilesChanged
+from agent.station.money import Money
 from agent.station.tokens import Tokens
 
 _CLOCK_TOLERANCE_MS = 1_000  # the CSMS's answer travelled; less than this is no news
@@ -60,7 +63,7 @@ log = structlog.get_logger("station")
 class Shell(Protocol):
     """What the service needs of the process around it."""
 
-    def give(self, event: Event | ProfilesChanged) -> None: ...
+    def give(self, event: Event | ProfilesChanged | PricesChanged) -> None: ...
 
     def now_ms(self) -> int: ...
 
@@ -72,7 +75,15 @@ class Shell(Protocol):
 
     def save_lazily(self, changes: Sequence[StateChange]) -> None: ...
 
-    def append_security(self, fact: SecurityFact) -> None: ...
+    def acknowledge_damage(self) -> bool: ...
+
+    def alarm(self) -> str:
+        """What is wrong with the ledger or its disk, in plain words."""
+        ...
+
+    def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
+        """Facts that do not come from the logic."""
+        ...
 
 
 class StationService:
@@ -89,6 +100,7 @@ class StationService:
         self._shell = shell
         self._command_ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[CommandAnswer]] = {}
+        self._money = Money(logic.core, logic.billing, model, shell)
         self._dialect: str | None = None
         self._delivered_seq = archive.delivered_seq()
 
@@ -230,10 +242,38 @@ class StationService:
         periods = tuple(SchedulePeriod(p.start_s, p.limit_tenths, p.number_phases) for p in schedule.periods)
         return CompositeSchedule(schedule.start_ms, schedule.duration_s, schedule.unit.value, periods)
 
+    # --------------------------------------------------------------------------------------- money
+
+    async def set_default_tariff(self, evse: int, tariff: str) -> str:
+        return await self._money.set_default(evse, tariff)
+
+    async def tariffs(self, evse: int) -> list[TariffAssignment]:
+        return self._money.assignments(evse)
+
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
+        return await self._money.clear(tariff_ids, evse)
+
+    async def change_tariff(self, tx_id: str, tariff: str) -> str:
+        return await self._money.change(tx_id, tariff)
+
+    async def limit_transaction(
+        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+    ) -> bool:
+        return self._money.limit(tx_id, max_cost, max_energy_wh, max_time_s)
+
+    async def told_cost(self, told: ToldCost) -> None:
+        self._money.told_cost(told)
+
+    async def told_price(self, token: Token | None, text: str) -> None:
+        self._money.told_price(token, text)
+
     # --------------------------------------------------------------------------------------- other
 
+    async def acknowledge_damage(self) -> bool:
+        return self._shell.acknowledge_damage()
+
     async def security_event(self, event_type: str, tech_info: str) -> None:
-        self._shell.append_security(SecurityFact(event_type, tech_info[:255]))
+        self._shell.append(SecurityFact(event_type, tech_info[:255]))
 
     async def status(self) -> StationStatus:
         ctx = self._logic.core.ctx
@@ -248,7 +288,9 @@ class StationService:
             time_status=ctx.time_status,
             head_seq=self._archive.head_seq(),
             delivered_seq=self._delivered_seq,
-            evses=self._logic.core.views(),
+            evses=(views := self._logic.core.views()),
+            prices=self._money.views(views),
+            alarm=self._shell.alarm(),
         )
 
     def _wall_ms(self) -> int:

@@ -9,11 +9,13 @@ Sources: OCPP 1.6 edition 2 and errata 4; checklist part 1.
 from __future__ import annotations
 
 import random
+import re
 from functools import partial
 
 from agent.core.commands import TakeSample
 from agent.core.facts import MeterFact, Token
 from agent.ipc.port import AuthorizeWanted, Record, StationPort, TokenVerdict
+from agent.ocpp import tariff_messages
 from agent.ocpp.conversation import Answerer, Conversation
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.frames import Payload
@@ -83,7 +85,12 @@ class Dialect16(Conversation):
         return await commands.clear_cache(self._station)
 
     async def _data_transfer(self, request: Payload) -> Payload:
-        return commands.data_transfer(self._view, request)
+        answer = await tariff_messages.data_transfer(self._station, self._tx_id, request)
+        return commands.data_transfer(self._view, request) if answer is None else answer
+
+    def _tx_id(self, csms_id: str) -> str | None:
+        """Our transaction of the number that the CSMS gave it."""
+        return self._ids.tx_id(int(csms_id)) if re.fullmatch(r"-?[0-9]{1,10}", csms_id) else None
 
     async def _trigger(self, request: Payload) -> Payload | Reply:
         """TriggerMessage.conf: the answer goes first, then the message (16-CMD-08)."""

@@ -74,6 +74,11 @@ KEYS: Final = (
     Key("MeterValuesSampledData", Kind.MEASURANDS, _RW, "SampledDataCtrlr", "TxUpdatedMeasurands"),
     Key("MeterValueSampleInterval", Kind.WHOLE, _RW, "SampledDataCtrlr", "TxUpdatedInterval"),
     Key("MinimumStatusDuration", Kind.WHOLE, _RW, "OCPPCommCtrlr", "MinimumStatusDuration"),
+    Key("PublicKeyWithSignedMeterValue", Kind.TEXT, _RW, "OCPPCommCtrlr", "PublicKeyWithSignedMeterValue"),
+    Key("SampledDataSignReadings", Kind.FLAG, _RW, "SampledDataCtrlr", "SignReadings"),
+    Key("SampledDataSignStartedReadings", Kind.FLAG, _RW, "SampledDataCtrlr", "SignStartedReadings"),
+    Key("DefaultPriceText", Kind.TEXT, _RW, "TariffCostCtrlr", "TariffFallbackMessage"),
+    Key("CustomDisplayCostAndPrice", Kind.FLAG, _R, "TariffCostCtrlr", "Available", "Cost"),
     Key("ResetRetries", Kind.WHOLE, _RW, "OCPPCommCtrlr", "ResetRetries"),
     Key("StopTransactionOnEVSideDisconnect", Kind.FLAG, _RW, "TxCtrlr", "StopTxOnEVSideDisconnect"),
     Key("StopTransactionOnInvalidId", Kind.FLAG, _RW, "TxCtrlr", "StopTxOnInvalidId"),
@@ -108,6 +113,7 @@ def _fixed(view: StationView) -> dict[str, str]:
     list_max = str(len(MEASURANDS))
     return {
         # Required; which phase of the grid is where is not known to this station.
+        **{f"MeterPublicKey{connector}": _meter_public_key(view, connector) for connector in evses},
         "ConnectorPhaseRotation": ",".join(f"{connector}.Unknown" for connector in (0, *evses)),
         "MaxChargingProfilesInstalled": str(CHARGING_PROFILES),
         "GetConfigurationMaxKeys": str(KEYS_PER_REQUEST_MAX),
@@ -118,6 +124,10 @@ def _fixed(view: StationView) -> dict[str, str]:
         "StopTxnSampledDataMaxLength": list_max,
         "SupportedFeatureProfiles": "Core,SmartCharging,RemoteTrigger",
     }
+
+
+def _meter_public_key(view: StationView, connector: int) -> str:
+    return view.text(f"FiscalMetering@{connector}.PublicKey")
 
 
 # --------------------------------------------------------------------------------------- messages

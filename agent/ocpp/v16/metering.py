@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from agent.core.facts import Sample
+from agent.core.facts import Sample, SampleContext
 from agent.ocpp import metering
 from agent.ocpp.metering import Maker, SampledValue
+from agent.ocpp.timestamps import to_rfc3339
 
 
 def whole_wh(energy_mwh: int) -> int:
@@ -28,6 +29,19 @@ def whole_wh(energy_mwh: int) -> int:
 def meter_value(sample: Sample, clock_offset_ms: int, measurands: Iterable[str]) -> dict[str, Any] | None:
     """One meterValue with those of ``measurands`` that the sample has; None if it has none of them."""
     return metering.meter_value(sample, clock_offset_ms, measurands, _MAKERS)
+
+
+def signed_value(at_wall_ms: int, context: SampleContext, record: bytes, public_key: str) -> dict[str, Any]:
+    """A meterValue that carries one signed record (OCA white paper: the object as text, format SignedData)."""
+    from agent.ocmf.ocpp import signed_value_16
+
+    sampled = {
+        "value": signed_value_16(record, public_key),
+        "context": context.value,
+        "format": "SignedData",
+        "measurand": "Energy.Active.Import.Register",
+    }
+    return {"timestamp": to_rfc3339(at_wall_ms), "sampledValue": [sampled]}
 
 
 def decimal(thousandths: int) -> str:

@@ -24,12 +24,14 @@ from agent.core.facts import (
     Sample,
     SampleContext,
     SecurityFact,
+    SignedFact,
     StopReason,
     Token,
     TransactionFact,
     TxKind,
 )
 from agent.ipc.port import CsmsTx, Progress, Record, StationPort
+from agent.ocpp import signed
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import StationView
 from agent.ocpp.frames import Payload
@@ -37,7 +39,7 @@ from agent.ocpp.metering import thin
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v16 import keys
 from agent.ocpp.v16.messages import id_tag, read_id_tag_info
-from agent.ocpp.v16.metering import meter_value, whole_wh
+from agent.ocpp.v16.metering import meter_value, signed_value, whole_wh
 
 log = structlog.get_logger("ocpp")
 
@@ -53,6 +55,9 @@ REASONS: Final[dict[StopReason, str]] = {
     StopReason.OTHER: "Other",
     StopReason.OVERCURRENT_FAULT: "Other",
     StopReason.GROUND_FAULT: "Other",
+    StopReason.ENERGY_LIMIT_REACHED: "Other",
+    StopReason.TIME_LIMIT_REACHED: "Other",
+    StopReason.LOCAL_OUT_OF_CREDIT: "Other",
     StopReason.POWER_LOSS: "PowerLoss",
     StopReason.REMOTE: "Remote",
     StopReason.UNLOCK: "UnlockCommand",
@@ -120,6 +125,8 @@ class TransactionTranslator:
                 return Message("StopTransaction", await self._stop(fact, record))
             case MeterFact() as fact:
                 return self._meter_values(fact.evse, (fact.sample,), record, None)
+            case SignedFact() as fact:
+                return await self._begin_record(fact, record)
             case SecurityFact() as fact:
                 return Message("SecurityEventNotification", _security_event(fact, record), once=True)
             case _:
@@ -173,6 +180,18 @@ class TransactionTranslator:
         payload = meter_values(self._view, evse, samples, record.clock_offset_ms, csms_id)
         return None if payload is None else Message("MeterValues", payload)
 
+    async def _begin_record(self, fact: SignedFact, record: Record) -> Message | None:
+        """The signed record of the start goes in a MeterValues right after StartTransaction; that of the whole
+        transaction in StopTransaction."""
+        rows = await self._station.transaction(fact.tx_id)
+        text = fact.record.encode()
+        if not self._view.flag(signed.SIGN_STARTED, False) or text not in signed.begin_records(rows):
+            return None
+        at_ms = record.wall_ms
+        value = signed_value(at_ms, SampleContext.BEGIN, text, signed.public_key(self._view, fact.evse, at_end=False))
+        payload = {"connectorId": fact.evse, "meterValue": [value], "transactionId": self._ids.csms_id(fact.tx_id)}
+        return Message("MeterValues", payload)
+
     async def _stop(self, fact: TransactionFact, record: Record) -> Payload:
         end = fact.samples[-1]
         payload: dict[str, Any] = {
@@ -183,11 +202,17 @@ class TransactionTranslator:
         }
         if fact.token is not None:
             payload["idTag"] = id_tag(fact.token)
-        if data := await self._transaction_data(fact.tx_id):
+        rows = await self._station.transaction(fact.tx_id)
+        data = self._transaction_data(rows)
+        if self._view.flag(signed.SIGN_READINGS, False):
+            at_ms = record.clock_offset_ms + end.at_ms
+            public_key = signed.public_key(self._view, fact.evse, at_end=True)
+            data += [signed_value(at_ms, SampleContext.END, each, public_key) for each in signed.end_records(rows)]
+        if data:
             payload["transactionData"] = data
         return payload
 
-    async def _transaction_data(self, tx_id: str) -> list[dict[str, Any]]:
+    def _transaction_data(self, rows: Iterable[Record]) -> list[dict[str, Any]]:
         """16-TX-15: begin and end with every configured measurand, between them each kind with its own."""
         sampled = self._view.names(keys.STOP_TXN_SAMPLED_DATA)
         aligned = self._view.names(keys.STOP_TXN_ALIGNED_DATA)
@@ -202,7 +227,7 @@ class TransactionTranslator:
         }
         values = [
             value
-            for row in await self._station.transaction(tx_id)
+            for row in rows
             if isinstance(row.fact, TransactionFact)
             for sample in row.fact.samples
             if (value := meter_value(sample, row.clock_offset_ms, measurands.get(sample.context, ())))

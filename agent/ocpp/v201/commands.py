@@ -15,10 +15,11 @@ from agent.core.commands import ChangeAvailability, RemoteStart, RemoteStop, Res
 from agent.core.facts import TransactionFact
 from agent.core.status import Outcome
 from agent.ipc.port import ProfileOutcome, StationPort
+from agent.ocpp import tariff_messages
 from agent.ocpp.dialect import StationView
 from agent.ocpp.frames import Payload
 from agent.ocpp.v201 import charging, settings
-from agent.ocpp.v201.messages import CONNECTOR, read_id_token, status
+from agent.ocpp.v201.messages import CONNECTOR, cost_details, read_id_token, status
 
 _UNLOCK_STATUS: Final = {
     Outcome.UNLOCKED: "Unlocked",
@@ -105,8 +106,20 @@ async def clear_cache(station: StationPort, _request: Payload) -> Payload:
     return status("Accepted" if await station.clear_cache() else "Rejected")
 
 
-async def data_transfer(view: StationView, request: Payload) -> Payload:
-    """DataTransferResponse (P01): no vendor's messages are known here."""
+async def cost_updated(station: StationPort, request: Payload) -> Payload:
+    """CostUpdatedResponse (I02): for a transaction that does not run there is nobody to show it to."""
+    cost = tariff_messages.plain_number(request["totalCost"])
+    if cost is not None:
+        details = cost_details(request)
+        await station.told_cost(tariff_messages.told_cost(request["transactionId"], cost, False, details))
+    return {}
+
+
+async def data_transfer(station: StationPort, view: StationView, request: Payload) -> Payload:
+    """DataTransferResponse (P01): tariff and cost messages are known here."""
+    answer = await tariff_messages.data_transfer(station, lambda tx_id: tx_id, request)
+    if answer is not None:
+        return answer
     return status("UnknownMessageId" if request["vendorId"] == view.welcome.vendor else "UnknownVendorId")
 
 

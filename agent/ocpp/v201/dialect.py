@@ -41,8 +41,9 @@ class Dialect201(Conversation):
         return {
             "ChangeAvailability": partial(commands.change_availability, station, view),
             "ClearCache": partial(commands.clear_cache, station),
+            "CostUpdated": partial(commands.cost_updated, station),
             "ClearChargingProfile": partial(charging.clear_charging_profile, station),
-            "DataTransfer": partial(commands.data_transfer, view),
+            "DataTransfer": partial(commands.data_transfer, station, view),
             "GetBaseReport": self._get_base_report,
             "GetCompositeSchedule": partial(charging.get_composite_schedule, station, view),
             "GetTransactionStatus": partial(commands.transaction_status, station),
@@ -69,6 +70,9 @@ class Dialect201(Conversation):
 
     def _read_verdict(self, answer: Payload, wanted: AuthorizeWanted) -> TokenVerdict:
         return messages.read_id_token_info(answer["idTokenInfo"], wanted.evse)
+
+    def _price_text(self, answer: Payload) -> str:
+        return messages.price_text(answer)
 
     def _meter_values(self, record: Record) -> Payload | None:
         return meter_values(self._view, record, record.fact) if isinstance(record.fact, MeterFact) else None

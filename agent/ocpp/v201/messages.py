@@ -15,6 +15,7 @@ import structlog
 from agent.core.facts import SecurityFact, Token
 from agent.ipc.port import Record, TokenVerdict, Welcome
 from agent.ocpp.frames import Payload
+from agent.ocpp.tariff_messages import COST_VENDOR
 from agent.ocpp.timestamps import BadTimestamp, from_rfc3339, to_rfc3339
 
 log = structlog.get_logger("ocpp")
@@ -78,6 +79,17 @@ def read_id_token_info(info: dict[str, Any], evse: int) -> TokenVerdict:
             log.warning("bad_cache_expiry")  # the status still counts
     group = info.get("groupIdToken", {}).get("idToken")
     return TokenVerdict(status, group or None, expiry_wall_ms)
+
+
+def cost_details(answer: dict[str, Any]) -> dict[str, Any]:
+    """What the California extension says beside a cost; empty where it says nothing."""
+    custom = answer.get("customData", {})
+    return custom if isinstance(custom, dict) and custom.get("vendorId") == COST_VENDOR else {}
+
+
+def price_text(answer: Payload) -> str:
+    """The tariff in the words of an AuthorizeResponse (I01)."""
+    return str(answer["idTokenInfo"].get("personalMessage", {}).get("content", ""))
 
 
 def security_event(fact: SecurityFact, record: Record) -> Payload:

@@ -61,6 +61,22 @@ def ended(view: StationView, rows: Iterable[Record]) -> list[dict[str, Any]]:
     return thin([value for value in values if value is not None])
 
 
+def sign(values: list[dict[str, Any]], context: SampleContext, records: list[bytes], public_key: str) -> None:
+    """Put signed records to the register readings of this context: the last record to the last of them."""
+    if not records:
+        return
+    from agent.ocmf.ocpp import signed_value_201
+
+    registers = [
+        sampled
+        for value in values
+        for sampled in value["sampledValue"]
+        if sampled["context"] == context.value and sampled["measurand"] == _REGISTER
+    ]
+    if registers:
+        registers[-1]["signedMeterValue"] = signed_value_201(records[-1], public_key)
+
+
 def idle(view: StationView, sample: Sample, clock_offset_ms: int) -> list[dict[str, Any]]:
     """A reading outside transactions (J01, F06): aligned or triggered, both with the aligned measurands."""
     return _values((sample,), clock_offset_ms, lambda _context: view.names(settings.ALIGNED_MEASURANDS))
@@ -82,6 +98,9 @@ _IN_TRANSACTION: Final = {
     SampleContext.INTERRUPTION_BEGIN: settings.TX_UPDATED_MEASURANDS,
     SampleContext.INTERRUPTION_END: settings.TX_UPDATED_MEASURANDS,
 }
+
+
+_REGISTER: Final = "Energy.Active.Import.Register"
 
 
 class _Every:

@@ -14,8 +14,17 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.facts import MeterFact, SecurityFact, StopReason, TransactionFact, TxKind
+from agent.core.facts import (
+    MeterFact,
+    SampleContext,
+    SecurityFact,
+    StopReason,
+    TransactionFact,
+    Trigger,
+    TxKind,
+)
 from agent.ipc.port import CsmsTx, Progress, Record, StationPort
+from agent.ocpp import signed, tariff_messages
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import StationView
 from agent.ocpp.frames import Payload
@@ -51,8 +60,7 @@ class TransactionTranslator:
     async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:  # noqa: ARG002
         fact = record.fact
         if isinstance(fact, TransactionFact):
-            if "totalCost" in answer:
-                log.info("total_cost", tx_id=fact.tx_id, cost=answer["totalCost"])
+            await self._cost(fact, answer)
             if "idTokenInfo" in answer:
                 await self._token_verdict(fact, answer["idTokenInfo"])
         return None
@@ -66,7 +74,7 @@ class TransactionTranslator:
         payload: dict[str, Any] = {
             "eventType": fact.kind.value,
             "timestamp": to_rfc3339(record.wall_ms),
-            "triggerReason": fact.trigger.value,
+            "triggerReason": _TRIGGERS.get(fact.trigger, fact.trigger).value,
             "seqNo": fact.seq_no,
             "transactionInfo": _transaction_info(fact),
         }
@@ -78,12 +86,38 @@ class TransactionTranslator:
             payload["idToken"] = messages.id_token(fact.token)
         if values := await self._meter_value(fact, record):
             payload["meterValue"] = values
+        if fact.total_cost is not None:
+            # 2.0.1 has no field for a cost that the station has worked out (2.1: costDetails).
+            cost = {"totalCost": float(fact.total_cost), "currency": fact.currency}
+            payload["customData"] = {"vendorId": tariff_messages.VENDOR, **cost}
         return payload
 
     async def _meter_value(self, fact: TransactionFact, record: Record) -> list[dict[str, Any]]:
         if fact.kind is TxKind.ENDED:
-            return metering.ended(self._view, await self._station.transaction(fact.tx_id))
-        return metering.started_or_updated(self._view, fact, record.clock_offset_ms)
+            rows = await self._station.transaction(fact.tx_id)
+            values = metering.ended(self._view, rows)
+            if self._view.flag(signed.SIGN_READINGS, False):
+                metering.sign(values, SampleContext.END, signed.end_records(rows), self._key(fact, at_end=True))
+            return values
+        values = metering.started_or_updated(self._view, fact, record.clock_offset_ms)
+        if fact.kind is TxKind.STARTED and self._view.flag(signed.SIGN_STARTED, False):
+            rows = await self._station.transaction(fact.tx_id)
+            metering.sign(values, SampleContext.BEGIN, signed.begin_records(rows), self._key(fact, at_end=False))
+        return values
+
+    def _key(self, fact: TransactionFact, *, at_end: bool) -> str:
+        return signed.public_key(self._view, fact.evse, at_end=at_end)
+
+    async def _cost(self, fact: TransactionFact, answer: Payload) -> None:
+        """I02, I03: what the CSMS says it costs so far or in all (absent does not mean free), and its words."""
+        text = answer.get("updatedPersonalMessage", {}).get("content", "")
+        cost = tariff_messages.plain_number(answer.get("totalCost"))
+        if cost is not None:
+            details = messages.cost_details(answer) | ({"priceText": text} if text else {})
+            final = fact.kind is TxKind.ENDED
+            await self._station.told_cost(tariff_messages.told_cost(fact.tx_id, cost, final, details))
+        elif text:
+            await self._station.told_price(fact.token, text)
 
     async def _token_verdict(self, fact: TransactionFact, info: Payload) -> None:
         """20-TE-07. A verdict on the token of a transaction that has ended teaches the cache only."""
@@ -103,6 +137,8 @@ def meter_values(view: StationView, record: Record, fact: MeterFact) -> Payload 
 
 # 2.0.1 has no reason for it; the trigger UnlockCommand tells (20-TE-09).
 _STOPPED_REASONS: Final = {StopReason.UNLOCK: "Other"}
+# 2.1 has a trigger for a spent credit; here the right to charge has ended, and the stop reason says why.
+_TRIGGERS: Final = {Trigger.COST_LIMIT_REACHED: Trigger.DEAUTHORIZED}
 
 
 def _transaction_info(fact: TransactionFact) -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""One transaction's books: its ledger rows, in order, become volumes to price and readings to prove.
+
+Charter: a fold, the same for the running station, for a restart and for whoever checks a ledger
+afterwards: what is charged follows from the rows alone. Pure; money is ``agent.tariff``'s.
+
+Rules:
+
+* Time is monotonic and goes on over restarts: a row of another boot is placed by the difference of the
+  wall clocks, and what lies between is a gap, which costs no time.
+* Charged as charging is the time in which the vehicle charges, as idling the time in which the vehicle
+  does not want to. The station's own pauses, getting ready and waiting cost nobody anything.
+* Begin and end count from their register readings, everything else from its row.
+* A substituted end reading is the last good one: there is nothing to bill beyond it.
+
+Units: milliseconds, milliwatt-hours. Sources: metering reference 3.5, 3.7, 4.5, 4.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from agent.core.facts import (
+    ChargingState,
+    CheckpointFact,
+    Fact,
+    LimitFact,
+    PriceCause,
+    PriceFact,
+    Sample,
+    StopReason,
+    TransactionFact,
+    TxKind,
+)
+from agent.tariff.fold import Session
+from agent.tariff.model import EvseKind, Tariff
+from agent.tariff.usage import Activity, Point, Register, Usage
+
+_ACTIVITY: Final = {
+    ChargingState.CHARGING: Activity.CHARGING,
+    ChargingState.SUSPENDED_EV: Activity.IDLE,
+}
+
+# OCMF TX of the end reading: who or what ended it (metering reference 1.3).
+_END_LETTERS: Final = {
+    StopReason.LOCAL: "L",
+    StopReason.REMOTE: "R",
+    StopReason.POWER_LOSS: "P",
+    StopReason.EMERGENCY_STOP: "A",
+    StopReason.GROUND_FAULT: "A",
+    StopReason.OVERCURRENT_FAULT: "A",
+    StopReason.OTHER: "A",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The clocks of a ledger row."""
+
+    boot_id: str
+    mono_ms: int
+    wall_ms: int
+    time_status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the site says: its time zone, and which quality of time is enough to bill time
+    ("any", "informative", "never")."""
+
+    zone: str
+    evse_kind: EvseKind
+    time_policy: str = "informative"
+
+    def bills_time(self, time_status: str) -> bool:
+        return self.time_policy == "any" or (self.time_policy == "informative" and time_status != "U")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A reading to be signed: OCMF TX letter and EF, and the wall time of the reading."""
+
+    letter: str
+    sample: Sample
+    wall_ms: int
+    time_status: str
+    error_flags: str = ""
+
+
+class Books:
+    """The books of one transaction; ``started`` is its first fact."""
+
+    def __init__(
+        self, started: TransactionFact, stamp: Stamp, tariff_of: Callable[[str], Tariff | None], terms: Terms
+    ) -> None:
+        assert started.kind is TxKind.STARTED
+        self.started = started
+        self.began = stamp
+        self.ended: TransactionFact | None = None
+        self.end_stamp = stamp
+        self.marks: list[Mark] = []
+        self.limits: LimitFact | None = None
+        self.offline = started.offline
+        self.gaps = 0
+        self.time_unbilled = not terms.bills_time(stamp.time_status)
+        self.terms = terms
+        self._tariff_of = tariff_of
+        self._state = started.charging_state
+        self._register: Register | None = None
+        self._boot_id, self._base_ms = stamp.boot_id, 0
+        self._last_ms, self._last_wall_ms = stamp.mono_ms, stamp.wall_ms
+        tariff = tariff_of(started.tariff) if started.tariff is not None else None
+        self.tariff_hashes = [] if tariff is None or started.tariff is None else [started.tariff]
+        self._session = Session(tariff, zone=terms.zone, evse_kind=terms.evse_kind)
+        begin = started.samples[-1]
+        self._mark("B", begin, stamp)
+        self._last_ms = begin.at_ms
+        self._add(begin.at_ms, stamp, begin)
+
+    # ------------------------------------------------------------------------------------ the fold
+
+    def note(self, fact: Fact, stamp: Stamp) -> None:
+        """The next row of the transaction."""
+        match fact:
+            case TransactionFact():
+                self._note_event(fact, stamp)
+            case CheckpointFact(sample=sample):
+                self._add(stamp.mono_ms, stamp, sample)
+            case PriceFact():
+                self._note_price(fact, stamp)
+            case LimitFact():
+                self.limits = fact
+            case _:
+                pass
+
+    def _note_event(self, fact: TransactionFact, stamp: Stamp) -> None:
+        self._state = fact.charging_state
+        self.offline = self.offline or fact.offline
+        self.gaps += fact.gap
+        sample = fact.samples[-1] if fact.samples else None
+        if fact.kind is TxKind.ENDED:
+            assert sample is not None
+            self.ended, self.end_stamp = fact, stamp
+            letter = _END_LETTERS.get(fact.stopped_reason or StopReason.LOCAL, "E")
+            self._add(sample.at_ms, stamp, None if sample.substituted else sample, gap=fact.gap)
+            self._mark(letter, sample, stamp, "E" if sample.substituted else "")
+            return
+        self._add(stamp.mono_ms, stamp, sample, gap=fact.gap)
+        if fact.gap and sample is not None:
+            self._mark("X", sample, stamp, "t")  # time is not known before this reading
+
+    def _note_price(self, fact: PriceFact, stamp: Stamp) -> None:
+        tariff = self._tariff_of(fact.tariff) if fact.tariff is not None else None
+        if tariff is not None and fact.tariff is not None:
+            self.tariff_hashes.append(fact.tariff)
+        for before in fact.samples[:-1]:
+            self._add(before.at_ms, stamp, before)
+        last = fact.samples[-1] if fact.samples else None
+        self._add(stamp.mono_ms, stamp, last, tariff=tariff)
+        if last is not None and fact.cause in (PriceCause.BOUNDARY, PriceCause.TARIFF):
+            self._mark("T", last, stamp)
+
+    # -------------------------------------------------------------------------------------- points
+
+    def point(self, mono_ms: int, stamp: Stamp, sample: Sample | None, *, gap: bool = False) -> Point:
+        """The point that a row at ``mono_ms`` of this boot would be."""
+        if stamp.boot_id != self._boot_id:
+            away_ms = max(0, stamp.wall_ms - self._last_wall_ms)
+            self._boot_id, self._base_ms = stamp.boot_id, self._last_ms + away_ms - mono_ms
+            gap = True
+        at_ms = max(self._base_ms + mono_ms, self._last_ms)
+        register = None
+        if sample is not None:
+            read_at_ms = min(self._base_ms + sample.at_ms, at_ms)
+            register = Register(read_at_ms, sample.energy_import_mwh, sample.power_mw, _total(sample.current_ma))
+            if self._is_behind(register):
+                register = None
+        return Point(
+            at_ms=at_ms,
+            wall_ms=stamp.wall_ms - stamp.mono_ms + mono_ms,
+            activity=_ACTIVITY.get(self._state, Activity.PAUSED),
+            register=register,
+            tariff=None,
+            gap=gap,
+            time_billable=self.terms.bills_time(stamp.time_status),
+        )
+
+    def _add(
+        self, mono_ms: int, stamp: Stamp, sample: Sample | None, *, gap: bool = False, tariff: Tariff | None = None
+    ) -> None:
+        point = replace(self.point(mono_ms, stamp, sample, gap=gap), tariff=tariff)
+        self._session.add(point)
+        self._register = point.register or self._register
+        self._last_ms, self._last_wall_ms = point.at_ms, point.wall_ms
+        self.time_unbilled = self.time_unbilled or not point.time_billable
+
+    def _is_behind(self, register: Register) -> bool:
+        """A reading that a later row repeats, or that another process wrote before: it says nothing new."""
+        last = self._register
+        return last is not None and (register.at_ms < last.at_ms or register.energy_mwh < last.energy_mwh)
+
+    def _mark(self, letter: str, sample: Sample, stamp: Stamp, error_flags: str = "") -> None:
+        wall_ms = stamp.wall_ms - stamp.mono_ms + sample.at_ms
+        self.marks.append(Mark(letter, sample, wall_ms, stamp.time_status, error_flags))
+
+    # ------------------------------------------------------------------------------------- outlook
+
+    @property
+    def begin_mwh(self) -> int:
+        return self.started.samples[-1].energy_import_mwh
+
+    @property
+    def tariff(self) -> Tariff | None:
+        """The one in force."""
+        return self._tariff_of(self.tariff_hashes[-1]) if self.tariff_hashes else None
+
+    @property
+    def tariffs(self) -> list[Tariff]:
+        """All that were in force, in order of use."""
+        found = (self._tariff_of(each) for each in self.tariff_hashes)
+        return [tariff for tariff in found if tariff is not None]
+
+    def usage(self) -> Usage:
+        """As of the last row."""
+        return self._session.usage()
+
+    def usage_at(self, mono_ms: int, stamp: Stamp, sample: Sample | None) -> Usage:
+        """As if there were a row now; nothing is changed (the clocks must be of the same boot)."""
+        return self._session.preview(self.point(mono_ms, stamp, sample))
+
+    def next_boundary_ms(self) -> int | None:
+        """Monotonic time (of the boot of the last row) at which time alone may change a price."""
+        at_ms = self._session.next_boundary_ms()
+        return None if at_ms is None else at_ms - self._base_ms
+
+    def price_changes(self, sample: Sample) -> bool:
+        """Whether power, current or energy of this reading choose another price."""
+        at_ms = self._base_ms + sample.at_ms
+        register = Register(at_ms, sample.energy_import_mwh, sample.power_mw, _total(sample.current_ma))
+        return self._session.price_changes(register)
+
+
+def _total(current_ma: tuple[int | None, int | None, int | None]) -> int | None:
+    known = [each for each in current_ma if each is not None]
+    return sum(known) if known else None

@@ -1,0 +1,255 @@
+"""Facts as ledger rows, with the signed documents that go with them.
+
+Charter: one fact is one row; a start or an end of a transaction also brings the meter record (OCMF) and,
+at the end, the receipt, in the same commit. The documents name their place in the chain, so their bytes
+are made in the writer's own transaction (and thread: signing may take long). Order in the commit: at the
+start the fact, then the record; at the end the record, then the fact, then the receipt, so that whoever
+reads up to the end has the record.
+
+Sources: metering reference 4.4 (write path), 1.5 (pagination).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from zoneinfo import ZoneInfo
+
+from agent.billing import record as ocmf_record
+from agent.billing.books import Books, Mark, Stamp
+from agent.billing.facts import Flags, Moment, Operator, Place, ReceiptFacts, Software, TariffUsed
+from agent.billing.receipt import payload as receipt_payload
+from agent.billing.record import Identity
+from agent.billing.seal import seal as seal_receipt
+from agent.core.facts import Fact, ReceiptFact, SignedFact, StopReason, TariffFact, TransactionFact, TxKind, kind_of
+from agent.ipc.codec import encode_fact
+from agent.ledger.rows import NewRow, Sealed, Slot
+from agent.ledger.side_records import PutTariff
+from agent.ledger.state import Namespace, Put, StateChange
+from agent.ocmf.record import Draft, payload
+from agent.ocmf.sign import SigningKey, seal
+from agent.station.billing import Billing
+from agent.station.tariffs import canonical_text
+from agent.tariff.cost import Bill
+from agent.tariff.currency import minor_text
+from agent.tariff.text import price_lines
+
+TRANSACTION_COUNTER = "T"
+RECEIPT_COUNTER = "receipt"
+
+AnyRow = NewRow | Sealed
+Change = StateChange | PutTariff
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """What every receipt of this station says."""
+
+    operator: Operator
+    identity: str
+    vendor: str
+    model: str
+    serial: str
+    software: Software
+    time_zone: str
+
+
+class RowMaker:
+    """Makes rows. ``signs_begin`` says whether a record is wanted at the start of a transaction."""
+
+    def __init__(
+        self,
+        billing: Billing,
+        who: Identity,
+        seller: Seller,
+        key: SigningKey,
+        last_ends: dict[str, str],
+        signs_begin: Callable[[], bool],
+    ) -> None:
+        self._billing = billing
+        self._who = who
+        self._seller = seller
+        self._key = key
+        self._last_ends = last_ends  # EVSE -> serial and register at the end of its last transaction
+        self._signs_begin = signs_begin
+
+    def rows(self, facts: Sequence[Fact], stamp: Stamp) -> tuple[list[AnyRow], list[Change]]:
+        """All rows of one commit, in order, and what is kept beside them."""
+        rows: list[AnyRow] = []
+        changes: list[Change] = []
+        for fact in facts:
+            plain = self.plain(fact, stamp)
+            if isinstance(fact, TariffFact):
+                changes.append(PutTariff(fact.tariff_id, fact.source, canonical_text(fact.text)))
+            books = self._billing.books(fact.tx_id) if isinstance(fact, TransactionFact) else None
+            if not isinstance(fact, TransactionFact) or books is None:
+                rows.append(plain)
+            elif fact.kind is TxKind.STARTED:
+                rows += [plain, *(self._begin(fact, books, stamp) if self._signs_begin() else ())]
+            elif fact.kind is TxKind.ENDED:
+                records, signed = self._records(fact, stamp, ocmf_record.drafts(books, self._who))
+                bill = self._billing.bill(books, books.usage(), final=True)
+                priced = self.plain(_with_cost(fact, bill), stamp)
+                rows += [*records, priced, self._receipt(fact, books, bill, stamp, signed)]
+                changes.append(self._end_change(fact))
+            else:
+                rows.append(plain)
+        return rows, changes
+
+    def plain(self, fact: Fact, stamp: Stamp) -> NewRow:
+        """The row of a fact that nobody signs."""
+        return NewRow(
+            kind=kind_of(fact),
+            body=encode_fact(fact),
+            boot_id=stamp.boot_id,
+            mono_ms=stamp.mono_ms,
+            wall_ms=stamp.wall_ms,
+            time_status=stamp.time_status,
+            tx_id=getattr(fact, "tx_id", None),
+            evse=getattr(fact, "evse", None),
+        )
+
+    # ------------------------------------------------------------------------------------- records
+
+    def _begin(self, fact: TransactionFact, books: Books, stamp: Stamp) -> list[Sealed]:
+        return self._records(fact, stamp, ocmf_record.drafts(books, self._who, books.marks[:1]))[0]
+
+    def _records(
+        self, fact: TransactionFact, stamp: Stamp, drafts: Sequence[Draft]
+    ) -> tuple[list[Sealed], list[bytes | None]]:
+        """Rows of signed records, and where their bytes are found once they are made."""
+        signed: list[bytes | None] = [None] * len(drafts)
+
+        def maker(index: int, draft: Draft) -> Callable[[Slot], bytes]:
+            def make(slot: Slot) -> bytes:
+                text = payload(draft, f"{TRANSACTION_COUNTER}{slot.number}", slot.prev_hash)
+                signed[index] = sealed = seal(text, self._key)
+                return sealed
+
+            return make
+
+        kind = kind_of(SignedFact(fact.tx_id, fact.evse, ""))
+        rows = [
+            self._sealed(kind, fact, stamp, maker(index, draft), TRANSACTION_COUNTER)
+            for index, draft in enumerate(drafts)
+        ]
+        return rows, signed
+
+    def _sealed(
+        self, kind: str, fact: TransactionFact, stamp: Stamp, make: Callable[[Slot], bytes], counter: str
+    ) -> Sealed:
+        return Sealed(
+            kind=kind,
+            make=make,
+            boot_id=stamp.boot_id,
+            mono_ms=stamp.mono_ms,
+            wall_ms=stamp.wall_ms,
+            time_status=stamp.time_status,
+            tx_id=fact.tx_id,
+            evse=fact.evse,
+            counter=counter,
+        )
+
+    # ------------------------------------------------------------------------------------- receipt
+
+    def _receipt(
+        self, fact: TransactionFact, books: Books, bill: Bill | None, stamp: Stamp, signed: Sequence[bytes | None]
+    ) -> Sealed:
+        usage = books.usage()
+        facts = self._receipt_facts(fact, books)
+
+        def make(slot: Slot) -> bytes:
+            assert slot.number is not None
+            records = [record.decode() for record in signed if record is not None]
+            assert len(records) == len(signed), "records are made before the receipt that holds them"
+            text = receipt_payload(
+                replace(facts, local_number=slot.number),
+                usage,
+                bill,
+                seq=slot.seq,
+                prev_hash=slot.prev_hash,
+                number=slot.number,
+                records=records,
+            )
+            return seal_receipt(text, self._key)
+
+        kind = kind_of(ReceiptFact(fact.tx_id, fact.evse, ""))
+        return self._sealed(kind, fact, stamp, make, RECEIPT_COUNTER)
+
+    def _receipt_facts(self, fact: TransactionFact, books: Books) -> ReceiptFacts:
+        seller, begin, end = self._seller, books.marks[0], books.marks[-1]
+        tariffs = zip(books.tariffs, books.tariff_hashes, strict=True)
+        return ReceiptFacts(
+            operator=seller.operator,
+            place=Place(
+                identity=seller.identity,
+                vendor=seller.vendor,
+                model=seller.model,
+                serial=seller.serial,
+                evse=fact.evse,
+                meter_serial=begin.sample.meter_serial,
+            ),
+            software=seller.software,
+            tx_id=fact.tx_id,
+            local_number=0,
+            token=ocmf_record.printed_token(books.started.token, self._who.token_form),
+            group=books.started.group or "",
+            stop_reason="" if fact.stopped_reason is None else fact.stopped_reason.value,
+            payment_reference="",
+            begin=self._moment(begin),
+            end=self._moment(end),
+            begin_mwh=begin.sample.energy_import_mwh,
+            end_mwh=end.sample.energy_import_mwh,
+            unassigned_before_mwh=self._unassigned_mwh(fact.evse, begin),
+            time_zone=seller.time_zone,
+            tzdata=_tzdata_version(),
+            public_key=self._key.public_der.hex(),
+            flags=Flags(
+                offline=books.offline,
+                power_failure=fact.stopped_reason is StopReason.POWER_LOSS or books.gaps > 0,
+                estimated_split=books.usage().estimated_split,
+                time_not_billable=books.time_unbilled,
+                substituted_reading=end.sample.substituted,
+                not_billable=end.sample.meter_state in ("M", "X", "O"),
+            ),
+            tariffs=tuple(
+                TariffUsed(
+                    content_hash=content,
+                    tariff_id=tariff.tariff_id,
+                    text=self._billing.tariffs.text(content),
+                    words=tuple(price_lines(tariff)),
+                )
+                for tariff, content in tariffs
+            ),
+        )
+
+    def _moment(self, mark: Mark) -> Moment:
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=max(0, mark.wall_ms))
+        offset = at.astimezone(ZoneInfo(self._seller.time_zone)).utcoffset() or timedelta(0)
+        status = mark.time_status if mark.time_status != "S" or self._who.synchronised else "I"
+        return Moment(wall_ms=mark.wall_ms, offset_minutes=int(offset.total_seconds()) // 60, time_status=status)
+
+    def _unassigned_mwh(self, evse: int, begin: Mark) -> int | None:
+        """What ran through the meter since the transaction before (E3)."""
+        serial, _, register = self._last_ends.get(str(evse), "").rpartition(" ")
+        return begin.sample.energy_import_mwh - int(register) if serial == begin.sample.meter_serial else None
+
+    def _end_change(self, fact: TransactionFact) -> Put:
+        end = fact.samples[-1]
+        self._last_ends[str(fact.evse)] = kept = f"{end.meter_serial} {end.energy_import_mwh}"
+        return Put(Namespace.METER, str(fact.evse), kept)
+
+
+def _with_cost(fact: TransactionFact, bill: Bill | None) -> TransactionFact:
+    if bill is None:
+        return fact
+    return replace(fact, total_cost=minor_text(bill.total_incl, bill.currency), currency=bill.currency)
+
+
+def _tzdata_version() -> str:
+    try:
+        return version("tzdata")
+    except PackageNotFoundError:  # a system with zone data of its own
+        return "system"

@@ -1,0 +1,205 @@
+"""Which tariff holds: the site's own, those of the CSMS, and who has one to himself.
+
+Charter: pure. Knows tariffs by the hash of their content; their texts are in the ledger, and what is
+installed where is small state beside it. Chooses the tariff of a new transaction, and says whether a
+change concerns those that run. Prices nothing.
+
+Order (metering reference 3.5): a tariff or limit that the site gives a token or group, the CSMS's default
+of the EVSE, its default of all EVSEs, the site's live tariff, the site's tariff. A default of the CSMS may
+lie in the future; it then replaces the older one by itself. A running transaction keeps its tariff: only
+the live tariff (a price that follows a market) and ``ChangeTransactionTariff`` reach it.
+
+Sources: OCPP 2.1 I07 to I10 (SetDefaultTariff, GetTariffs, ClearTariffs, ChangeTransactionTariff).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from agent.config.money import Assignment, PriceConfig
+from agent.core.facts import TariffFact, Token
+from agent.ipc.port import TariffAssignment
+from agent.ledger.state import Namespace, Put
+from agent.tariff.canonical import canonical, read
+from agent.tariff.model import Tariff
+from agent.tariff.parse import content_hash, parse_tariff
+
+ALL_EVSES = 0
+DEFAULTS_MAX = 64
+_KEY = "defaults"
+
+
+@dataclass(frozen=True, slots=True)
+class _Default:
+    """A default tariff of the CSMS; ``evse`` 0 is all. ``from_wall_ms`` 0: at once."""
+
+    evse: int
+    content_hash: str
+    from_wall_ms: int
+
+
+class TariffBook:
+    """The tariffs of one station. ``text_of`` finds the text of a content hash in the ledger."""
+
+    def __init__(
+        self, config: PriceConfig, evses: Iterable[int], text_of: Callable[[str], str | None], stored: dict[str, str]
+    ) -> None:
+        self._config = config
+        self._evses = tuple(evses)
+        self._text_of = text_of
+        self._parsed: dict[str, Tariff] = {}
+        self._new_texts: dict[str, str] = {}  # learned by this process; they may still be on their way to disk
+        self._hash_of_id: dict[str, str] = {}
+        self._defaults = [_Default(*row) for row in json.loads(stored.get(_KEY, "[]"))]
+        self._site: str | None = None
+        self._live: str | None = None
+        self._assigned: list[tuple[Assignment, str | None]] = []
+
+    # ------------------------------------------------------------------------------------ learning
+
+    def read_site(self, read: Callable[[str], str]) -> list[TariffFact]:
+        """Read the tariffs that the configuration names; those that are new are facts.
+
+        Raises ``TariffError`` (a checked configuration has none)."""
+        facts: list[TariffFact] = []
+        if self._config.tariff is not None:
+            self._site = self._learned(read(str(self._config.tariff)), "site", facts)
+        for each in self._config.assign:
+            content = None if each.tariff is None else self._learned(read(str(each.tariff)), "site", facts)
+            self._assigned.append((each, content))
+        return facts
+
+    def learn_live(self, text: str) -> tuple[str, list[TariffFact]]:
+        """The live tariff is now this; its content hash and what is new. Raises ``TariffError``."""
+        facts: list[TariffFact] = []
+        self._live = self._learned(text, "live", facts)
+        return self._live, facts
+
+    def learn(self, text: str, source: str) -> tuple[str, list[TariffFact]]:
+        """Any other tariff. Raises ``TariffError``."""
+        facts: list[TariffFact] = []
+        return self._learned(text, source, facts), facts
+
+    def _learned(self, text: str, source: str, facts: list[TariffFact]) -> str:
+        tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
+        content = content_hash(text)
+        if self._text_of(content) is None and content not in self._parsed:
+            facts.append(TariffFact(content, tariff.tariff_id, source, text))
+            self._new_texts[content] = canonical_text(text).decode()
+        self._parsed[content] = tariff
+        self._hash_of_id[tariff.tariff_id] = content
+        return content
+
+    def tariff(self, content: str) -> Tariff | None:
+        """A tariff by the hash of its content; None for one that this ledger never had."""
+        if content not in self._parsed:
+            text = self._text_of(content)
+            if text is None:
+                return None
+            self._parsed[content] = parse_tariff(text, allow_negative=True)  # it was in force once
+        return self._parsed[content]
+
+    def text(self, content: str) -> str | None:
+        """The canonical text of a tariff."""
+        return self._text_of(content) or self._new_texts.get(content)
+
+    # -------------------------------------------------------------------------------------- choice
+
+    def for_start(self, evse: int, token: Token, group: str | None, wall_ms: int) -> str | None:
+        """Content hash of the tariff of a transaction that starts now."""
+        for each, content in self._assigned:
+            if content is not None and _fits(each, evse, token, group):
+                return content
+        for where in (evse, ALL_EVSES):
+            if (default := self._default(where, wall_ms)) is not None:
+                return default
+        return self._live or self._site
+
+    def limits_for(self, evse: int, token: Token, group: str | None) -> Assignment | None:
+        """What the site lets this token use up at most."""
+        for each, _ in self._assigned:
+            limited = (each.max_cost, each.max_energy_wh, each.max_time_s) != (None, None, None)
+            if limited and _fits(each, evse, token, group):
+                return each
+        return None
+
+    def follows_live(self, content: str | None) -> bool:
+        """Whether a transaction on this tariff goes on with a new live one."""
+        assigned = {each for _, each in self._assigned} | {each.content_hash for each in self._defaults}
+        return content not in assigned
+
+    def _default(self, evse: int, wall_ms: int) -> str | None:
+        valid = [each for each in self._defaults if each.evse == evse and each.from_wall_ms <= wall_ms]
+        return max(valid, key=lambda each: each.from_wall_ms).content_hash if valid else None
+
+    # ------------------------------------------------------------------- what the CSMS may ask for
+
+    def set_default(self, evse: int, text: str, wall_ms: int) -> tuple[str, list[TariffFact], list[Put]]:
+        """SetDefaultTariff: (status, facts, changes to keep). Raises ``TariffError``."""
+        if evse != ALL_EVSES and evse not in self._evses:
+            return "Rejected", [], []
+        tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
+        if self._is_other_content(tariff, text):
+            return "DuplicateTariffId", [], []
+        content, facts = self.learn(text, "csms")
+        from_wall_ms = tariff.valid_from_ms or 0
+        kept = [
+            each
+            for each in self._defaults
+            # What becomes valid later than the new one is not touched by it.
+            if each.evse != evse or each.from_wall_ms > max(from_wall_ms, wall_ms) or each.from_wall_ms < from_wall_ms
+        ]
+        if len(kept) >= DEFAULTS_MAX:
+            return "Rejected", [], []
+        self._defaults = [*kept, _Default(evse, content, from_wall_ms)]
+        return "Accepted", facts, [self._change()]
+
+    def _is_other_content(self, tariff: Tariff, text: str) -> bool:
+        """A tariff id never stands for two contents: old bills refer to it."""
+        known = self._hash_of_id.get(tariff.tariff_id)
+        return known is not None and known != content_hash(text)
+
+    def clear(self, ids: Iterable[str], evse: int | None) -> tuple[list[tuple[str, str]], list[Put]]:
+        """ClearTariffs: status by tariff id; no id means all, both mean those that fit both."""
+        wanted = tuple(ids)
+        gone = [
+            each
+            for each in self._defaults
+            if (not wanted or self._id(each.content_hash) in wanted) and evse in (None, each.evse)
+        ]
+        self._defaults = [each for each in self._defaults if each not in gone]
+        found = list(dict.fromkeys(self._id(each.content_hash) for each in gone))
+        results = [(tariff_id, "Accepted") for tariff_id in found]
+        results += [(tariff_id, "NoTariff") for tariff_id in wanted if tariff_id not in found]
+        return results, [self._change()] if gone else []
+
+    def assignments(self, evse: int) -> list[TariffAssignment]:
+        """GetTariffs: the defaults of an EVSE, or (0) of all."""
+        return [
+            TariffAssignment(self._id(each.content_hash), each.evse, each.from_wall_ms or None)
+            for each in self._defaults
+            if evse in (ALL_EVSES, each.evse)
+        ]
+
+    def _id(self, content: str) -> str:
+        tariff = self.tariff(content)
+        return "" if tariff is None else tariff.tariff_id
+
+    def _change(self) -> Put:
+        rows = [[each.evse, each.content_hash, each.from_wall_ms] for each in self._defaults]
+        return Put(Namespace.TARIFF, _KEY, json.dumps(rows))
+
+
+def canonical_text(text: str) -> bytes:
+    """The form whose SHA-256 is the content hash: what the ledger keeps of a tariff beside its row."""
+    return canonical(read(text)[0]).encode("ascii")
+
+
+def _fits(each: Assignment, evse: int, token: Token, group: str | None) -> bool:
+    return (
+        (each.token is None or each.token.casefold() == token.id_token.casefold())
+        and (each.group is None or each.group == group)
+        and each.evse in (None, evse)
+    )

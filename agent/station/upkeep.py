@@ -1,0 +1,177 @@
+"""What a station does from time to time beside charging: room on disk, the live tariff, old rows, a whole check.
+
+Charter: one task that looks at files and tells the shell what changed. It decides nothing about power or
+money. Everything here may be late by minutes without harm.
+
+* Disk (metering reference 4.2): below the floor no new transaction; the reserve is kept for running ones.
+* Live tariff: another program replaces the file; a text that is no tariff is refused and told once.
+* Retention: rows that the CSMS has and that are old enough go, in small pieces.
+* Whole check of the ledger: by a process of its own at low priority while nobody charges, since it reads
+  every row (4.5); what it finds is an alarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from agent.core.events import LedgerRoom
+from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact
+from agent.ledger.space import Reserve, room
+from agent.station.billing import Billing
+from agent.station.logic import PricesChanged
+from agent.tariff.canonical import MAX_BYTES
+from agent.tariff.problem import TariffError
+
+LOOK_EVERY_S = 5.0
+ROOM_EVERY_S = 15.0
+RETENTION_EVERY_S = 3_600.0
+CHECK_FIRST_AFTER_S = 600.0
+CHECK_EVERY_S = 86_400.0
+
+log = structlog.get_logger("upkeep")
+
+
+class Shell(Protocol):
+    def give(self, event: LedgerRoom | PricesChanged) -> None: ...
+
+    def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None: ...
+
+    def retire(self) -> None:
+        """Remove what may go from the ledger, a piece at a time."""
+        ...
+
+
+class Upkeep:
+    """See the module. ``config_file`` None: the ledger is not checked by another process."""
+
+    def __init__(
+        self,
+        shell: Shell,
+        billing: Billing,
+        ledger: Path,
+        *,
+        live_tariff: Path | None,
+        floor_bytes: int,
+        refuses: Callable[[], str],
+        config_file: Path | None,
+    ) -> None:
+        self._shell = shell
+        self._billing = billing
+        self._ledger = ledger
+        self._live_tariff = live_tariff
+        self._floor_bytes = floor_bytes
+        self._refuses = refuses
+        self._config_file = config_file
+        self.reserve = Reserve(ledger, floor_bytes=floor_bytes)
+        self._seen_file: tuple[int, int, int] | None = None
+        self._low = False
+        self.found = ""  # what the last whole check found
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        room_at_s, retire_at_s = started_s, started_s + 60.0
+        check_at_s = started_s + CHECK_FIRST_AFTER_S
+        while True:
+            now_s = loop.time()
+            self.look_at_tariff()
+            if now_s >= room_at_s:
+                room_at_s = now_s + ROOM_EVERY_S
+                self.look_at_room()
+            if now_s >= retire_at_s:
+                retire_at_s = now_s + RETENTION_EVERY_S
+                self._shell.retire()
+            if now_s >= check_at_s and not self._billing.busy:
+                check_at_s = now_s + CHECK_EVERY_S
+                await self._check_ledger()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    # --------------------------------------------------------------------------------------- disk
+
+    def look_at_room(self) -> None:
+        """Tell the core whether there is room for another transaction."""
+        try:
+            self._low = room(self._ledger, self._floor_bytes).low
+            if not self._low:
+                self.reserve.ensure()
+        except OSError as error:
+            log.error("disk cannot be looked at", why=str(error))
+            self._low = True
+        self._shell.give(LedgerRoom(not self._low and not self._refuses()))
+
+    def alarm(self) -> str:
+        """What a technician must know of ledger and disk, in plain words."""
+        parts = ["little room on the ledger's disk: no new transactions"] if self._low else []
+        parts += [each for each in (self._refuses(), self.found) if each]
+        return "; ".join(parts)
+
+    # ------------------------------------------------------------------------------------- tariff
+
+    def look_at_tariff(self) -> None:
+        """Take up the live tariff if its file has changed."""
+        if self._live_tariff is None:
+            return
+        try:
+            found = self._live_tariff.stat()
+            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if seen == self._seen_file:
+                return
+            self._seen_file = seen
+            with self._live_tariff.open("rb") as file:
+                text = file.read(MAX_BYTES + 1).decode()
+            content, facts = self._billing.tariffs.learn_live(text)
+        except FileNotFoundError:
+            return  # not there yet
+        except (OSError, UnicodeDecodeError, TariffError) as error:
+            log.error("live tariff refused, the one before goes on", file=str(self._live_tariff), why=str(error)[:500])
+            details = (("file", self._live_tariff.name), ("why", str(error)[:500]))
+            self._shell.append(LogFact(LogEntry.TARIFF_REFUSED, details=details))
+            return
+        if facts:
+            self._shell.append(*facts)
+        log.info("live tariff", content=content[:16])
+        self._billing.use_live_tariff(content)
+        self._shell.give(PricesChanged())
+
+    # -------------------------------------------------------------------------------------- check
+
+    async def _check_ledger(self) -> None:
+        if self._config_file is None:
+            return
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "agent.cli", "ledger", "verify", "--json", "--config", str(self._config_file)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            os.setpriority(os.PRIO_PROCESS, process.pid, 19)
+            out, _ = await process.communicate()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
+        if process.returncode == 0:
+            log.info("ledger is whole")
+            self.found = ""
+            return
+        with contextlib.suppress(ValueError):
+            said = json.loads(out)
+            self.found = str(said["findings"][0]["text"])[:200]
+        self.found = self.found or "the ledger's check failed"
+        log.critical("ledger is not whole", why=self.found)
+        self._shell.append(
+            LogFact(LogEntry.VERIFICATION_FAILED, details=(("why", self.found),)),
+            SecurityFact("TamperDetectionActivated", self.found),
+        )
