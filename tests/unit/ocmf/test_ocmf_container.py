@@ -62,6 +62,11 @@ def test_keys_lose_their_white_space_and_namespaces_do_not_matter() -> None:
     assert read_container(f"<s:values xmlns:s='x'>{inside}</s:values>".encode())[0].public_key == "3059"
 
 
+def test_what_the_file_says_of_its_encoding_does_not_count() -> None:
+    data = b"<?xml version='1.0' encoding='latin-1'?>" + value("\u00fc")
+    assert read_container(data)[0].signed == "\u00fc".encode()
+
+
 BOMB = (
     b'<!DOCTYPE v [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><values><value><signedData>&b;</signedData></value></values>'
 )

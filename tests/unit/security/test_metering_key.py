@@ -115,8 +115,10 @@ def test_a_key_that_does_not_sign_is_refused(tmp_path: Path, monkeypatch: pytest
         load_key(path)
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "fchmod"])
-def test_a_failure_while_making_leaves_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+@pytest.mark.parametrize(("where", "call"), [(os, "write"), (os, "fsync"), (os, "fchmod"), (Path, "rename")])
+def test_a_failure_while_making_leaves_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: object, call: str
+) -> None:
     """As a full disk or a power cut would: the name appears only after content is synced."""
     path = tmp_path / "key"
 
@@ -125,7 +127,7 @@ def test_a_failure_while_making_leaves_no_key(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(os, call, fail)
+        broken.setattr(where, call, fail)
         with pytest.raises(KeyUnusable, match="No space left"):
             load_or_create_key(path)
     assert not path.exists()
