@@ -1,8 +1,8 @@
 """A receipt out of whatever file holds it, and whether a page shows what is in it.
 
-Charter: a file is a sealed receipt, its JSON form, or an HTML page with one inside. A page is true only when it is, byte for
-byte, what our renderer makes of the receipt inside it: so a changed number is found wherever it stands. What the
-operator told (outside the signature) is taken from the page and marked there.
+Charter: a file is a sealed receipt, its JSON form, or an HTML page with one inside. A page is true only when it
+is, byte for byte, what our renderer makes of the receipt inside it: so a changed number is found wherever it
+stands. What the operator told (outside the signature) is taken from the page and marked there.
 """
 
 from __future__ import annotations

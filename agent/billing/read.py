@@ -107,10 +107,11 @@ def _check_same(found: Receipt, plain: dict[str, Any]) -> None:
     for name, value in (("number", found.number), ("seq", found.seq)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ReceiptError(name, f"expected a number, found {value!r:.60}")
-    again = head | receipt.body(found.facts, found.usage, found.bill, found.records, found.left_out)
-    if receipt.written(again) != found.payload:
-        place = next((name for name, value in again.items() if plain.get(name) != value), "payload")
-        raise ReceiptError(place, "not written as a receipt is")
+    again = receipt.written(head | receipt.body(found.facts, found.usage, found.bill, found.records, found.left_out))
+    if again != found.payload:
+        ours = json.loads(again)
+        places = (name for name in ours if json.dumps(ours[name]) != json.dumps(plain[name]))
+        raise ReceiptError(next(places, "payload"), "not written as a receipt is")
 
 
 # ---------------------------------------------------------------------------------------------- JSON
