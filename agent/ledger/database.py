@@ -67,8 +67,7 @@ def create(path: Path) -> sqlite3.Connection:
     try:
         with typed_errors(path):
             connection.execute("PRAGMA journal_mode = WAL")
-            _set(connection, _SETTINGS + _WRITE_SETTINGS)
-            check_settings(connection)
+            apply_settings(connection, writing=True)
     except BaseException:
         connection.close()
         raise
@@ -96,7 +95,14 @@ def connect_for_reading(path: Path, *, any_thread: bool = False) -> sqlite3.Conn
     return _connect_to_ledger(path, "ro", any_thread=any_thread)
 
 
-def check_settings(connection: sqlite3.Connection) -> None:
+def apply_settings(connection: Connection, *, writing: bool) -> None:
+    """Raises ``SettingRefused``."""
+    for name, value, _ in _SETTINGS + (_WRITE_SETTINGS if writing else ()):
+        connection.execute(f"PRAGMA {name} = {value}")
+    check_settings(connection)
+
+
+def check_settings(connection: Connection) -> None:
     """Raises ``SettingRefused`` unless every setting durability rests on is in force."""
     for name, _, wanted in (("journal_mode", "", "wal"), *_SETTINGS):
         found = connection.execute(f"PRAGMA {name}").fetchone()
@@ -134,8 +140,7 @@ def _connect_to_ledger(path: Path, mode: str, *, any_thread: bool) -> sqlite3.Co
     try:
         with typed_errors(path):
             _check_identity(connection, path)
-            _set(connection, _SETTINGS + (_WRITE_SETTINGS if mode == "rw" else ()))
-            check_settings(connection)
+            apply_settings(connection, writing=mode == "rw")
     except BaseException:
         connection.close()
         raise
@@ -158,11 +163,6 @@ def _connect(path: Path, mode: str, *, any_thread: bool) -> sqlite3.Connection:
 
 def _text(stored: bytes) -> str:
     return stored.decode(errors="replace")
-
-
-def _set(connection: sqlite3.Connection, settings: tuple[tuple[str, str, int], ...]) -> None:
-    for name, value, _ in settings:
-        connection.execute(f"PRAGMA {name} = {value}")
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path) -> None:

@@ -10,6 +10,7 @@ The triggers guard against bugs, not against attackers: those are found by the c
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 from typing import Final
 
@@ -216,6 +217,7 @@ def found_in(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
     return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
 
 
+@functools.cache
 def expected(version: int) -> list[tuple[str, ...]]:
     """What ``found_in`` must say of a sound ledger."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:

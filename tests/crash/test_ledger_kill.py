@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from agent.ledger.reader import LedgerReader
-from agent.ledger.rows import NewRow, Row
+from agent.ledger.rows import NewRow, Row, Sealed, Slot
 from agent.ledger.state import Namespace, Put
 from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
@@ -29,6 +29,14 @@ from agent.ledger.writer import LedgerWriter
 KILLS = 12
 REPOSITORY = Path(__file__).parents[2]
 BIRTH = Birth("0", "SN", "boot", mono_ms=0, wall_ms=0, time_status="U")
+
+
+def sealed_body(slot: Slot) -> bytes:
+    return json.dumps({"number": slot.number, "prev": slot.prev_hash.hex()}).encode()
+
+
+def number_of(row: Row) -> tuple[str, int] | None:
+    return ("T", json.loads(row.body)["number"]) if row.kind == "signed" else None
 
 
 async def victim(path: Path) -> None:
@@ -47,10 +55,13 @@ async def victim(path: Path) -> None:
         await under_way.acquire()
         first = number
         number += random.randint(1, 4)
-        rows = [
+        rows: list[NewRow | Sealed] = [
             NewRow("n", json.dumps({"n": n}).encode() + b" " * random.randint(0, 2000), "boot", n, n, "U")
             for n in range(first, number)
         ]
+        rows.insert(
+            random.randint(0, len(rows)), Sealed("signed", sealed_body, "boot", number, number, "U", counter="T")
+        )
         writer.append(rows, [Put(Namespace.CURSOR, "number", str(number))], acknowledged)
 
 
@@ -72,8 +83,12 @@ def test_every_acknowledged_row_survives_kill_9(tmp_path: Path) -> None:
             while page := reader.rows(len(rows), 500):
                 rows += page
             # No number twice, none left out, and the state is that of the last whole commit.
-            assert [json.loads(row.body)["n"] for row in rows[1:]] == list(range(len(rows) - 1))
-            assert reader.state(Namespace.CURSOR).get("number", "0") == str(len(rows) - 1)
+            plain = [row for row in rows if row.kind == "n"]
+            assert [json.loads(row.body)["n"] for row in plain] == list(range(len(plain)))
+            assert reader.state(Namespace.CURSOR).get("number", "0") == str(len(plain))
+            # Nor is a number of the sealed rows, and each names the row it stands behind.
+            assert reader.audit(number_of=number_of) == []
+            assert all(json.loads(row.body)["prev"] == row.prev_hash.hex() for row in rows if row.kind == "signed")
     assert acknowledged > 100
 
 
