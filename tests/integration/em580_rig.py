@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from hal.meters.em580 import MAP_NAME, Em580, RecordLimits
 from hal.meters.modbus_line import ModbusLine
-from hal.ports import RecordRequest, SignedRecord
-from hal.sim.em580 import SimEm580
+from hal.ports import DeviceTimeout, RecordFailed, RecordFault, RecordRequest, SignedRecord
+from hal.sim.em580 import READY, SimEm580
+from hal.sim.faults import Fault
 from hal.sim.meter import Reply, SimMeterLine
 from hal.sim.pty import PtyLink
 from tests.integration.meter_rig import TIMEOUT_MS, Log, config_for, now_ms
@@ -66,9 +68,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def driver(path: str, **limits: Any) -> AsyncIterator[tuple[Em580, Log]]:
+async def driver(path: str, *, poll_ms_of_values: int = 20, **limits: Any) -> AsyncIterator[tuple[Em580, Log]]:
     """A driver of its own, past its first reading: what a restarted station would have."""
-    config = config_for(path, map_name=MAP_NAME)
+    config = config_for(path, map_name=MAP_NAME, poll_ms=poll_ms_of_values)
     line = ModbusLine(dataclasses.replace(config.line, write_timeout_ms=TIMEOUT_MS))
     meter, log = Em580(config, line, now_ms, dataclasses.replace(LIMITS, **limits)), Log()
     meter.start(log)
@@ -81,15 +83,16 @@ async def driver(path: str, **limits: Any) -> AsyncIterator[tuple[Em580, Log]]:
 
 @asynccontextmanager
 async def rig(
-    tmp_path: Path, *, curve: str = "brainpoolP384r1", abort_keeps: bool = False, **limits: Any
+    tmp_path: Path, *, curve: str = "brainpoolP384r1", sim: dict[str, Any] | None = None, **limits: Any
 ) -> AsyncIterator[Rig]:
-    sim = MeddledEm580(key=KEYS[curve], abort_keeps=abort_keeps)
-    sim.values.energy_import_mwh = 1_000_000_000
-    line = SimMeterLine(PtyLink(tmp_path / "rs485"), [sim])
+    """``sim``: what the simulated device is made with; ``limits``: the driver's."""
+    device = MeddledEm580(key=KEYS[curve], **(sim or {}))
+    device.values.energy_import_mwh = 1_000_000_000
+    line = SimMeterLine(PtyLink(tmp_path / "rs485"), [device])
     line.start()
     try:
         async with driver(line.path, **limits) as (meter, log):
-            yield Rig(sim, line, meter, log)
+            yield Rig(device, line, meter, log)
     finally:
         line.close()
 
@@ -110,3 +113,20 @@ def verified(record: SignedRecord) -> dict[str, Any]:
     content = json.loads(payload)
     assert isinstance(content, dict)
     return content
+
+
+async def failing(call: object) -> RecordFault:
+    with pytest.raises(RecordFailed) as caught:
+        await call  # type: ignore[misc]
+    return caught.value.reason
+
+
+async def ended(r: Rig) -> None:
+    """A record of 2 Wh lies in the meter, ended but not fetched by anyone."""
+    await r.meter.begin_record(REQUEST)
+    charge(r.sim, 2_000)
+    r.sim.faults.set(Fault.RECORD_SILENT)
+    with pytest.raises(DeviceTimeout):
+        await r.meter.end_record()
+    r.sim.faults.clear()
+    assert r.sim.state == READY

@@ -10,40 +10,19 @@ import pytest
 
 from hal.ports import (
     BadReply,
-    DeviceError,
     DeviceLost,
     DeviceRefused,
     DeviceTimeout,
     HeldRecord,
-    LossKind,
     Lost,
-    RecordFailed,
-    RecordFault,
     RecordRequest,
 )
 from hal.sim.em580 import NOT_READY, READY, RUNNING
 from hal.sim.faults import Fault
-from tests.integration.em580_rig import REQUEST, Rig, charge, driver, is_write, rig, verified
+from tests.integration.em580_rig import REQUEST, charge, driver, ended, failing, is_write, rig, verified
 from tests.integration.meter_rig import run
 
 pytestmark = pytest.mark.wire
-
-
-async def failing(call: object) -> RecordFault:
-    with pytest.raises(RecordFailed) as caught:
-        await call  # type: ignore[misc]
-    return caught.value.reason
-
-
-async def ended(r: Rig) -> None:
-    """A record of 2 Wh lies in the meter, ended but not fetched by anyone."""
-    await r.meter.begin_record(REQUEST)
-    charge(r.sim, 2_000)
-    r.sim.faults.set(Fault.RECORD_SILENT)
-    with pytest.raises(DeviceTimeout):
-        await r.meter.end_record()
-    r.sim.faults.clear()
-    assert r.sim.state == READY
 
 
 # ------------------------------------------------------------------------------------ ordinary life
@@ -357,67 +336,12 @@ def test_ending_and_aborting_without_a_record(tmp_path: Path) -> None:
 
 def test_an_aborted_record_that_the_meter_keeps_is_fetched(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with rig(tmp_path, abort_keeps=True) as r:
+        async with rig(tmp_path, sim={"abort_keeps": True}) as r:
             await r.meter.begin_record(REQUEST)
             await r.meter.abort_record()
             record = await r.meter.pending_record()
             assert record is not None
             assert verified(record)["RD"][-1]["TX"] == "A"
-
-    run(scenario)
-
-
-# -------------------------------------------------------------------------------- faults of the line
-
-
-@pytest.mark.parametrize("fault", [Fault.DROP, Fault.CORRUPT, Fault.DUPLICATE, Fault.WRONG_UNIT, Fault.GARBAGE])
-def test_one_bad_exchange_anywhere_does_not_spoil_the_record(tmp_path: Path, fault: Fault) -> None:
-    """Every request of a record's life in turn is lost, or its reply is: commands, texts, clock, file, key."""
-
-    async def scenario() -> None:
-        async with rig(tmp_path) as r:
-            place = stride = 5
-
-            def meddle(request: bytes) -> None:
-                nonlocal place
-                if request[1] == 16 or int.from_bytes(request[2:4]) in (0x7060, 0x7100, 0x24FF, 0x2600, 0x7110, 0x718D):
-                    if place % stride == 0:
-                        r.sim.faults.set(fault, count=1)
-                    place += 1
-
-            for offset in range(stride):
-                place, r.sim.on_request = offset, meddle
-                await r.meter.begin_record(REQUEST)
-                charge(r.sim, 1_000)
-                record = await r.meter.end_record()
-                assert [each["TX"] for each in verified(record)["RD"]] == ["B", "E"]
-                await r.meter.confirm_record()
-                assert place > 20
-                r.sim.on_request = None
-                r.sim.faults.clear()
-
-    run(scenario)
-
-
-def test_a_late_piece_is_never_taken_for_the_next(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with rig(tmp_path) as r:
-            await ended(r)
-            for late_ms in range(50, 150, 5):
-                done = False
-
-                def meddle(request: bytes, late_ms: int = late_ms) -> None:
-                    nonlocal done
-                    if not done and int.from_bytes(request[2:4]) == 0x7110:
-                        done = True
-                        r.sim.faults.set(Fault.DELAY, count=1, param=late_ms)
-
-                r.sim.on_request = meddle
-                try:
-                    verified(await r.meter.end_record())
-                except DeviceError as error:
-                    assert isinstance(error, BadReply | DeviceTimeout)  # declared, and no record
-                assert done
 
     run(scenario)
 
@@ -433,37 +357,6 @@ def test_a_refused_start_is_told_and_leaves_no_record(tmp_path: Path) -> None:
             r.sim.on_request = None
             assert await r.meter.held_record() is HeldRecord.NOTHING
             await r.meter.begin_record(REQUEST)
-
-    run(scenario)
-
-
-def test_a_dead_meter_ends_every_call(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with rig(tmp_path) as r:
-            r.sim.faults.set(Fault.SILENT)
-            for call in (r.meter.held_record, r.meter.end_record, r.meter.confirm_record, r.meter.public_key):
-                with pytest.raises(DeviceTimeout):
-                    await call()
-            await r.log.until(lambda: r.log.changes[1:] == [Lost(LossKind.SILENT, "no reply within 60 ms")])
-
-    run(scenario)
-
-
-def test_closing_ends_a_call_and_leaves_no_task(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with rig(tmp_path, sign_ms=60_000) as r:
-            await r.meter.begin_record(REQUEST)
-            r.sim.faults.set(Fault.RECORD_NEVER_READY)
-            call = asyncio.create_task(r.meter.end_record())
-            heard = r.sim.requests
-            await r.log.until(lambda: r.sim.requests > heard + 10)
-            async with asyncio.timeout(1):
-                await r.meter.close()
-            with pytest.raises(DeviceLost):
-                await call
-            with pytest.raises(DeviceLost):
-                await r.meter.held_record()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(scenario)
 
