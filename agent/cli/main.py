@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 DEFAULT_CONFIG = Path("/etc/evsed/evsed.toml")
@@ -103,13 +104,20 @@ def _ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     receipt.add_argument("--out", type=Path, metavar="FILE", help="write to this file instead of standard output")
     report = _json(_config(_add(parts, "report", _later("billing", "report"), "Sum up usage and cost.")))
     report.add_argument("--by", choices=("token", "day", "month", "evse"), default="month")
-    report.add_argument("--from", dest="from_date", metavar="DATE", help="first local day, YYYY-MM-DD")
-    report.add_argument("--to", dest="to_date", metavar="DATE", help="last local day, YYYY-MM-DD")
+    for option, dest, what in (("--from", "first", "first"), ("--to", "last", "last")):
+        report.add_argument(option, dest=dest, type=_day, metavar="DATE", help=f"{what} local day, YYYY-MM-DD")
     report.add_argument("--csv", action="store_true", help="comma separated values with a header")
     key = _config(_add(parts, "key", _later("billing", "key"), "Show the public key that signs the records."))
     key.add_argument("--format", choices=("text", "hex", "pem", "ocpp", "json"), default="text")
     acknowledge = _add(parts, "acknowledge", _later("looking", "acknowledge"), "Allow charging after ledger damage.")
     _config(acknowledge)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day like 2026-03-29") from None
 
 
 def _money(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

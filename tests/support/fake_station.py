@@ -18,6 +18,7 @@ from agent.core.facts import (
     Fact,
     Sample,
     SampleContext,
+    SignedFact,
     StopReason,
     Token,
     TransactionFact,
@@ -40,7 +41,9 @@ from agent.ipc.port import (
     SettingsChanged,
     SettingWrite,
     StationStatus,
+    TariffAssignment,
     TokenVerdict,
+    ToldCost,
     Welcome,
 )
 
@@ -106,6 +109,12 @@ class FakeStation:
     cache_enabled: bool = True
     report_rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     security_events: list[tuple[str, str]] = field(default_factory=list)
+    tariff_status: str = "Accepted"
+    tariff_assignments: list[TariffAssignment] = field(default_factory=list)
+    tariffs_told: list[tuple[int | str, str]] = field(default_factory=list)  # (EVSE or transaction, JSON)
+    limits: list[tuple[str, str | None, int | None, int | None]] = field(default_factory=list)
+    costs: list[ToldCost] = field(default_factory=list)
+    prices: list[tuple[Token | None, str]] = field(default_factory=list)
     records_asked_max: int = 0  # the largest page anyone wanted
     _rows_of: dict[str, list[int]] = field(default_factory=dict)
 
@@ -124,7 +133,7 @@ class FakeStation:
             at_ms = samples[-1].at_ms if samples else 0
             record = Record(seq, kind_of(fact), fact, clock_offset_ms + at_ms, clock_offset_ms, trusted)
             self.ledger.append(record)
-            if isinstance(fact, TransactionFact | CheckpointFact):
+            if isinstance(fact, TransactionFact | CheckpointFact | SignedFact):
                 self._rows_of.setdefault(fact.tx_id, []).append(seq)
         await self.tell(RowsAppended(self.ledger[-1].seq))
 
@@ -216,6 +225,35 @@ class FakeStation:
 
     async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:
         return self.schedule
+
+    async def set_default_tariff(self, evse: int, tariff: str) -> str:
+        self.tariffs_told.append((evse, tariff))
+        return self.tariff_status
+
+    async def tariffs(self, evse: int) -> list[TariffAssignment]:
+        return [each for each in self.tariff_assignments if evse in (0, each.evse)]
+
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
+        return [(tariff_id, "Accepted") for tariff_id in tariff_ids]
+
+    async def change_tariff(self, tx_id: str, tariff: str) -> str:
+        self.tariffs_told.append((tx_id, tariff))
+        return self.tariff_status
+
+    async def limit_transaction(
+        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+    ) -> bool:
+        self.limits.append((tx_id, max_cost, max_energy_wh, max_time_s))
+        return True
+
+    async def told_cost(self, told: ToldCost) -> None:
+        self.costs.append(told)
+
+    async def told_price(self, token: Token | None, text: str) -> None:
+        self.prices.append((token, text))
+
+    async def acknowledge_damage(self) -> bool:
+        return False
 
     async def security_event(self, event_type: str, tech_info: str) -> None:
         self.security_events.append((event_type, tech_info))

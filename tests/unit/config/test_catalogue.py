@@ -174,6 +174,8 @@ def other_value(spec: VariableSpec) -> str:
             return "x" * (spec.maximum or 1)
         case DataType.MEMBER_LIST | DataType.SEQUENCE_LIST:
             return ",".join(reversed(spec.values))
+        case DataType.OPTION_LIST:
+            return next(value for value in spec.values if value != spec.default)
         case _:
             raise AssertionError(f"no ReadWrite setting is a {spec.type} today")
 

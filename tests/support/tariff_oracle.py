@@ -1,0 +1,138 @@
+"""What a transaction costs, second by second: a model that shares no code with ``agent.tariff``.
+
+Charter: reads the tariff's JSON as it is, asks every second every condition, adds exact fractions. Slow and plain.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from math import floor
+from typing import Any
+from zoneinfo import ZoneInfo
+
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3}
+
+
+@dataclass(frozen=True)
+class Second:
+    """One second: what the car did in it, and what the meter said at its end."""
+
+    activity: str  # charging, idle, paused
+    power_w: int
+    energy_mwh: int  # since the begin, at the end of this second
+    sampled_mwh: int  # the energy at the latest sample before
+    elapsed_s: int
+    charging_s: int
+    idle_s: int
+    utc_s: int
+
+
+@dataclass
+class Costs:
+    """Per dimension and unit price: what was used (mWh, s, fees)."""
+
+    used: dict[tuple[str, Fraction], Fraction] = field(default_factory=lambda: defaultdict(Fraction))
+
+    def exact(self) -> Fraction:
+        return sum((price * amount for (_, price), amount in self.used.items()), Fraction(0))
+
+
+def simulate(tariff: dict[str, Any], zone: str, kind: str, seconds: Sequence[Second], start_utc_s: int) -> Costs:
+    """Amounts are in the unit of the price: kWh, minutes, fees."""
+    site, costs = ZoneInfo(zone), Costs()
+    local = datetime.fromtimestamp(start_utc_s, site)
+    fee = _first(tariff, "fixedFee", "priceFixed", lambda held: _fixed(held, local, kind))
+    if fee is not None:
+        costs.used["fixedFee", fee] += 1
+    energy_mwh = 0
+    for second in seconds:
+        local = datetime.fromtimestamp(second.utc_s, site)
+        while energy_mwh < second.energy_mwh:
+            upto = _next_threshold(tariff, energy_mwh, second.energy_mwh)
+            price = _energy_price(tariff, local, kind, second, energy_mwh)
+            if price is not None:
+                costs.used["energy", price] += Fraction(upto - energy_mwh, 1_000_000)
+            energy_mwh = upto
+        name = {"charging": "chargingTime", "idle": "idleTime"}.get(second.activity)
+        if name is not None:
+            price = _time_price(tariff, name, local, kind, second)
+            if price is not None:
+                costs.used[name, price] += Fraction(1, 60)
+    return costs
+
+
+def _energy_price(
+    tariff: dict[str, Any], local: datetime, kind: str, second: Second, energy_mwh: int
+) -> Fraction | None:
+    return _first(tariff, "energy", "priceKwh", lambda held: _running(held, local, kind, second, energy_mwh))
+
+
+def _time_price(tariff: dict[str, Any], name: str, local: datetime, kind: str, second: Second) -> Fraction | None:
+    return _first(tariff, name, "priceMinute", lambda held: _running(held, local, kind, second, second.sampled_mwh))
+
+
+def total(tariff: dict[str, Any], costs: Costs) -> tuple[int, int]:
+    """Without and with tax, in minor units: each line and each tax rounded half up once."""
+    scale = 1
+    for _ in range(DIGITS[tariff["currency"]]):
+        scale *= 10
+
+    def rounded(amount: Fraction) -> int:
+        return floor(amount * scale + Fraction(1, 2))
+
+    nets: dict[tuple[tuple[str, float, int], ...], int] = defaultdict(int)
+    for (dimension, price), amount in costs.used.items():
+        rates = tariff[dimension].get("taxRates", [])
+        key = tuple((rate["type"], rate["tax"], rate.get("stack", 0)) for rate in rates)
+        nets[key] += rounded(price * amount)
+    tax = 0
+    for rates, net in nets.items():
+        base = net
+        for stack in range(10):
+            level = [rounded(Fraction(base, scale) * Fraction(str(pct)) / 100) for _, pct, at in rates if at == stack]
+            base += sum(level)
+        tax += base - net
+    net = sum(nets.values())
+    return net, net + tax
+
+
+def _first(tariff: dict[str, Any], dimension: str, name: str, matches: Any) -> Fraction | None:
+    for price in tariff.get(dimension, {}).get("prices", []):
+        if matches(price.get("conditions", {})):
+            return Fraction(str(price[name]))
+    return None
+
+
+def _next_threshold(tariff: dict[str, Any], low_mwh: int, high_mwh: int) -> int:
+    held = [price.get("conditions", {}) for price in tariff["energy"]["prices"]] if "energy" in tariff else []
+    bounds = [each[name] * 1000 for each in held for name in ("minEnergy", "maxEnergy") if name in each]
+    return min([each for each in bounds if low_mwh < each < high_mwh], default=high_mwh)
+
+
+def _fixed(held: dict[str, Any], local: datetime, kind: str) -> bool:
+    now, day = local.strftime("%H:%M"), local.strftime("%Y-%m-%d")
+    start, end = held.get("startTimeOfDay", "00:00"), held.get("endTimeOfDay", "00:00")
+    end = "24:00" if end == "00:00" else end
+    in_day = start <= now < end if start <= end else now >= start or now < end
+    return (
+        in_day
+        and DAYS[local.weekday()] in held.get("dayOfWeek", DAYS)
+        and held.get("validFromDate", "0000") <= day < held.get("validToDate", "9999")
+        and held.get("evseKind", kind) == kind
+    )
+
+
+def _running(held: dict[str, Any], local: datetime, kind: str, second: Second, energy_mwh: int) -> bool:
+    return (
+        _fixed(held, local, kind)
+        and held.get("minEnergy", 0) * 1000 <= energy_mwh < held.get("maxEnergy", 10**9) * 1000
+        and held.get("minPower", 0) <= second.power_w < held.get("maxPower", 10**9)
+        and held.get("minTime", 0) <= second.elapsed_s < held.get("maxTime", 10**9)
+        and held.get("minChargingTime", 0) <= second.charging_s < held.get("maxChargingTime", 10**9)
+        and held.get("minIdleTime", 0) <= second.idle_s < held.get("maxIdleTime", 10**9)
+    )
