@@ -31,10 +31,12 @@ def written(value: object) -> Written | None:
 
 
 def exact(text: Written) -> Fraction | None:
-    """The value; None for NaN, infinities, and numbers no price needs (exponent beyond 12, over 30 digits)."""
+    """The value; None for NaN, infinities, and numbers no price needs (beyond 1e12, exponent beyond 12, over 30
+    digits)."""
     match = _GRAMMAR.fullmatch(text)
     if match is None or sum(each.isdigit() for each in text) > MAX_DIGITS:
         return None
     if match[1] is not None and abs(int(match[1])) > MAX_EXPONENT:
         return None
-    return Fraction(text)
+    value = Fraction(text)
+    return value if abs(value) <= 10**MAX_EXPONENT else None

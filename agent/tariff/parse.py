@@ -109,7 +109,7 @@ class _At:
     def number(self) -> Fraction:
         value = exact(self.value) if isinstance(self.value, Written) else None
         if value is None:
-            self.bad("a number with exponent up to 12 and at most 30 digits")
+            self.bad("a number of at most 1e12, with exponent up to 12 and 30 digits")
             return Fraction(0)
         return value
 

@@ -1,0 +1,52 @@
+"""C10: the cost of a transaction against a second-by-second simulation with its own reading of the tariff."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from agent.tariff.cost import bill, exact_cost
+from tests.support.tariff_oracle import simulate, total
+from tests.support.tariff_worlds import World, cut_worlds, drive, seconds_of
+
+
+def check_against_oracle(world: World, cuts: list[int]) -> None:
+    session, samples = drive(world, cuts)
+    usage = session.usage()
+    expected = simulate(world.tariff, world.zone, world.kind, seconds_of(world, samples), world.start_utc_s)
+    assert exact_cost(session.tariffs, usage) == expected.exact()
+    found = bill(session.tariffs, usage)
+    assert found is not None
+    assert (found.total_excl, found.total_incl) == total(world.tariff, expected)
+
+
+@settings(max_examples=120, deadline=None)
+@given(cut_worlds())
+def test_c10_cost_equals_that_of_the_oracle(case: tuple[World, list[int]]) -> None:
+    check_against_oracle(*case)
+
+
+NIGHT = {"startTimeOfDay": "22:00", "endTimeOfDay": "06:00"}
+HOURS_OF_DST: dict[str, Any] = {
+    "tariffId": "T",
+    "currency": "EUR",
+    "energy": {
+        "prices": [
+            {"priceKwh": 0.11, "conditions": {"startTimeOfDay": "02:00", "endTimeOfDay": "03:00"}},
+            {"priceKwh": 0.22, "conditions": {"startTimeOfDay": "02:30", "endTimeOfDay": "04:00"}},
+            {"priceKwh": 0.33, "conditions": NIGHT},
+            {"priceKwh": 0.44},
+        ],
+        "taxRates": [{"type": "VAT", "tax": 19}],
+    },
+    "chargingTime": {"prices": [{"priceMinute": 0.01, "conditions": {"dayOfWeek": ["Sunday"]}}, {"priceMinute": 0.02}]},
+}
+
+
+@pytest.mark.parametrize("start", ["2026-03-28T22:30:00+00:00", "2026-10-24T21:30:00+00:00"])
+def test_c10_holds_through_the_nights_of_the_clock_changes(start: str) -> None:
+    start_s = int(datetime.fromisoformat(start).timestamp())
+    check_against_oracle(World(HOURS_OF_DST, start_s, ((6 * 3600, "charging", 7_207),)), [1000, 9000])

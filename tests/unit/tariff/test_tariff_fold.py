@@ -1,0 +1,253 @@
+"""The fold in trouble: readings that come late, gaps, clock steps, tariffs that change, thresholds of energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.tariff.fold import MAX_STRETCHES, Session
+from agent.tariff.model import Dimension, Tariff
+from agent.tariff.parse import parse_tariff
+from agent.tariff.usage import Activity, Point, Register, Volume
+from tests.support.tariff_json import HOUR_MS, MINUTE_MS, kwh, minute, tariff, window
+
+NOON_MS = 1_781_085_600_000  # 2026-06-10T10:00Z, 12:00 in Berlin
+BUSY = Activity.CHARGING
+
+
+def parsed(**parts: Any) -> Tariff:
+    return parse_tariff(tariff(**parts))
+
+
+def session(first: Tariff | None) -> Session:
+    return Session(first, zone="Europe/Berlin", evse_kind="AC")
+
+
+def at(
+    at_ms: int, energy_mwh: int | None = None, activity: Activity = BUSY, power_w: int | None = None, **how: Any
+) -> Point:
+    register = None
+    if energy_mwh is not None:
+        register = Register(how.pop("read_ms", at_ms), energy_mwh, None if power_w is None else power_w * 1000)
+    return Point(at_ms, how.pop("wall_ms", NOON_MS + at_ms), activity, register, **how)
+
+
+def run(first: Tariff | None, *points: Point) -> Session:
+    found = session(first)
+    for each in points:
+        found.add(each)
+    return found
+
+
+def energies(found: Session) -> dict[tuple[int, int], int]:
+    volumes = (each for each in found.usage().volumes if each.dimension is Dimension.ENERGY)
+    return {(each.tariff, each.price): each.amount for each in volumes}
+
+
+# -------------------------------------------------------------------------------------------- energy
+
+AFTERNOON = parsed(energy=kwh((0.5, window("12:00", "13:00")), (0.2, window("13:00", "14:00")), 0.4))
+
+
+def test_energy_over_a_boundary_without_reading_goes_to_the_cheapest_price_and_is_marked() -> None:
+    found = run(AFTERNOON, at(0, 0), at(90 * MINUTE_MS, 9_000))
+    assert energies(found) == {(0, 1): 9_000}
+    assert [period.estimated_split for period in found.usage().periods] == [False, True]
+
+
+def test_a_reading_just_beside_the_boundary_is_as_good_as_one_at_it() -> None:
+    found = run(AFTERNOON, at(0, 0), at(HOUR_MS - 1_000, 5_000), at(HOUR_MS + 1_000, 5_010), at(HOUR_MS + 9_000, 6_000))
+    assert energies(found) == {(0, 0): 5_000, (0, 1): 1_000}
+    assert not found.usage().estimated_split
+
+
+def test_three_prices_in_one_reading_choose_the_cheapest_of_all() -> None:
+    found = run(AFTERNOON, at(0, 0), at(3 * HOUR_MS, 9_000))
+    assert energies(found) == {(0, 1): 9_000}
+
+
+def test_equal_prices_need_no_estimate() -> None:
+    found = run(parsed(energy=kwh((0.5, window("12:00", "13:00")), 0.5)), at(0, 0), at(2 * HOUR_MS, 9_000))
+    assert not found.usage().estimated_split
+
+
+def test_no_price_is_the_cheapest() -> None:
+    found = run(parsed(energy=kwh((0.5, window("12:00", "13:00")))), at(0, 0), at(2 * HOUR_MS, 9_000))
+    assert energies(found) == {}
+    assert found.usage().periods[-1].energy_mwh == 9_000
+
+
+def test_late_reading_belongs_to_the_time_when_it_was_taken() -> None:
+    before = 59 * MINUTE_MS
+    found = run(AFTERNOON, at(0, 0), at(HOUR_MS + 5_000, 7_000, read_ms=before), at(HOUR_MS + 9_000, 7_500))
+    assert energies(found) == {(0, 0): 7_000, (0, 1): 500}
+
+
+def test_energy_threshold_divides_a_reading_exactly() -> None:
+    plan = parsed(energy=kwh((0, {"maxEnergy": 5}), (0.4, {"minEnergy": 5, "maxEnergy": 8}), 0.6))
+    found = run(plan, at(0, 100), at(10, 4_100), at(20, 9_102))
+    assert energies(found) == {(0, 0): 5_000, (0, 1): 3_000, (0, 2): 1_002}
+    periods = found.usage().periods
+    assert [(each.energy, each.energy_mwh, each.from_ms, each.to_ms) for each in periods] == [
+        (0, 5_000, 0, 20),
+        (1, 3_000, 20, 20),
+        (2, 1_002, 20, 20),
+    ]
+
+
+def test_power_condition_holds_from_the_reading_on_and_never_without_one() -> None:
+    plan = parsed(energy=kwh((0.2, {"maxPower": 5_000}), (0.5, {"minPower": 5_000}), 0.9))
+    found = run(plan, at(0, 0), at(10, 10, power_w=4_999), at(20, 30, power_w=5_000), at(30, 60), at(40, 100))
+    assert energies(found) == {(0, 2): 10 + 40, (0, 0): 20, (0, 1): 30}
+
+
+def test_negative_bounds_mirror_for_discharging() -> None:
+    plan = parsed(energy=kwh((0.1, {"minPower": -1_000, "maxPower": -5_000}), 0.9))
+    for power_w, price in ((-999, 1), (-1_000, 0), (-4_999, 0), (-5_000, 1), (3_000, 1)):
+        assert energies(run(plan, at(0, 0, power_w=power_w), at(9, 5))) == {(0, price): 5}
+
+
+def test_current_is_the_sum_over_the_phases() -> None:
+    plan = parsed(energy=kwh((0.1, {"minCurrent": 48}), 0.9))
+    found = session(plan)
+    found.add(Point(0, NOON_MS, BUSY, Register(0, 0, None, 48_000)))
+    found.add(Point(1, NOON_MS, BUSY, Register(1, 7, None, None)))
+    found.add(Point(2, NOON_MS, BUSY, Register(2, 9, None, None)))
+    assert energies(found) == {(0, 0): 7, (0, 1): 2}
+
+
+def test_many_boundaries_without_a_reading_stay_few() -> None:
+    quarters = [(0.1 + hour, window(f"{hour:02d}:00", f"{hour:02d}:30")) for hour in range(24)]
+    found = run(parsed(energy=kwh(*quarters, 0.05)), at(0, 0), at(240 * HOUR_MS))
+    assert len(found._stretches) == MAX_STRETCHES
+    found.add(at(241 * HOUR_MS, 77))
+    assert energies(found) == {(0, 24): 77}
+
+
+# ---------------------------------------------------------------------------------------------- gaps
+
+
+def test_gap_is_not_billed_and_its_energy_is_at_the_cheapest_price_in_it() -> None:
+    plan = parsed(energy=AFTERNOON_PRICES, chargingTime=minute(1))
+    found = run(plan, at(0, 0), at(MINUTE_MS, 50), at(3 * HOUR_MS, 900, gap=True), at(3 * HOUR_MS + 7, 1_000))
+    usage = found.usage()
+    assert energies(found) == {(0, 0): 50 + 850, (0, 2): 100}  # in the gap 13:00 to 14:00 was none of the dearer
+    assert (usage.charging_ms, usage.unbilled_ms) == (MINUTE_MS + 7, 3 * HOUR_MS - MINUTE_MS)
+
+
+AFTERNOON_PRICES = kwh((0.3, window("12:00", "13:00")), (0.9, window("13:00", "14:00")), 0.4)
+
+
+def test_gap_that_takes_no_monotonic_time_looks_at_the_wall() -> None:
+    plan = parsed(energy=kwh((0.5, window("12:00", "13:00")), (0.2, window("13:00", "14:00")), 0.4))
+    found = run(plan, at(0, 0), at(0, 900, gap=True, wall_ms=NOON_MS + 3 * HOUR_MS))
+    assert energies(found) == {(0, 1): 900}
+
+
+def test_gap_of_a_clock_that_was_never_set_ends() -> None:
+    found = run(AFTERNOON, at(0, 0, wall_ms=0), at(5, 900, gap=True, wall_ms=NOON_MS))
+    assert energies(found) == {(0, 1): 900}
+
+
+def test_energy_goes_on_counting_after_a_gap() -> None:
+    plan = parsed(energy=kwh((0.1, {"maxEnergy": 1}), 0.5))
+    found = run(plan, at(0, 0), at(1, 900), at(2, 900, gap=True), at(3, 1_100))
+    assert energies(found) == {(0, 0): 1_000, (0, 1): 100}
+
+
+# --------------------------------------------------------------------------------------------- clock
+
+
+def test_clock_step_moves_the_boundary_and_reprices_nothing() -> None:
+    plan = parsed(chargingTime=minute((1, window("12:00", "13:00")), 2))
+    found = run(plan, at(0), at(10 * MINUTE_MS, wall_ms=NOON_MS + 50 * MINUTE_MS))
+    assert found.next_boundary_ms() == 20 * MINUTE_MS
+    found.add(at(30 * MINUTE_MS, wall_ms=NOON_MS + 30 * MINUTE_MS))  # and back again
+    found.add(at(40 * MINUTE_MS, wall_ms=NOON_MS + 40 * MINUTE_MS))
+    assert found.usage().volumes == (
+        Volume(0, Dimension.CHARGING_TIME, 0, 30 * MINUTE_MS),
+        Volume(0, Dimension.CHARGING_TIME, 1, 10 * MINUTE_MS),
+    )
+
+
+def test_time_that_may_not_be_billed_counts_for_the_conditions_all_the_same() -> None:
+    plan = parsed(idleTime=minute((1, {"minIdleTime": 600})))
+    found = run(
+        plan, at(0, activity=Activity.IDLE, time_billable=False), at(900_000, activity=Activity.IDLE), at(960_000)
+    )
+    assert found.usage().volumes == (Volume(0, Dimension.IDLE_TIME, 0, 60_000),)
+    assert (found.usage().unbilled_ms, found.usage().idle_ms) == (900_000, 60_000)
+
+
+def test_pause_is_charged_to_nobody_but_lasts() -> None:
+    plan = parsed(chargingTime=minute((1, {"maxTime": 60}), 2), idleTime=minute(5))
+    found = run(plan, at(0, activity=Activity.PAUSED), at(50_000), at(70_000))
+    assert found.usage().volumes == (
+        Volume(0, Dimension.CHARGING_TIME, 0, 10_000),
+        Volume(0, Dimension.CHARGING_TIME, 1, 10_000),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (at(9), "comes after"),
+        (at(20, 4, read_ms=21), "reading at 21 ms"),
+        (at(20, 2), "falls behind"),
+        (at(20, 5, read_ms=8), "falls behind"),
+        (at(20, wall_ms=-1), "no date"),
+        (at(20, wall_ms=10**18), "no date"),
+        (at(20, tariff=parse_tariff(tariff(currency="JPY"))), "one currency"),
+    ],
+)
+def test_point_that_cannot_follow_is_refused(bad: Point, said: str) -> None:
+    found = run(AFTERNOON, at(0, 3), at(10, 3))
+    before = found.usage()
+    with pytest.raises(ValueError, match=said):
+        found.add(bad)
+    assert found.usage() == before
+
+
+# -------------------------------------------------------------------------------------------- tariffs
+
+
+def test_new_tariff_counts_from_then_on_and_brings_no_fee() -> None:
+    fee = {"prices": [{"priceFixed": 1}]}
+    first, second = parsed(energy=kwh(0.3), fixedFee=fee), parsed(tariffId="U", energy=kwh(0.4), fixedFee=fee)
+    found = run(first, at(0, 0), at(10, 100, tariff=second), at(20, 300))
+    assert energies(found) == {(0, 0): 100, (1, 0): 200}
+    assert [each.tariff for each in found.usage().volumes if each.dimension is Dimension.FIXED_FEE] == [0]
+    assert found.tariffs == (first, second)
+
+
+def test_tariff_that_comes_to_a_session_without_one_prices_what_follows() -> None:
+    found = run(None, at(0, 0), at(10, 100, tariff=AFTERNOON), at(20, 300))
+    assert energies(found) == {(0, 0): 200}
+    assert [each.tariff for each in found.usage().periods] == [None, 0]
+
+
+def test_reading_across_a_change_of_tariff_is_at_the_cheaper_one() -> None:
+    dear, cheap = parsed(energy=kwh(0.4)), parsed(tariffId="U", energy=kwh(0.3))
+    found = run(dear, at(0, 0), at(5_000, tariff=cheap), at(9_000, 300))
+    assert energies(found) == {(1, 0): 300}
+    assert found.usage().estimated_split
+
+
+# ------------------------------------------------------------------------------------------- outlook
+
+
+def test_reading_that_changes_a_price_is_worth_a_point() -> None:
+    found = run(parsed(idleTime=minute((1, {"minPower": 5}), (2, {"minEnergy": 1}))), at(0, 0, power_w=0))
+    assert not found.price_changes(Register(1, 999, 4_999, None))
+    assert found.price_changes(Register(1, 999, 5_000, None))
+    assert found.price_changes(Register(1, 1_000, 0, None))
+
+
+def test_only_times_that_run_foretell_a_boundary() -> None:
+    plan = parsed(idleTime=minute((1, {"minIdleTime": 60})), chargingTime=minute((1, {"maxChargingTime": 30})))
+    assert run(plan, at(0, activity=Activity.IDLE)).next_boundary_ms() == 60_000
+    assert run(plan, at(0)).next_boundary_ms() == 30_000
+    assert run(plan, at(0, activity=Activity.PAUSED)).next_boundary_ms() is None
+    assert run(plan, at(0), at(30_000)).next_boundary_ms() is None
+    assert session(plan).next_boundary_ms() is None
