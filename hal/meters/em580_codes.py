@@ -169,9 +169,8 @@ def file_reads(size_registers: int) -> list[tuple[int, int]]:
     reads: list[tuple[int, int]] = []
     at = 0
     while at < size_registers:
-        longest = READ_MAX_REGISTERS - len(reads) % 2
-        count = min(longest, size_registers - at)
-        if reads and count == reads[-1][1]:  # the last piece, by chance as long as the one before
+        count = min(READ_MAX_REGISTERS, size_registers - at)
+        if reads and count == reads[-1][1]:
             count -= 1
         reads.append((FILE + at, count))
         at += count
