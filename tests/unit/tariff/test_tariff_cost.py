@@ -1,0 +1,273 @@
+"""The bill: lines, stacked taxes, bounds, steps, credit, prepaid limits."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from agent.tariff.cost import AdjustmentKind, Bill, bill
+from agent.tariff.currency import MINOR_DIGITS, Rounding, decimal_text, minor_text, round_whole
+from agent.tariff.model import Dimension, Tariff
+from agent.tariff.parse import parse_tariff
+from agent.tariff.prepaid import Limit, TransactionLimits, exhausted, interval_cost
+from agent.tariff.usage import Period, Usage, Volume, from_plain, to_plain
+from tests.support.tariff_json import HOUR_MS, MINUTE_MS, kwh, minute, tariff
+
+VAT = [{"type": "VAT", "tax": 19}]
+
+
+def parsed(**parts: Any) -> Tariff:
+    return parse_tariff(tariff(**parts))
+
+
+def used(energy_mwh: int = 0, charging_ms: int = 0, idle_ms: int = 0, *, number: int = 0, price: int = 0) -> Usage:
+    """All of it at one price of each dimension."""
+    period = Period(
+        *(0, charging_ms + idle_ms, 0, charging_ms + idle_ms),
+        *(number, price, price, price),
+        energy_mwh=energy_mwh,
+        charging_ms=charging_ms,
+        idle_ms=idle_ms,
+    )
+    amounts = {
+        Dimension.ENERGY: energy_mwh,
+        Dimension.CHARGING_TIME: charging_ms,
+        Dimension.IDLE_TIME: idle_ms,
+    }
+    volumes = tuple(Volume(number, dimension, price, amount) for dimension, amount in amounts.items() if amount)
+    return Usage((period,), volumes, 0, energy_mwh)
+
+
+def joined(*parts: Usage) -> Usage:
+    return Usage(
+        sum((each.periods for each in parts), ()),
+        sum((each.volumes for each in parts), ()),
+        0,
+        sum(each.energy_mwh for each in parts),
+    )
+
+
+def total(plan: Tariff | list[Tariff], usage: Usage, **how: Any) -> Bill:
+    found = bill(plan if isinstance(plan, list) else [plan], usage, **how)
+    assert found is not None
+    net = sum(each.net for each in found.lines) + sum(each.net for each in found.adjustments)
+    assert found.total_excl == net
+    taxes = sum(each.amount for each in found.taxes) + sum(each.tax for each in found.adjustments)
+    assert found.total_incl == found.total_excl + taxes
+    return found
+
+
+def test_no_tariff_is_no_bill() -> None:
+    assert bill([], Usage()) is None
+
+
+def test_lines_are_rounded_once_each() -> None:
+    found = total(parsed(energy=kwh(0.333), idleTime=minute(0.01)), used(10_500_000, 0, 90_000))
+    assert [(line.dimension, line.quantity, line.net) for line in found.lines] == [
+        (Dimension.ENERGY, 10_500_000, 350),  # 3.4965
+        (Dimension.IDLE_TIME, 90_000, 2),  # 0.015
+    ]
+
+
+def test_taxes_of_one_stack_are_added_and_the_next_lies_on_them() -> None:
+    rates = [
+        {"type": "Federal", "tax": 5},
+        {"type": "State", "tax": 9.975},
+        {"type": "City", "tax": 2, "stack": 1},
+        {"type": "Green", "tax": 10, "stack": 3},
+    ]
+    found = total(parsed(energy=kwh(1, taxRates=rates)), used(100_000_000))
+    assert [(tax.type, tax.base, tax.amount) for tax in found.taxes] == [
+        ("Federal", 10_000, 500),
+        ("State", 10_000, 998),
+        ("City", 11_498, 230),
+        ("Green", 11_728, 1_173),
+    ]
+    assert found.total_incl == 12_901
+
+
+def test_dimensions_with_the_same_taxes_share_their_lines() -> None:
+    plan = parsed(energy=kwh(1, taxRates=VAT), chargingTime=minute(1, taxRates=VAT), idleTime=minute(1))
+    found = total(plan, used(1_000_000, MINUTE_MS, MINUTE_MS))
+    assert [(tax.type, tax.base, tax.amount) for tax in found.taxes] == [("VAT", 200, 38)]
+
+
+# ------------------------------------------------------------------------------------------- bounds
+
+
+@pytest.mark.parametrize(
+    ("bounds", "excl", "incl"),
+    [
+        ({}, 1000, 1190),
+        ({"minCost": {"exclTax": 20}}, 2000, 2380),
+        ({"minCost": {"inclTax": 23.8}}, 2000, 2380),
+        ({"minCost": {"exclTax": 20, "inclTax": 21}}, 2000, 2100),
+        ({"minCost": {"exclTax": 5, "inclTax": 13}}, 1000, 1300),
+        ({"minCost": {"exclTax": 5}}, 1000, 1190),
+        ({"maxCost": {"exclTax": 8}}, 800, 952),
+        ({"maxCost": {"inclTax": 9.52}}, 800, 952),
+        ({"maxCost": {"exclTax": 8, "inclTax": 100}}, 800, 1190),
+        ({"maxCost": {"exclTax": 100, "inclTax": 11}}, 1000, 1100),
+        ({"maxCost": {"exclTax": 8, "taxRates": [{"type": "VAT", "tax": 7}]}}, 800, 856),
+        ({"minCost": {"exclTax": 20}, "maxCost": {"exclTax": 15}}, 1500, 1785),
+    ],
+)
+def test_bounds_hold_without_and_with_tax(bounds: dict[str, Any], excl: int, incl: int) -> None:
+    found = total(parsed(energy=kwh(1, taxRates=VAT), **bounds), used(10_000_000))
+    assert (found.total_excl, found.total_incl) == (excl, incl)
+
+
+def test_running_cost_knows_no_minimum_but_the_cap() -> None:
+    plan = parsed(energy=kwh(1), minCost={"exclTax": 20}, maxCost={"exclTax": 30})
+    assert total(plan, used(10_000_000), final=False).total_excl == 1000
+    assert total(plan, used(40_000_000), final=False).total_excl == 3000
+
+
+def test_cap_of_a_replaced_tariff_is_not_lost() -> None:
+    first, second = parsed(energy=kwh(1), maxCost={"exclTax": 5}), parsed(tariffId="U", energy=kwh(1))
+    usage = joined(used(10_000_000), used(2_000_000, number=1))
+    found = total([first, second], usage)
+    assert found.total_excl == 700
+    assert [(each.kind, each.net) for each in found.adjustments] == [(AdjustmentKind.MAX_COST, -500)]
+
+
+def test_credit_is_never_exceeded_and_its_rest_is_divided_like_the_bill() -> None:
+    plan = parsed(energy=kwh(1, taxRates=VAT), minCost={"exclTax": 50})
+    found = total(plan, used(10_000_000), credit_limit=Fraction("9.529"))
+    assert (found.total_excl, found.total_incl) == (800, 952)
+    assert [each.kind for each in found.adjustments] == [AdjustmentKind.MIN_COST, AdjustmentKind.CREDIT]
+    assert total(plan, used(10_000_000), credit_limit=Fraction(0)).total_incl == 0
+
+
+def test_energy_below_the_least_that_is_billed_is_free() -> None:
+    plan = parsed(energy=kwh(1, taxRates=VAT), chargingTime=minute(1))
+    assert total(plan, used(99, MINUTE_MS), min_energy_mwh=100).total_incl == 100
+    found = total(plan, used(99_999, MINUTE_MS), min_energy_mwh=100_000)
+    assert [(line.net, line.waived) for line in found.lines] == [(0, True), (100, False)]
+    assert not total(plan, used(100_000), min_energy_mwh=100_000).lines[0].waived
+
+
+# -------------------------------------------------------------------------------------------- steps
+
+
+def stepped(price: float, step: int) -> dict[str, Any]:
+    return {"priceMinute": price, "stepSize": step}
+
+
+def test_step_rounds_the_whole_dimension_up_at_the_last_price() -> None:
+    plan = parsed(chargingTime={"prices": [stepped(1, 1), stepped(2, 300)]})
+    usage = joined(used(0, 4 * MINUTE_MS), used(0, 90_000, price=1))
+    found = total(plan, usage)
+    assert [(line.unit_price, line.quantity) for line in found.lines] == [
+        (Fraction(1), 4 * MINUTE_MS),
+        (Fraction(2), 6 * MINUTE_MS),  # 5.5 min in all become 10, the rest at the last price
+    ]
+
+
+def test_step_of_a_price_used_before_does_not_count() -> None:
+    plan = parsed(chargingTime={"prices": [stepped(1, 3600), stepped(2, 60)]})
+    found = total(plan, joined(used(0, 61_000), used(0, 5_000, price=1)))
+    assert sum(line.quantity for line in found.lines) == 120_000
+
+
+def test_whole_steps_get_nothing_more_and_nothing_stays_nothing() -> None:
+    plan = parsed(energy={"prices": [{"priceKwh": 1, "stepSize": 500}]})
+    assert total(plan, used(1_500_000)).lines[0].quantity == 1_500_000
+    assert total(plan, used(1_500_001)).lines[0].quantity == 2_000_000
+    assert total(plan, used(0)).lines == ()
+
+
+# ------------------------------------------------------------------------------------------ prepaid
+
+
+def stop(limits: TransactionLimits, usage: Usage, plan: Tariff | None = None) -> Limit | None:
+    """At 6 kW: 100 Wh a minute."""
+    tariffs = [] if plan is None else [plan]
+    return exhausted(limits, tariffs, usage, interval_ms=MINUTE_MS, max_power_mw=6_000_000)
+
+
+def test_energy_and_time_are_used_up_when_an_interval_would_exceed_them() -> None:
+    limits = TransactionLimits(max_energy_mwh=1_000_000, max_time_ms=HOUR_MS)
+    assert stop(limits, used(900_000, 59 * MINUTE_MS)) is None
+    assert stop(limits, used(900_001, 59 * MINUTE_MS)) is Limit.ENERGY
+    assert stop(limits, used(900_000, 59 * MINUTE_MS + 1)) is Limit.TIME
+
+
+def test_cost_is_used_up_at_the_highest_price_that_could_come() -> None:
+    plan = parsed(energy=kwh((1, {"maxPower": 1}), (2, {"minPower": 1}), taxRates=VAT), idleTime=minute(0.5))
+    limits = TransactionLimits(max_cost=Fraction(10))
+    assert interval_cost(plan, energy_mwh=100_000, interval_ms=MINUTE_MS) == Fraction("0.738")
+    assert stop(limits, used(7_782_000), plan) is None  # 9.26 with tax
+    assert stop(limits, used(7_793_000), plan) is Limit.COST  # 9.27
+
+
+def test_cost_cannot_be_used_up_where_the_tariff_is_capped_or_free() -> None:
+    limits = TransactionLimits(max_cost=Fraction(10))
+    assert stop(limits, used(90_000_000), parsed(energy=kwh(1), maxCost={"exclTax": 10})) is None
+    assert stop(TransactionLimits(max_cost=Fraction(0)), used(90_000_000), parsed(energy=kwh(0))) is None
+    assert stop(limits, used(90_000_000)) is None
+
+
+def test_step_may_use_up_the_credit_at_once() -> None:
+    plan = parsed(energy={"prices": [{"priceKwh": 1, "stepSize": 1000}]})
+    assert stop(TransactionLimits(max_cost=Fraction("1.99")), used(1_000_000), plan) is Limit.COST
+    assert stop(TransactionLimits(max_cost=Fraction(2)), used(1_000_000), plan) is None
+
+
+# ------------------------------------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize(
+    ("amount", "half_up", "half_even", "down"),
+    [("0.5", 1, 0, 0), ("1.5", 2, 2, 1), ("-0.5", -1, 0, 0), ("-1.5", -2, -2, -1), ("2.49", 2, 2, 2), ("2", 2, 2, 2)],
+)
+def test_rounding(amount: str, half_up: int, half_even: int, down: int) -> None:
+    value = Fraction(amount)
+    modes = (Rounding.HALF_UP, Rounding.HALF_EVEN, Rounding.DOWN)
+    assert tuple(round_whole(value, mode) for mode in modes) == (half_up, half_even, down)
+
+
+def test_amounts_are_written_with_the_digits_of_the_currency() -> None:
+    assert [minor_text(each, "EUR") for each in (0, 5, -5, -12_345)] == ["0.00", "0.05", "-0.05", "-123.45"]
+    assert [minor_text(7, code) for code in ("JPY", "KWD", "CLF")] == ["7", "0.007", "0.0007"]
+    assert [decimal_text(Fraction(each), 2) for each in ("0.3", "0.3333", "-1/3", "2")] == [
+        *("0.30", "0.3333", "-0.333333333333", "2.00"),
+    ]
+    assert (MINOR_DIGITS["EUR"], MINOR_DIGITS["ISK"], MINOR_DIGITS["TND"]) == (2, 0, 3)
+
+
+# ------------------------------------------------------------------------------------ written usage
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        (("volumes", 0, "amount"), -1, "expected 0 or more"),
+        (("volumes", 0, "amount"), 1.0, "expected an integer"),
+        (("volumes", 0, "amount"), True, "expected an integer"),
+        (("volumes", 0, "dimension"), "food", "food"),
+        (("volumes", 0, "dimension"), 1, "expected a text"),
+        (("volumes", 0, "more"), 1, "not the fields of a volume"),
+        (("periods", 0, "estimated_split"), 1, "expected true or false"),
+        (("periods", 0, "from_ms"), None, "expected an integer"),
+        (("begin_mwh",), "0", "expected an integer"),
+        (("periods",), {}, "expected lists"),
+        (("more",), 1, "expected an object with"),
+    ],
+)
+def test_usage_that_is_none_is_refused(where: tuple[Any, ...], value: Any, said: str) -> None:
+    plain = to_plain(used(1, 2, 3))
+    place: Any = plain
+    for step in where[:-1]:
+        place = place[step]
+    place[where[-1]] = value
+    with pytest.raises(ValueError, match=said):
+        from_plain(plain)
+
+
+@pytest.mark.parametrize("usage", [used(1, number=1), used(1, price=1)])
+def test_usage_of_another_tariff_is_refused(usage: Usage) -> None:
+    with pytest.raises(ValueError, match="has no price"):
+        bill([parsed(energy=kwh(1))], usage)
