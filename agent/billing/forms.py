@@ -38,4 +38,4 @@ def written(receipt: Receipt, form: Form, told: Told | None = None) -> bytes | N
             return container(receipt)
         case Form.OCMF:
             records = "".join(f"{record}\n" for record in receipt.records)
-            return records.encode("utf-8", "replace") if records else None
+            return records.encode() if records else None

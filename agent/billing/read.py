@@ -140,6 +140,8 @@ def _integer(text: str) -> int:
 def _texts(place: str, plain: object) -> tuple[str, ...]:
     if not isinstance(plain, list) or not all(isinstance(each, str) for each in plain):
         raise ReceiptError(place, "expected a list of texts")
+    if any("\ud800" <= char <= "\udfff" for each in plain if not each.isascii() for char in each):
+        raise ReceiptError(place, "half a character, which no bytes can hold")
     return tuple(plain)
 
 

@@ -21,7 +21,7 @@ def container(receipt: Receipt) -> bytes | None:
     """None where there is no record, or one that XML cannot carry as it is."""
     values = [
         SafeValue(
-            signed=record.encode("utf-8", "replace"),
+            signed=record.encode(),
             public_key=receipt.facts.public_key,
             transaction_id=receipt.facts.local_number,
             context=_context(record),
@@ -37,7 +37,7 @@ def container(receipt: Receipt) -> bytes | None:
 def _context(record: str) -> str:
     """Begin and end where they are apart: a single record of both needs no context to be whole."""
     try:
-        letters = {entry.tx for entry in parse(record.encode("utf-8", "replace")).readings}
+        letters = {entry.tx for entry in parse(record.encode()).readings}
     except OcmfError:
         return _BOTH
     begins, ends = BEGIN_LETTER in letters, bool(letters & END_LETTERS)

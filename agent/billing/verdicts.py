@@ -131,7 +131,7 @@ def _records(found: Receipt) -> tuple[list[Record], list[str]]:
     for number, text in enumerate(found.records, 1):
         try:
             records.append(parse_record(text.encode("utf-8")))
-        except (OcmfError, UnicodeEncodeError) as error:
+        except OcmfError as error:
             unreadable.append(f"record {number}: {error}")
     return records, unreadable
 

@@ -181,6 +181,7 @@ def _set(*path: Any, to: Any) -> Any:
         (_set("tariffs", to="none"), "facts"),
         (_set("records", to="OCMF"), "records"),
         (_set("records", 0, to=7), "records"),
+        (_set("records", 0, to="\ud800"), "records"),
         (_set("left_out", to=[1]), "left_out"),
         (_set("usage", to=[]), "usage"),
         (_set("usage", "periods", "rows", 0, 0, to="0"), "usage"),
