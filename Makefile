@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Compiled files make every process of demo and tests start four times faster.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test check docs bench lock clean
+.PHONY: help demo test check docs soak bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,13 +20,22 @@ $(READY): packaging/locks/dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
+# An independent OCMF verifier in another language, for the cross-checks; they are skipped where npm is absent.
+NPM_READY := .venv/npm/.ready
+
+$(NPM_READY): packaging/locks/npm/package-lock.json $(READY)
+	@mkdir -p .venv/npm && cp packaging/locks/npm/package.json packaging/locks/npm/package-lock.json .venv/npm/
+	@if command -v npm >/dev/null; then echo "== installing the pinned npm packages for cross-checks"; \
+		cd .venv/npm && npm ci --silent --ignore-scripts --no-audit --no-fund || echo "== npm packages not installed: their checks are skipped"; fi
+	@touch $(NPM_READY)
+
 # On a terminal the demo stays for you to play with; elsewhere it ends by itself.
 DEMO_ARGS ?= $(shell test -t 0 && test -t 1 || echo --once) --fast
 
 demo: $(READY) ## a charger on simulated hardware charges cars and tells a CSMS
 	@$(BIN)/evsed demo $(DEMO_ARGS)
 
-test: $(READY) ## all tests that need no hardware
+test: $(READY) $(NPM_READY) ## all tests that need no hardware
 	@echo "== tests"
 	@$(BIN)/python -m pytest
 
@@ -40,6 +49,10 @@ check: $(READY) ## formatting, lint, types, import contracts, generated docs
 docs: $(READY) ## write the generated documents
 	@$(BIN)/python docs/generate.py
 
+soak: $(READY) ## 200 kills of the station in mid-session, and every crash image of the ledger (half an hour)
+	@echo "== kills"; EVSED_KILLS=200 $(BIN)/python -m pytest -k random_kills_lose tests/integration/test_processes.py
+	@echo "== power cuts"; EVSED_CRASH=full $(BIN)/python -m pytest tests/crash
+
 bench: $(READY) ## measure what docs/performance.md records
 	@$(BIN)/python -m tests.bench
 
@@ -51,6 +64,9 @@ lock: ## pin all packages anew (needs the network)
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --allow-unsafe \
 		$${set#*:} --output-file packaging/locks/$${set%%:*}.txt pyproject.toml; done
 	@rm -rf .venv-lock
+	@cd packaging/locks/npm && npm install --package-lock-only --omit-lockfile-registry-resolved=true --ignore-scripts \
+		&& $(CURDIR)/$(BIN)/python -c 'import json, pathlib; p = pathlib.Path("package-lock.json"); d = json.loads(p.read_text()); \
+		[e.pop("funding", None) for e in d["packages"].values()]; p.write_text(json.dumps(d, indent=2) + "\n")'
 
 clean: ## remove everything that was made
 	rm -rf .venv .venv-lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -166,8 +166,9 @@ _SAMPLED: Mapping[str, VariableSpec] = {
     "SampledDataCtrlr.TxUpdatedInterval": _interval(60),
     "SampledDataCtrlr.TxEndedMeasurands": _measurands(ENERGY),
     "SampledDataCtrlr.TxEndedInterval": _interval(0),
-    # Signed records (OCMF) go with the last event, and with the first (metering reference 1.10).
-    "SampledDataCtrlr.SignReadings": boolean(True),
+    # Signed records (OCMF) go with the last event, and with the first (metering reference 1.10). Off unless asked
+    # for: a CSMS that takes every value for a number would refuse the message, and with it the bill.
+    "SampledDataCtrlr.SignReadings": boolean(False),
     "SampledDataCtrlr.SignStartedReadings": boolean(False),
     "OCPPCommCtrlr.PublicKeyWithSignedMeterValue": option(
         "OncePerTransaction", ("Never", "OncePerTransaction", "EveryMeterValue"), RW

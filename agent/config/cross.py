@@ -15,6 +15,7 @@ from agent.config.device_model import with_defaults
 from agent.config.model import CableKind, Config, ConnectorType, CsmsConfig, EvseConfig
 from agent.config.problem import Problem
 from agent.config.station_model import bare_specs
+from agent.config.tariff_files import tariff_problems
 from agent.config.variable import BadValue, Mutability
 from hal.boards import BoardKind
 from hal.meters.map_file import load_map
@@ -28,6 +29,7 @@ _DC_TYPES = (ConnectorType.C_CCS1, ConnectorType.C_CCS2, ConnectorType.C_GBT, Co
 def contradictions(config: Config) -> list[Problem]:
     """Every relation that does not hold."""
     problems = [*_station(config), *_evse_ids(config), *_buses(config), *_limits(config), *_tokens(config)]
+    problems += [*_assignments(config), *tariff_problems(config.price)]
     for index, evse in enumerate(config.evse):
         problems += _evse(f"evse[{index}]", evse)
     if config.csms is not None:
@@ -174,6 +176,18 @@ def _tokens(config: Config) -> Iterator[Problem]:
         yield Problem(
             "auth.free", "true, or a [csms], or a [[token]]: else nobody can charge", "none of them", "free = true"
         )
+
+
+def _assignments(config: Config) -> Iterator[Problem]:
+    evses = {each.id for each in config.evse}
+    for index, each in enumerate(config.price.assign):
+        path = f"price.assign[{index}]"
+        if each.evse is not None and each.evse not in evses:
+            yield Problem(f"{path}.evse", f"one of the EVSEs {', '.join(map(str, sorted(evses)))}", str(each.evse))
+        gives = (each.tariff, each.max_cost, each.max_energy_wh, each.max_time_s)
+        if gives == (None, None, None, None):
+            wanted = "a tariff, max_cost, max_energy_wh or max_time_s"
+            yield Problem(path, wanted, "none of them", 'tariff = "flat.json"')
 
 
 def _csms(csms: CsmsConfig) -> Iterator[Problem]:

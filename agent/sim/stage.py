@@ -37,6 +37,7 @@ address = "1 Simulated Street"
 
 {csms}
 [settings]
+"SampledDataCtrlr.SignReadings" = true
 "SampledDataCtrlr.SignStartedReadings" = true
 "SampledDataCtrlr.TxUpdatedInterval" = {sample_s}
 "OCPPCommCtrlr.RetryBackOffWaitMinimum" = 1

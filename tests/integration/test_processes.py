@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.billing.ledger_check import DocumentCheck
+from agent.billing.read import parse as parse_receipt
 from agent.core.status import ConnectorState
+from agent.ledger.reader import LedgerReader
 from agent.sim.csms import SimCsms
 from agent.sim.stage import Stage
 from agent.sim.story import Story, ledger_energy, read_books
@@ -167,8 +170,23 @@ def test_random_kills_lose_and_double_nothing(tmp_path: Path, version: str, boar
         # OCPP 1.6 tells whole Wh, so each transaction may be off by less than one.
         assert abs(csms.book.wh * 1_000 - ledger_mwh) <= (1_000 * count if version == "1.6" else 1)
         assert csms.book.violations == []
+        assert_proved(stage, count)
 
     on_stage(tmp_path, version, (board,), scene)
+
+
+def assert_proved(stage: Stage, transactions: int) -> None:
+    """Chain, numbers, signatures and receipts are whole, and every transaction has its bill."""
+    with LedgerReader(stage.folder / "data" / "ledger.sqlite") as reader:
+        check = DocumentCheck(key.public_der for key in reader.signing_keys())
+        assert reader.audit(number_of=check.number_of) == []
+        assert check.findings == []
+        rows = reader.rows(0, 1_000, kinds=("receipt",))
+    assert len(rows) == check.receipts == transactions
+    for row in rows:
+        receipt = parse_receipt(row.body)
+        assert receipt.bill is not None
+        assert receipt.bill.total_incl >= 60  # at least the start fee with tax
 
 
 _PLUGGED = (ConnectorState.PREPARING, ConnectorState.FINISHING)

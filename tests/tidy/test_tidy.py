@@ -156,6 +156,8 @@ def test_example_configuration_is_right_with_everything_switched_on(tmp_path: Pa
     assert len(tomllib.loads(whole)["evse"]) == 3
     for name in ("csms.password", "csms-ca.pem"):
         (tmp_path / name).touch()
+    for name in ("tariff", "flat"):
+        (tmp_path / f"{name}.json").write_text(f'{{"tariffId": "{name}", "currency": "EUR"}}')
     file = tmp_path / "evsed.toml"
     file.write_text(whole)
     assert check_file(file) == []
