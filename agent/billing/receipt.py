@@ -9,7 +9,7 @@ are null: the operator's back office prices the transaction.
 
 A receipt must fit into one ledger row, whatever was told to the station. What does not fit is left out, least
 important first, and ``left_out`` names it: single periods (those of the same prices are put together, which
-changes no sum), the texts and words of the tariffs (they stand in the ledger under their hash), the records
+changes no sum), the texts and words of the tariffs (they stand in the ledger), the records
 between the first and the last, at the very end the whole account (the ledger has it).
 
 Source: metering reference, section 6. Units: mWh, ms.

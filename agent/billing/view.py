@@ -103,7 +103,7 @@ _FLAGS: Final = {
 }
 _LEFT_OUT: Final = {
     "periods": "Periods with the same prices are put together here; the station's ledger has them one by one.",
-    "tariff_texts": "The texts of the tariffs are too long for this receipt; the ledger has them under their hash.",
+    "tariff_texts": "The texts of the tariffs are too long for this receipt; the ledger has them.",
     "records": "Only the first and the last meter record are in this receipt; the ledger has them all.",
     "account": "The bill is too long for this receipt; the ledger has it.",
 }

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 
 from agent.billing.facts import Bounds, Flags, Moment, Operator, Place, ReceiptFacts, Software, TariffUsed
 from agent.billing.receipt import payload, seal
-from agent.ocmf.record import Draft, Identification, Reading
+from agent.ocmf.record import Draft, Identification, Reading, plain_text
 from agent.ocmf.record import payload as record_payload
 from agent.ocmf.sign import seal as seal_record
 from agent.security.keys import MeteringKey
@@ -132,7 +132,11 @@ def record(of: ReceiptFacts, key: MeteringKey = KEY, letters: str = "BL", number
         meter_serial=of.place.meter_serial,
         gateway_serial=of.place.serial,
         identification=Identification(
-            assigned=True, level="TRUSTED", flags=("RFID_PLAIN", "OCPP_AUTH"), type="ISO14443", data=of.token
+            assigned=True,
+            level="TRUSTED",
+            flags=("RFID_PLAIN", "OCPP_AUTH"),
+            type="ISO14443",
+            data=plain_text(of.token, 40),
         ),
         charge_point_id="CP-0001 1",
         charge_point_type="CBIDC",

@@ -60,7 +60,8 @@ class _Tree(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-_TAGS = """html head meta title style body main header h1 h2 p dl div dt dd ul li section table caption thead tbody tfoot
+_TAGS = """html head
+    meta title style body main header h1 h2 p dl div dt dd ul li section table caption thead tbody tfoot
     tr th td details summary pre code a"""
 _ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "role", "data-name", "id", "href"}
 
