@@ -30,7 +30,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 DOMAIN: Final = b"evsed ledger row 1\n"
@@ -155,36 +155,10 @@ START: Final = Head(0, bytes(HASH_BYTES))
 
 def chain(after: Head, new: NewRow) -> Row:
     """The row that follows ``after``."""
-    row = Row(
-        seq=after.seq + 1,
-        kind=new.kind,
-        tx_id=new.tx_id,
-        evse=new.evse,
-        body=new.body,
-        boot_id=new.boot_id,
-        mono_ms=new.mono_ms,
-        wall_ms=new.wall_ms,
-        time_status=new.time_status,
-        prev_hash=after.hash,
-        hash=b"",
-    )
-    return replace(row, hash=hash_of(row))
-
-
-def hash_of(row: Row) -> bytes:
-    """The hash the row's content asks for; its ``hash`` plays no part."""
-    return hash_of_columns(
-        row.seq,
-        row.kind,
-        row.tx_id,
-        row.evse,
-        row.body,
-        row.boot_id,
-        row.mono_ms,
-        row.wall_ms,
-        row.time_status,
-        row.prev_hash,
-    )
+    seq, prev_hash = after.seq + 1, after.hash
+    clocks = (new.boot_id, new.mono_ms, new.wall_ms, new.time_status)
+    content_hash = hash_of_columns(seq, new.kind, new.tx_id, new.evse, new.body, *clocks, prev_hash)
+    return Row(seq, new.kind, new.tx_id, new.evse, new.body, *clocks, prev_hash, content_hash)
 
 
 def hash_of_columns(

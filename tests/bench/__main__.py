@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from tests.bench import memory, offline, pilot, remote_start
+from tests.bench import ledger, memory, offline, pilot, remote_start
 from tests.bench.result import Figure, Tell
 from tests.bench.scene import BenchFailed
 
@@ -43,11 +43,16 @@ async def _offline(tell: Tell, args: argparse.Namespace) -> list[Figure]:
     return await offline.measure(tell, "1.6", 1_000 if args.quick else 10_000)
 
 
+async def _ledger(tell: Tell, args: argparse.Namespace) -> list[Figure]:
+    return await ledger.measure(tell, 200 if args.quick else 2_000, 100_000 if args.quick else 1_000_000)
+
+
 BENCHES: dict[str, Bench] = {
     "pilot": _pilot,
     "memory": _memory,
     "remote-start": _remote_start,
     "offline": _offline,
+    "ledger": _ledger,
 }
 
 

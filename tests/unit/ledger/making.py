@@ -46,11 +46,11 @@ def sealed_row(make: Callable[[Slot], bytes], kind: str = "signed", **changes: A
 
 def numbered(counter: str = "T", **changes: Any) -> Sealed:
     """A row whose body says which place it got."""
-    return sealed_row(lambda slot: json.dumps(place_of(slot)).encode(), counter=counter, **changes)
+    return sealed_row(lambda slot: json.dumps(place_of(slot, counter)).encode(), counter=counter, **changes)
 
 
-def place_of(slot: Slot) -> dict[str, object]:
-    return {"seq": slot.seq, "prev": slot.prev_hash.hex(), "number": slot.number}
+def place_of(slot: Slot, counter: str) -> dict[str, object]:
+    return {"seq": slot.seq, "prev": slot.prev_hash.hex(), "counter": counter, "number": slot.number}
 
 
 def chained(new_rows: Sequence[NewRow]) -> list[Row]:
