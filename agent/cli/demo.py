@@ -25,7 +25,7 @@ from agent.cli.looking import EVSE_COLUMNS, evse_cells
 from agent.ipc.port import StationStatus
 from agent.sim.csms import SimCsms
 from agent.sim.stage import Stage
-from agent.sim.story import Books, Story, StoryFailed, read_books
+from agent.sim.story import Books, Story, StoryFailed, read_books, read_proofs
 
 _FRAMES_SHOWN = 10
 _STORY_SHOWN = 6
@@ -110,11 +110,28 @@ class _Demo:
             "Meter registers are 32-bit floats of kWh as in the real device: a reading is good to 0.25 Wh."
             + (" OCPP 1.6 tells whole Wh." if step_mwh == 1_000 else "")
         )
+        proved = self._prove()
         for violation in violations:
             self._console.print(f"CSMS refused: {violation[:200]}")
         agree = all(each.agree(step_mwh) and each.transactions > 0 for each in books)
         open_left = bool(self._csms and self._csms.book.open)
-        return 0 if agree and not violations and not open_left else 1
+        return 0 if agree and proved and not violations and not open_left else 1
+
+    def _prove(self) -> bool:
+        """Show every receipt and whether it can be proved."""
+        proofs = read_proofs(self._stage)
+        table = Table(title="Receipts", header_style="bold")
+        for name in ("EVSE", "energy (kWh)", "total with tax", "transaction", "proof"):
+            table.add_column(name, justify="left" if name in ("transaction", "proof") else "right")
+        for each in proofs:
+            judged = "; ".join(each.wrong) or "signature, records, cost and sums verify"
+            table.add_row(str(each.evse), f"{each.energy_mwh / 1e6:.6f}", each.cost, each.tx_id[:8], judged)
+        self._console.print(table)
+        if proofs:
+            command = f"evsed ledger receipt {proofs[0].tx_id[:8]} --config {self._stage.config_file}"
+            self._console.print(f"The first one in full, while {self._stage.folder} is there:")
+            self._console.print(f"  {command}", soft_wrap=True)
+        return bool(proofs) and not any(each.wrong for each in proofs)
 
     # ---------------------------------------------------------------------------------------- view
 

@@ -8,16 +8,21 @@ what the CSMS was told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from agent.billing.read import parse as parse_receipt
+from agent.billing.verdicts import State
+from agent.billing.verdicts import verify as verify_receipt
 from agent.core.facts import Token
 from agent.core.status import ConnectorState
 from agent.ipc.codec import decode_fact
 from agent.ledger.reader import LedgerReader
+from agent.ocmf.public_key import parse_key
 from agent.sim.csms import SimCsms
 from agent.sim.stage import Stage
+from agent.tariff.currency import minor_text
 
 Tell = Callable[[str], None]
 _CARDS = {1: "04A1B2C3D4E5F6", 2: "04B2C3D4E5F6A1", 3: "04C3D4E5F6A1B2"}
@@ -64,6 +69,7 @@ class Story:
         await self._pause("charging")
         if self._csms is not None:
             await self._limit_and_loss(self._csms)
+        await self._tell_costs(evses)
         for evse in evses:
             self._tell(f"EVSE {evse}: the driver unplugs")
             await self._stage.order(evse, "unplug")
@@ -115,6 +121,13 @@ class Story:
         await csms.limit(200.0)
         await self._pause("charging on")
 
+    async def _tell_costs(self, evses: Iterable[int]) -> None:
+        """What the drivers see of money while they charge."""
+        status = await self._stage.status()
+        prices = {} if status is None else {price.evse: price for price in status.prices}
+        costs = (f"EVSE {evse} {prices[evse].cost}" for evse in evses if evse in prices and prices[evse].cost)
+        self._tell(f"cost so far: {', '.join(costs)}")
+
     # -------------------------------------------------------------------------------------- looking
 
     async def _online(self) -> bool:
@@ -147,6 +160,32 @@ class Story:
     async def _pause(self, what: str) -> None:
         self._tell(f"{what} for {self._pace_s:.0f} s")
         await asyncio.sleep(self._pace_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A receipt, and what is wrong with it (nothing, if all is well)."""
+
+    evse: int
+    tx_id: str
+    energy_mwh: int
+    cost: str
+    wrong: tuple[str, ...]
+
+
+def read_proofs(stage: Stage) -> list[Proof]:
+    """All receipts of the ledger, judged by the station's public key."""
+    found = []
+    with LedgerReader(stage.folder / "data" / "ledger.sqlite") as reader:
+        keys = [parse_key(key.public_der) for key in reader.signing_keys()]
+        for row in reader.rows(0, 1_000, kinds=("receipt",)):
+            receipt = parse_receipt(row.body)
+            bad = [each.text for each in verify_receipt(receipt, keys[0]) if each.state is not State.GOOD]
+            cost = "-" if receipt.bill is None else minor_text(receipt.bill.total_incl, receipt.bill.currency)
+            unit = "" if receipt.bill is None else f" {receipt.bill.currency}"
+            energy_mwh = receipt.energy_mwh or 0
+            found.append(Proof(receipt.facts.place.evse, receipt.facts.tx_id, energy_mwh, cost + unit, tuple(bad)))
+    return found
 
 
 async def read_books(stage: Stage, csms: SimCsms | None) -> list[Books]:
