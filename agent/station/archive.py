@@ -69,6 +69,11 @@ class Archive:
     def last_row(self) -> Row:
         return self._reader.rows(self._reader.head().seq - 1, 1)[0]
 
+    def hash_of_end(self, seq: int) -> bytes | None:
+        """The hash of this row if it ends a transaction."""
+        rows = self._reader.rows(seq - 1, 1)
+        return rows[0].hash if rows and rows[0].seq == seq and rows[0].kind == "tx_ended" else None
+
     def known_keys(self) -> set[str]:
         """The ids of all keys that ever signed here."""
         return {key.key_id for key in self._reader.signing_keys()}

@@ -192,6 +192,7 @@ class _MeterLines:
             unit_id=evse.meter.unit,
             baudrate=baud,
             parity=parity,
+            serial=evse.meter.serial,
         )
         return ModbusMeter(config, self._lines[port], self._now_ms)
 

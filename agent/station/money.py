@@ -114,7 +114,7 @@ class Money:
     # ---------------------------------------------------------------------------------------- told
 
     def told_cost(self, told: ToldCost) -> None:
-        """The CSMS's word on a cost: kept, and shown while the transaction runs."""
+        """The CSMS's word on a cost: shown while the transaction runs; its last word is kept."""
         if _decimal(told.cost) is None:
             log.warning("cost told is no number", tx=told.tx_id, cost=told.cost[:40])
             return
@@ -123,7 +123,8 @@ class Money:
             self._told[told.tx_id] = told
         running = {each.flow.tx.tx_id for each in self._core.evses.values() if each.flow.tx}
         self._told = {tx_id: each for tx_id, each in self._told.items() if tx_id in running}
-        self._shell.append(CostToldFact(told.tx_id, evse, told.cost, told.final, told.text[:MAX_TEXT_CHARS]))
+        if told.final:
+            self._shell.append(CostToldFact(told.tx_id, evse, told.cost, told.final, told.text[:MAX_TEXT_CHARS]))
 
     def told_price(self, token: Token | None, text: str) -> None:
         self._texts.pop(name := "" if token is None else fold(token.id_token), None)

@@ -53,7 +53,7 @@ from agent.ipc.wire import PROTOCOL
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.rows import Row
-from agent.ledger.side_records import PutKey, PutMeter
+from agent.ledger.side_records import PutKey, PutMeter, PutWitness
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
@@ -263,12 +263,12 @@ class StationProcess:
     def publish(self, news: News) -> None:
         self._server.publish(news)
 
-    async def save(self, changes: Sequence[StateChange]) -> None:
+    async def save(self, changes: Sequence[StateChange | PutWitness]) -> None:
         done = asyncio.Event()
         self._writer.append((), changes, lambda _: done.set())
         await done.wait()
 
-    def save_lazily(self, changes: Sequence[StateChange]) -> None:
+    def save_lazily(self, changes: Sequence[StateChange | PutWitness]) -> None:
         self._writer.append((), changes, lazy=True)
 
     def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:

@@ -26,10 +26,10 @@ from agent.charging.rules import Rules
 from agent.charging.store import ProfileSet
 from agent.config.device_model import DeviceModel, ReportBase
 from agent.config.report import report_data
-from agent.config.variable import Key
+from agent.config.variable import Key, Mutability
 from agent.core.commands import Command, RemoteStart
 from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
-from agent.core.facts import Fact, SecurityFact, Token
+from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token
 from agent.core.status import Outcome
 from agent.ipc.port import (
     CommandAnswer,
@@ -48,6 +48,7 @@ from agent.ipc.port import (
     TokenVerdict,
     ToldCost,
 )
+from agent.ledger.side_records import PutWitness
 from agent.ledger.state import Namespace, Put, StateChange
 from agent.station.archive import CURSOR, Archive
 from agent.station.behaviour import behaviour_of, provide_live_values
@@ -69,11 +70,11 @@ class Shell(Protocol):
 
     def publish(self, news: News) -> None: ...
 
-    async def save(self, changes: Sequence[StateChange]) -> None:
+    async def save(self, changes: Sequence[StateChange | PutWitness]) -> None:
         """Returns when the changes are durable."""
         ...
 
-    def save_lazily(self, changes: Sequence[StateChange]) -> None: ...
+    def save_lazily(self, changes: Sequence[StateChange | PutWitness]) -> None: ...
 
     def acknowledge_damage(self) -> bool: ...
 
@@ -137,7 +138,10 @@ class StationService:
 
     async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
         self._delivered_seq = max(self._delivered_seq, seq)
-        changes: list[StateChange] = [Put(Namespace.CURSOR, CURSOR, str(self._delivered_seq))]
+        changes: list[StateChange | PutWitness] = [Put(Namespace.CURSOR, CURSOR, str(self._delivered_seq))]
+        if (hash_of_end := self._archive.hash_of_end(seq)) is not None:
+            # The CSMS knows this row's transaction: a ledger that lost it later is found out.
+            changes.append(PutWitness(seq, hash_of_end, "csms", self._wall_ms()))
         if csms_tx is None:
             self._shell.save_lazily(changes)
             return
@@ -173,8 +177,10 @@ class StationService:
         accepted = {r.key: r.value for r in results if r.key is not None and r.value is not None}
         if accepted:
             await self._shell.save([Put(Namespace.SETTING, str(key), value) for key, value in accepted.items()])
+            before = {key: self._model.text(key) for key in accepted}
             for key, value in accepted.items():
                 self._model.set(key, value)
+            self._shell.append(*(self._changed(key, before[key], value) for key, value in accepted.items()))
             self._shell.give(Configured(behaviour_of(self._model, self._build.config)))
             self._tokens.configure()
             self._shell.publish(SettingsChanged({str(key): value for key, value in accepted.items()}))
@@ -182,6 +188,13 @@ class StationService:
             if result.reason:
                 log.info("setting refused", setting=str(_key(write)), reason=result.reason)
         return [result.status.value for result in results]
+
+    def _changed(self, key: Key, before: str, after: str) -> LogFact:
+        """The log book's line of a changed setting; a secret is not in it."""
+        secret = self._model.spec(key).mutability is Mutability.WRITE_ONLY
+        shown = (("before", "secret"), ("after", "secret")) if secret else (("before", before), ("after", after))
+        who = ("by", f"CSMS, OCPP {self._dialect}" if self._dialect else "local")
+        return LogFact(LogEntry.SETTING_CHANGED, details=(("setting", str(key)), *shown, who))
 
     async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
         self._refresh()
