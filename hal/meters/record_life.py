@@ -6,7 +6,8 @@ the difference. It knows no registers and does no I/O; the driver tells it what 
 
 What follows from the table:
 
-* A record can be confirmed only after this run has fetched it, or to accept that it is corrupted.
+* A record can be confirmed only after this run has fetched it, or to accept that it is corrupted; the two
+  are different commands here, lest the second be repeated on a good record that nobody has read.
 * Whatever a command promised, only what the meter then says moves the machine on.
 * A command given up leaves the state unknown; the meter says at the next look where it stands.
 """
@@ -30,6 +31,7 @@ class RecordState(enum.Enum):
     UNCONFIRMED = "unconfirmed"  # finished and fetched
     CONFIRMING = "confirming"
     CORRUPTED = "corrupted"
+    DISCARDING = "discarding"  # the confirmation of a corrupted record is under way
 
 
 class RecordEvent(enum.Enum):
@@ -69,8 +71,9 @@ RECORD: Mapping[RecordState, Mapping[RecordEvent, RecordState]] = {
     _S.ABORTING: _row(says_running=_S.ABORTING, gave_up=_S.UNKNOWN),
     _S.READY: _row(fetched=_S.UNCONFIRMED),
     _S.UNCONFIRMED: _row(says_ready=_S.UNCONFIRMED, fetched=_S.UNCONFIRMED, confirm=_S.CONFIRMING),
-    _S.CONFIRMING: _row(says_ready=_S.CONFIRMING, says_corrupted=_S.CONFIRMING, gave_up=_S.UNCONFIRMED),
-    _S.CORRUPTED: _row(confirm=_S.CONFIRMING),
+    _S.CONFIRMING: _row(says_ready=_S.CONFIRMING, gave_up=_S.UNCONFIRMED),
+    _S.CORRUPTED: _row(confirm=_S.DISCARDING),
+    _S.DISCARDING: _row(says_corrupted=_S.DISCARDING, gave_up=_S.UNKNOWN),
 }
 
 # Why the meter's record stands in the way of a command, where it does.
