@@ -149,13 +149,12 @@ def _period_volumes(usage: Usage) -> dict[tuple[int, Dimension, int], int]:
 def implausible(found: Receipt) -> Iterator[str]:
     """What cannot have been so."""
     facts, energy_mwh = found.facts, found.energy_mwh
-    lasted_ms = facts.end.wall_ms - facts.begin.wall_ms
-    if lasted_ms < 0:
+    if facts.end.wall_ms < facts.begin.wall_ms:
         yield "it ends before it begins"
     if energy_mwh is not None:
         if energy_mwh < 0:
             yield "the register fell"
-        elif energy_mwh * _MS_PER_HOUR > _POWER_MAX_MW * max(lasted_ms, 1_000):
+        elif energy_mwh * _MS_PER_HOUR > _POWER_MAX_MW * max(found.lasted_ms, 1_000):
             yield "so much energy in so little time takes more than a megawatt"
     if facts.unassigned_before_mwh is not None and facts.unassigned_before_mwh < 0:
         yield "the register at the begin is below that of the end before"

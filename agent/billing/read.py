@@ -51,6 +51,14 @@ class Receipt:
         begin_mwh, end_mwh = self.facts.begin_mwh, self.facts.end_mwh
         return None if begin_mwh is None or end_mwh is None else end_mwh - begin_mwh
 
+    @property
+    def lasted_ms(self) -> int:
+        """By the monotonic clock where it is known: the wall clock may have been set in between."""
+        periods = () if self.usage is None else self.usage.periods
+        if not periods:
+            return self.facts.end.wall_ms - self.facts.begin.wall_ms
+        return max(period.to_ms for period in periods) - min(period.from_ms for period in periods)
+
 
 def parse(sealed: bytes) -> Receipt:
     """The receipt in these bytes (a line feed behind it does not count), or ``ReceiptError``."""

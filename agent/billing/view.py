@@ -80,15 +80,13 @@ def view(receipt: Receipt, told: Told | None = None) -> View:
 
 
 def _headline(receipt: Receipt) -> Pairs:
-    facts, energy_mwh = receipt.facts, receipt.energy_mwh
-    lasted = words.duration(facts.end.wall_ms - facts.begin.wall_ms)
-    bill = receipt.bill
+    energy_mwh, bill = receipt.energy_mwh, receipt.bill
     total = (
         "priced by the operator" if bill is None else f"{minor_text(bill.total_incl, bill.currency)} {bill.currency}"
     )
     return (
         ("Energy", "not known" if energy_mwh is None else words.kwh(energy_mwh)),
-        ("Time (h:mm:ss)", lasted),
+        ("Time (h:mm:ss)", words.duration(receipt.lasted_ms)),
         ("Total", total),
     )
 
@@ -206,7 +204,7 @@ def _identity(receipt: Receipt) -> Pairs:
             ("Credit limit", words.shown(facts.bounds.credit_limit or "")),
             ("Ledger row", str(receipt.seq)),
             ("Hash of the row before", receipt.prev_hash),
-            ("Public key", words.shown(facts.public_key)),
+            ("Public key", words.shown(facts.public_key).upper()),
         ]
     )
 
@@ -241,8 +239,7 @@ def _periods(receipt: Receipt) -> Table | None:
     begin, end = receipt.facts.begin, receipt.facts.end
     # Which of two offsets held at a period only a time zone database knows, and not every one says the same.
     offset_minutes = begin.offset_minutes if begin.offset_minutes == end.offset_minutes else 0
-    tariffs = tariffs_of(receipt)
-    currency = "" if bill is None else bill.currency
+    tariffs = () if bill is None else tariffs_of(receipt)
     rows = tuple(
         (
             words.local(period.from_wall_ms, offset_minutes),
@@ -250,13 +247,15 @@ def _periods(receipt: Receipt) -> Table | None:
             words.kwh(period.energy_mwh),
             words.duration(period.charging_ms),
             words.duration(period.idle_ms),
-            *_priced(period, tariffs, currency),
+            *(() if bill is None else _priced(period, tariffs, bill.currency)),
         )
         for period in usage.periods
     )
-    names = (f"From ({words.zone(offset_minutes)})", "To", ">Energy", ">Charging", ">Idle", "Prices", f">{currency}")
+    names = (f"From ({words.zone(offset_minutes)})", "To", ">Energy", ">Charging", ">Idle")
+    if bill is None:
+        return Table("Periods", names, rows)
     note = "Amounts are without tax and not rounded yet; fees and taxes stand in the bill."
-    return Table("Periods", names, rows, note=note)
+    return Table("Periods", (*names, "Prices", f">{bill.currency}"), rows, note=note)
 
 
 def _priced(period: Period, tariffs: tuple[Tariff | None, ...], currency: str) -> tuple[str, str]:

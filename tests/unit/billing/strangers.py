@@ -49,5 +49,9 @@ def hostile_receipt(text: str) -> Receipt:
         bounds=replace(of.bounds, credit_limit=text),
         tariffs=(replace(tariff, tariff_id=text, content_hash=text, words=(text, text)),),
     )
+    account = making.billed(making.facts(usage=usage), usage)
+    assert account is not None
+    lines = tuple(replace(line, description=text, tariff_id=text) for line in account.lines)
+    account = replace(account, lines=lines, taxes=tuple(replace(tax, type=text) for tax in account.taxes))
     garbled = text.encode("utf-8", "replace").decode()  # a record was bytes once
-    return parse(making.sealed(of, usage, records=[garbled, making.record(making.facts(usage=usage))]))
+    return parse(making.sealed(of, usage, records=[garbled, making.record(making.facts(usage=usage))], account=account))

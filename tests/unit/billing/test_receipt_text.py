@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -128,6 +129,22 @@ def test_no_tariff() -> None:
     assert "Total           priced by the operator" in shown
     assert "! This station knows no price for the transaction" in shown
     assert "What it costs" not in shown
+
+
+def test_no_tariff_but_periods() -> None:
+    usage = making.used((TARIFF,))
+    bare = tuple(replace(each, tariff=None, energy=None, charging_time=None, idle_time=None) for each in usage.periods)
+    shown = render(parse(making.sealed(making.facts(()), replace(usage, periods=bare, volumes=()))))
+    assert re.search(r"\n2026-03-28 23:10:00 +2026-03-28 23:30:00 +3.300 kWh +0:20:00 +0:00:00\n", shown)
+    assert "Prices" not in shown
+
+
+def test_time_is_that_of_the_monotonic_clock() -> None:
+    usage = making.used((TARIFF,))
+    of = making.facts(usage=usage)
+    shown = render(parse(making.sealed(replace(of, begin=replace(of.begin, wall_ms=0, time_status="U")), usage)))
+    assert "Time (h:mm:ss)  1:50:00" in shown
+    assert "1970-01-01 00:00:00.000 UTC (clock not set)" in shown
 
 
 def test_what_the_operator_told_is_marked() -> None:
