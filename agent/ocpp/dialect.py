@@ -22,6 +22,7 @@ from typing import Protocol
 
 import structlog
 
+from agent.core.facts import Token, TransactionFact
 from agent.core.status import ConnectorStatus
 from agent.ipc.port import (
     AuthorizeWanted,
@@ -194,6 +195,14 @@ class Jobs:
 async def refuse_authorize(station: StationPort, wanted: AuthorizeWanted) -> None:
     """No answer can be had from the CSMS: the station decides by its offline rules."""
     await station.token_verdict(wanted.token, TokenVerdict(""), request_id=wanted.request_id)
+
+
+async def token_of(station: StationPort, fact: TransactionFact) -> Token | None:
+    """The token of a transaction: that of this event, else the first that was presented in it."""
+    if fact.token is not None:
+        return fact.token
+    facts = (row.fact for row in await station.transaction(fact.tx_id))
+    return next((each.token for each in facts if isinstance(each, TransactionFact) and each.token is not None), None)
 
 
 async def until_link_gone(work: Awaitable[None]) -> None:

@@ -88,9 +88,9 @@ class Dialect16(Conversation):
         answer = await tariff_messages.data_transfer(self._station, self._tx_id, request)
         return commands.data_transfer(self._view, request) if answer is None else answer
 
-    def _tx_id(self, csms_id: str) -> str | None:
+    async def _tx_id(self, csms_id: str) -> str | None:
         """Our transaction of the number that the CSMS gave it."""
-        return self._ids.tx_id(int(csms_id)) if re.fullmatch(r"-?[0-9]{1,10}", csms_id) else None
+        return self._ids.told_tx_id(int(csms_id)) if re.fullmatch(r"-?[0-9]{1,10}", csms_id) else None
 
     async def _trigger(self, request: Payload) -> Payload | Reply:
         """TriggerMessage.conf: the answer goes first, then the message (16-CMD-08)."""

@@ -5,12 +5,18 @@ top of it. A key exists if its variable exists in the station (a missing optiona
 supported). Values are checked here only where 1.6 says more than the store knows; everything else is
 the store's decision.
 
-Sources: OCPP 1.6 section 9, 5.3, 5.8; checklist 1.12, 2.4 (last paragraph), 16-CMD-02, 16-CMD-03, 16-MV-04.
+Of the California extension there is what the settings can hold: ``CustomDisplayCostAndPrice`` and the words of
+``DefaultPrice``. ``DefaultPriceText,<lang>``, ``NumberOfDecimalsForCostValues`` and ``TimeOffset`` are not there: the
+station has no languages, tells costs in their currency's digits, and has its time zone from its configuration.
+
+Sources: OCPP 1.6 section 9, 5.3, 5.8; checklist 1.12, 2.4 (last paragraph), 16-CMD-02, 16-CMD-03, 16-MV-04;
+metering reference 1.10, 3.2.
 """
 
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +26,9 @@ from agent.ocpp.dialect import StationView, setting_key
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload
 from agent.ocpp.v16.metering import MEASURANDS
+from agent.tariff.canonical import load
+from agent.tariff.number import Written
+from agent.tariff.problem import TariffError
 
 KEYS_PER_REQUEST_MAX: Final = 64
 VALUE_MAX_CHARS: Final = 500
@@ -33,6 +42,7 @@ class Kind(enum.Enum):
     MEASURANDS = enum.auto()
     TEXT = enum.auto()
     RATE_UNITS = enum.auto()  # A,W here, Current,Power there
+    PRICE_TEXT = enum.auto()  # plain here, {"priceText": ...} there
 
 
 class Access(enum.Enum):
@@ -77,7 +87,7 @@ KEYS: Final = (
     Key("PublicKeyWithSignedMeterValue", Kind.TEXT, _RW, "OCPPCommCtrlr", "PublicKeyWithSignedMeterValue"),
     Key("SampledDataSignReadings", Kind.FLAG, _RW, "SampledDataCtrlr", "SignReadings"),
     Key("SampledDataSignStartedReadings", Kind.FLAG, _RW, "SampledDataCtrlr", "SignStartedReadings"),
-    Key("DefaultPriceText", Kind.TEXT, _RW, "TariffCostCtrlr", "TariffFallbackMessage"),
+    Key("DefaultPrice", Kind.PRICE_TEXT, _RW, "TariffCostCtrlr", "TariffFallbackMessage"),
     Key("CustomDisplayCostAndPrice", Kind.FLAG, _R, "TariffCostCtrlr", "Available", "Cost"),
     Key("ResetRetries", Kind.WHOLE, _RW, "OCPPCommCtrlr", "ResetRetries"),
     Key("StopTransactionOnEVSideDisconnect", Kind.FLAG, _RW, "TxCtrlr", "StopTxOnEVSideDisconnect"),
@@ -112,8 +122,8 @@ def _fixed(view: StationView) -> dict[str, str]:
     evses = view.welcome.evses
     list_max = str(len(MEASURANDS))
     return {
+        **_meter_public_keys(view),
         # Required; which phase of the grid is where is not known to this station.
-        **{f"MeterPublicKey{connector}": _meter_public_key(view, connector) for connector in evses},
         "ConnectorPhaseRotation": ",".join(f"{connector}.Unknown" for connector in (0, *evses)),
         "MaxChargingProfilesInstalled": str(CHARGING_PROFILES),
         "GetConfigurationMaxKeys": str(KEYS_PER_REQUEST_MAX),
@@ -126,8 +136,13 @@ def _fixed(view: StationView) -> dict[str, str]:
     }
 
 
-def _meter_public_key(view: StationView, connector: int) -> str:
-    return view.text(f"FiscalMetering@{connector}.PublicKey")
+def _meter_public_keys(view: StationView) -> dict[str, str]:
+    """A connector's is missing where it has none, or one that has no room: half a key is worth nothing."""
+    found = {
+        f"MeterPublicKey{connector}": view.text(f"FiscalMetering@{connector}.PublicKey")
+        for connector in view.welcome.evses
+    }
+    return {name: value for name, value in found.items() if 0 < len(value) <= VALUE_MAX_CHARS}
 
 
 # --------------------------------------------------------------------------------------- messages
@@ -188,6 +203,8 @@ _RATE_UNITS: Final = {"A": "Current", "W": "Power"}
 def _shown(key: Key, value: str) -> str:
     if key.kind is Kind.RATE_UNITS:
         return ",".join(_RATE_UNITS.get(unit, unit) for unit in value.split(","))
+    if key.kind is Kind.PRICE_TEXT:
+        return json.dumps({"priceText": value}, ensure_ascii=False)
     return value
 
 
@@ -203,5 +220,20 @@ def _written(key: Key, value: str) -> str | None:
         case Kind.MEASURANDS:
             names = [name for part in value.split(",") if (name := part.strip())]
             return ",".join(names) if set(names) <= MEASURANDS and len(set(names)) == len(names) else None
+        case Kind.PRICE_TEXT:
+            return _price_text(value)
         case _:
             return value
+
+
+def _price_text(value: str) -> str | None:
+    """The words of a California ``DefaultPrice``. One that says more (prices, words for offline) is refused: the
+    station would not go by it."""
+    try:
+        price = load(value)
+    except TariffError:
+        return None
+    if not isinstance(price, dict) or price.keys() != {"priceText"}:
+        return None
+    text = price["priceText"]
+    return text if isinstance(text, str) and not isinstance(text, Written) else None

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from agent.core.facts import Sample, SampleContext
+from agent.ocmf.ocpp import signed_value_16
 from agent.ocpp import metering
 from agent.ocpp.metering import Maker, SampledValue
+from agent.ocpp.signed import Carried
 from agent.ocpp.timestamps import to_rfc3339
 
 
@@ -31,12 +33,10 @@ def meter_value(sample: Sample, clock_offset_ms: int, measurands: Iterable[str])
     return metering.meter_value(sample, clock_offset_ms, measurands, _MAKERS)
 
 
-def signed_value(at_wall_ms: int, context: SampleContext, record: bytes, public_key: str) -> dict[str, Any]:
+def signed_value(at_wall_ms: int, context: SampleContext, carried: Carried) -> dict[str, Any]:
     """A meterValue that carries one signed record (OCA white paper: the object as text, format SignedData)."""
-    from agent.ocmf.ocpp import signed_value_16
-
     sampled = {
-        "value": signed_value_16(record, public_key),
+        "value": signed_value_16(carried.record, carried.public_key),
         "context": context.value,
         "format": "SignedData",
         "measurand": "Energy.Active.Import.Register",

@@ -33,7 +33,7 @@ from agent.core.facts import (
 from agent.ipc.port import CsmsTx, Progress, Record, StationPort
 from agent.ocpp import signed
 from agent.ocpp.delivery import Message
-from agent.ocpp.dialect import StationView
+from agent.ocpp.dialect import StationView, token_of
 from agent.ocpp.frames import Payload
 from agent.ocpp.metering import thin
 from agent.ocpp.timestamps import to_rfc3339
@@ -44,6 +44,7 @@ from agent.ocpp.v16.metering import meter_value, signed_value, whole_wh
 log = structlog.get_logger("ocpp")
 
 NO_CSMS_ID: Final = -1
+ENDED_MAX: Final = 64
 
 REASONS: Final[dict[StopReason, str]] = {
     StopReason.DE_AUTHORIZED: "DeAuthorized",
@@ -75,10 +76,12 @@ SECURITY_EVENTS: Final = {
 class TransactionIds:
     """Our transaction ids and the CSMS's, for transactions that are not wholly delivered.
 
-    ``read`` replaces the lot by what the station keeps."""
+    ``read`` replaces the lot by what the station keeps. The last that ended stay beside them, as long as this
+    process lives: what they cost in the end is said after StopTransaction."""
 
     def __init__(self) -> None:
         self._by_tx_id: dict[str, CsmsTx] = {}
+        self._ended: dict[int, str] = {}
 
     def read(self, progress: Progress) -> None:
         self._by_tx_id = {tx.tx_id: tx for tx in progress.csms_txs}
@@ -86,8 +89,19 @@ class TransactionIds:
     def learn(self, tx: CsmsTx) -> None:
         self._by_tx_id[tx.tx_id] = tx
 
-    def forget(self, tx_id: str) -> None:
-        self._by_tx_id.pop(tx_id, None)
+    def end(self, tx_id: str) -> None:
+        tx = self._by_tx_id.pop(tx_id, None)
+        if tx is None or tx.given_up:
+            return
+        self._ended.pop(tx.csms_id, None)
+        while len(self._ended) >= ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+        self._ended[tx.csms_id] = tx_id
+
+    def is_known(self, tx_id: str) -> bool:
+        """Whether the CSMS took the start of this transaction."""
+        tx = self._by_tx_id.get(tx_id)
+        return tx is not None and not tx.given_up
 
     def csms_id(self, tx_id: str) -> int:
         """What to call this transaction towards the CSMS."""
@@ -100,6 +114,10 @@ class TransactionIds:
             if tx.csms_id == csms_id and not tx.given_up:
                 return tx.tx_id
         return None
+
+    def told_tx_id(self, csms_id: int) -> str | None:
+        """As ``tx_id``; it may have ended."""
+        return self.tx_id(csms_id) or self._ended.get(csms_id)
 
 
 class TransactionTranslator:
@@ -126,7 +144,7 @@ class TransactionTranslator:
             case MeterFact() as fact:
                 return self._meter_values(fact.evse, (fact.sample,), record, None)
             case SignedFact() as fact:
-                return await self._begin_record(fact, record)
+                return await self._begin_record(fact)
             case SecurityFact() as fact:
                 return Message("SecurityEventNotification", _security_event(fact, record), once=True)
             case _:
@@ -140,7 +158,7 @@ class TransactionTranslator:
                 await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=fact.tx_id)
                 return kept
             case TransactionFact(kind=TxKind.ENDED) as fact:
-                self._ids.forget(fact.tx_id)
+                self._ids.end(fact.tx_id)
                 if "idTagInfo" in answer and "idTag" in message.payload:
                     # It teaches the cache only: the transaction has ended (16-TX-14).
                     await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=None)
@@ -153,13 +171,13 @@ class TransactionTranslator:
                 self._ids.learn(kept)
                 return kept
             case TransactionFact(kind=TxKind.ENDED) as fact:
-                self._ids.forget(fact.tx_id)
+                self._ids.end(fact.tx_id)
         return None
 
     # --------------------------------------------------------------------------------- messages
 
     async def _start(self, fact: TransactionFact, record: Record) -> Payload:
-        token = fact.token or await self._first_token(fact.tx_id)
+        token = await token_of(self._station, fact)  # it may come later: the cable first, say
         begin = fact.samples[-1]
         return {
             "connectorId": fact.evse,
@@ -168,27 +186,23 @@ class TransactionTranslator:
             "timestamp": to_rfc3339(record.clock_offset_ms + begin.at_ms),
         }
 
-    async def _first_token(self, tx_id: str) -> Token | None:
-        """A transaction that began before its token was presented (with the cable, say)."""
-        rows = await self._station.transaction(tx_id)
-        facts = (row.fact for row in rows if isinstance(row.fact, TransactionFact))
-        return next((fact.token for fact in facts if fact.token is not None), None)
-
     def _meter_values(
         self, evse: int, samples: Iterable[Sample], record: Record, csms_id: int | None
     ) -> Message | None:
         payload = meter_values(self._view, evse, samples, record.clock_offset_ms, csms_id)
         return None if payload is None else Message("MeterValues", payload)
 
-    async def _begin_record(self, fact: SignedFact, record: Record) -> Message | None:
+    async def _begin_record(self, fact: SignedFact) -> Message | None:
         """The signed record of the start goes in a MeterValues right after StartTransaction; that of the whole
         transaction in StopTransaction."""
-        rows = await self._station.transaction(fact.tx_id)
-        text = fact.record.encode()
-        if not self._view.flag(signed.SIGN_STARTED, False) or text not in signed.begin_records(rows):
+        if not signed.wanted_at_start(self._view):
             return None
-        at_ms = record.wall_ms
-        value = signed_value(at_ms, SampleContext.BEGIN, text, signed.public_key(self._view, fact.evse, at_end=False))
+        rows = await self._station.transaction(fact.tx_id)
+        record = fact.record.encode()
+        carried = next((each for each in signed.at_start(self._view, fact.evse, rows) if each.record == record), None)
+        if carried is None:
+            return None
+        value = signed_value(_begin_wall_ms(rows), SampleContext.BEGIN, carried)
         payload = {"connectorId": fact.evse, "meterValue": [value], "transactionId": self._ids.csms_id(fact.tx_id)}
         return Message("MeterValues", payload)
 
@@ -204,10 +218,9 @@ class TransactionTranslator:
             payload["idTag"] = id_tag(fact.token)
         rows = await self._station.transaction(fact.tx_id)
         data = self._transaction_data(rows)
-        if self._view.flag(signed.SIGN_READINGS, False):
-            at_ms = record.clock_offset_ms + end.at_ms
-            public_key = signed.public_key(self._view, fact.evse, at_end=True)
-            data += [signed_value(at_ms, SampleContext.END, each, public_key) for each in signed.end_records(rows)]
+        at_ms = record.clock_offset_ms + end.at_ms
+        for each in signed.at_end(self._view, fact.evse, rows, start_told=self._ids.is_known(fact.tx_id)):
+            data.append(signed_value(at_ms, SampleContext.END, each))
         if data:
             payload["transactionData"] = data
         return payload
@@ -258,6 +271,15 @@ def meter_values(
     if csms_id is not None and evse > 0:
         payload["transactionId"] = csms_id
     return payload
+
+
+def _begin_wall_ms(rows: Iterable[Record]) -> int:
+    """The time of a transaction's begin reading; its first row is there when any of its rows is."""
+    return next(
+        row.clock_offset_ms + row.fact.samples[-1].at_ms
+        for row in rows
+        if isinstance(row.fact, TransactionFact) and row.fact.kind is TxKind.STARTED
+    )
 
 
 def _security_event(fact: SecurityFact, record: Record) -> Payload:

@@ -9,7 +9,10 @@ Sources: OCPP 2.0.1 part 2 B11, B12, C11, E14, F01 to F05, G03, G04, P01; checkl
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
+
+import structlog
 
 from agent.core.commands import ChangeAvailability, RemoteStart, RemoteStop, Reset, Unlock
 from agent.core.facts import TransactionFact
@@ -19,7 +22,9 @@ from agent.ocpp import tariff_messages
 from agent.ocpp.dialect import StationView
 from agent.ocpp.frames import Payload
 from agent.ocpp.v201 import charging, settings
-from agent.ocpp.v201.messages import CONNECTOR, cost_details, read_id_token, status
+from agent.ocpp.v201.messages import CONNECTOR, read_id_token, status
+
+log = structlog.get_logger("ocpp")
 
 _UNLOCK_STATUS: Final = {
     Outcome.UNLOCKED: "Unlocked",
@@ -107,17 +112,20 @@ async def clear_cache(station: StationPort, _request: Payload) -> Payload:
 
 
 async def cost_updated(station: StationPort, request: Payload) -> Payload:
-    """CostUpdatedResponse (I02): for a transaction that does not run there is nobody to show it to."""
+    """CostUpdatedResponse (I02), which cannot refuse: a cost of no transaction of ours is logged."""
     cost = tariff_messages.plain_number(request["totalCost"])
-    if cost is not None:
-        details = cost_details(request)
-        await station.told_cost(tariff_messages.told_cost(request["transactionId"], cost, False, details))
+    tx_id = await tariff_messages.known(station, request["transactionId"])
+    if cost is None or tx_id is None:
+        log.warning("cost_of_nothing", tx_id=request["transactionId"], cost=request["totalCost"])
+        return {}
+    details = tariff_messages.cost_details(request.get("customData"))
+    await station.told_cost(tariff_messages.told_cost(tx_id, cost, details, final=False))
     return {}
 
 
 async def data_transfer(station: StationPort, view: StationView, request: Payload) -> Payload:
     """DataTransferResponse (P01): tariff and cost messages are known here."""
-    answer = await tariff_messages.data_transfer(station, lambda tx_id: tx_id, request)
+    answer = await tariff_messages.data_transfer(station, partial(tariff_messages.known, station), request)
     if answer is not None:
         return answer
     return status("UnknownMessageId" if request["vendorId"] == view.welcome.vendor else "UnknownVendorId")

@@ -72,7 +72,7 @@ class Dialect201(Conversation):
         return messages.read_id_token_info(answer["idTokenInfo"], wanted.evse)
 
     def _price_text(self, answer: Payload) -> str:
-        return messages.price_text(answer)
+        return messages.personal_message(answer)
 
     def _meter_values(self, record: Record) -> Payload | None:
         return meter_values(self._view, record, record.fact) if isinstance(record.fact, MeterFact) else None

@@ -15,7 +15,6 @@ import structlog
 from agent.core.facts import SecurityFact, Token
 from agent.ipc.port import Record, TokenVerdict, Welcome
 from agent.ocpp.frames import Payload
-from agent.ocpp.tariff_messages import COST_VENDOR
 from agent.ocpp.timestamps import BadTimestamp, from_rfc3339, to_rfc3339
 
 log = structlog.get_logger("ocpp")
@@ -81,15 +80,12 @@ def read_id_token_info(info: dict[str, Any], evse: int) -> TokenVerdict:
     return TokenVerdict(status, group or None, expiry_wall_ms)
 
 
-def cost_details(answer: dict[str, Any]) -> dict[str, Any]:
-    """What the California extension says beside a cost; empty where it says nothing."""
-    custom = answer.get("customData", {})
-    return custom if isinstance(custom, dict) and custom.get("vendorId") == COST_VENDOR else {}
-
-
-def price_text(answer: Payload) -> str:
-    """The tariff in the words of an AuthorizeResponse (I01)."""
-    return str(answer["idTokenInfo"].get("personalMessage", {}).get("content", ""))
+def personal_message(answer: Payload) -> str:
+    """The price in the words of an answer to a token or a transaction event (I01, I02); empty: it says nothing.
+    ``personalMessage`` of a token that is not accepted says something else than a price."""
+    info = answer.get("idTokenInfo", {})
+    of_token = info.get("personalMessage", {}) if info.get("status") == "Accepted" else {}
+    return str(answer.get("updatedPersonalMessage", of_token).get("content", ""))
 
 
 def security_event(fact: SecurityFact, record: Record) -> Payload:

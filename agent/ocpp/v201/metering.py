@@ -12,14 +12,16 @@ Sources: OCPP 2.0.1 part 2 J01, J02, MeterValueType, SampledValueType, appendix 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from agent.core.facts import Sample, SampleContext, TransactionFact
 from agent.ipc.port import Record
+from agent.ocmf.ocpp import signed_value_201
 from agent.ocpp import metering
 from agent.ocpp.dialect import StationView
 from agent.ocpp.metering import SampledValue, thin
+from agent.ocpp.signed import Carried
 from agent.ocpp.v201 import settings
 
 
@@ -61,20 +63,27 @@ def ended(view: StationView, rows: Iterable[Record]) -> list[dict[str, Any]]:
     return thin([value for value in values if value is not None])
 
 
-def sign(values: list[dict[str, Any]], context: SampleContext, records: list[bytes], public_key: str) -> None:
-    """Put signed records to the register readings of this context: the last record to the last of them."""
-    if not records:
+def sign(values: list[dict[str, Any]], sample: Sample, clock_offset_ms: int, carried: Sequence[Carried]) -> None:
+    """Put signed records to the register reading of this sample, which is added where nobody asked for it. Several
+    records stand at one reading each, all of the same register."""
+    if not carried:
         return
-    from agent.ocmf.ocpp import signed_value_201
+    place = next((value for value in values if _register_in(value, sample.context)), None)
+    if place is None:
+        place = meter_value(sample, clock_offset_ms, (_REGISTER,))
+        assert place is not None, "every sample has a register"
+        values.append(place)
+    register = _register_in(place, sample.context)
+    assert register is not None
+    for each, sampled in zip(carried, [register, *({**register} for _ in carried[1:])], strict=True):
+        sampled["signedMeterValue"] = signed_value_201(each.record, each.public_key)
+        if sampled is not register:
+            place["sampledValue"].append(sampled)
 
-    registers = [
-        sampled
-        for value in values
-        for sampled in value["sampledValue"]
-        if sampled["context"] == context.value and sampled["measurand"] == _REGISTER
-    ]
-    if registers:
-        registers[-1]["signedMeterValue"] = signed_value_201(records[-1], public_key)
+
+def _register_in(value: dict[str, Any], context: SampleContext) -> dict[str, Any] | None:
+    wanted = (context.value, _REGISTER)
+    return next((each for each in value["sampledValue"] if (each["context"], each["measurand"]) == wanted), None)
 
 
 def idle(view: StationView, sample: Sample, clock_offset_ms: int) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ import structlog
 
 from agent.core.facts import (
     MeterFact,
-    SampleContext,
     SecurityFact,
     StopReason,
     TransactionFact,
@@ -26,7 +25,7 @@ from agent.core.facts import (
 from agent.ipc.port import CsmsTx, Progress, Record, StationPort
 from agent.ocpp import signed, tariff_messages
 from agent.ocpp.delivery import Message
-from agent.ocpp.dialect import StationView
+from agent.ocpp.dialect import StationView, token_of
 from agent.ocpp.frames import Payload
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v201 import messages, metering
@@ -60,7 +59,7 @@ class TransactionTranslator:
     async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:  # noqa: ARG002
         fact = record.fact
         if isinstance(fact, TransactionFact):
-            await self._cost(fact, answer)
+            await self._money(fact, answer)
             if "idTokenInfo" in answer:
                 await self._token_verdict(fact, answer["idTokenInfo"])
         return None
@@ -87,37 +86,41 @@ class TransactionTranslator:
         if values := await self._meter_value(fact, record):
             payload["meterValue"] = values
         if fact.total_cost is not None:
-            # 2.0.1 has no field for a cost that the station has worked out (2.1: costDetails).
-            cost = {"totalCost": float(fact.total_cost), "currency": fact.currency}
-            payload["customData"] = {"vendorId": tariff_messages.VENDOR, **cost}
+            payload["customData"] = total_cost(fact.total_cost, fact.currency)
         return payload
 
     async def _meter_value(self, fact: TransactionFact, record: Record) -> list[dict[str, Any]]:
         if fact.kind is TxKind.ENDED:
             rows = await self._station.transaction(fact.tx_id)
             values = metering.ended(self._view, rows)
-            if self._view.flag(signed.SIGN_READINGS, False):
-                metering.sign(values, SampleContext.END, signed.end_records(rows), self._key(fact, at_end=True))
+            start_told = fact.tx_id not in self._foreign
+            carried = signed.at_end(self._view, fact.evse, rows, start_told=start_told)
+            metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
             return values
         values = metering.started_or_updated(self._view, fact, record.clock_offset_ms)
-        if fact.kind is TxKind.STARTED and self._view.flag(signed.SIGN_STARTED, False):
-            rows = await self._station.transaction(fact.tx_id)
-            metering.sign(values, SampleContext.BEGIN, signed.begin_records(rows), self._key(fact, at_end=False))
+        if fact.kind is TxKind.STARTED and signed.wanted_at_start(self._view):
+            carried = signed.at_start(self._view, fact.evse, await self._station.transaction(fact.tx_id))
+            metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
         return values
 
-    def _key(self, fact: TransactionFact, *, at_end: bool) -> str:
-        return signed.public_key(self._view, fact.evse, at_end=at_end)
-
-    async def _cost(self, fact: TransactionFact, answer: Payload) -> None:
-        """I02, I03: what the CSMS says it costs so far or in all (absent does not mean free), and its words."""
-        text = answer.get("updatedPersonalMessage", {}).get("content", "")
+    async def _money(self, fact: TransactionFact, answer: Payload) -> None:
+        """I02, I03, 20-TE-07: what the CSMS says it costs so far or in all (absent does not mean free), and the price
+        in its words."""
+        text = messages.personal_message(answer)
+        if text:
+            await self._tell_price(fact, text)
         cost = tariff_messages.plain_number(answer.get("totalCost"))
         if cost is not None:
-            details = messages.cost_details(answer) | ({"priceText": text} if text else {})
-            final = fact.kind is TxKind.ENDED
-            await self._station.told_cost(tariff_messages.told_cost(fact.tx_id, cost, final, details))
-        elif text:
-            await self._station.told_price(fact.token, text)
+            details = {"priceText": text, **tariff_messages.cost_details(answer.get("customData"))}
+            told = tariff_messages.told_cost(fact.tx_id, cost, details, final=fact.kind is TxKind.ENDED)
+            await self._station.told_cost(told)
+
+    async def _tell_price(self, fact: TransactionFact, text: str) -> None:
+        token = await token_of(self._station, fact)
+        if token is None:  # told to nobody in particular it would be everybody's price
+            log.warning("price_of_nobody", tx_id=fact.tx_id)
+            return
+        await self._station.told_price(token, text)
 
     async def _token_verdict(self, fact: TransactionFact, info: Payload) -> None:
         """20-TE-07. A verdict on the token of a transaction that has ended teaches the cache only."""
@@ -127,6 +130,13 @@ class TransactionTranslator:
         verdict = messages.read_id_token_info(info, fact.evse)
         tx_id = None if fact.kind is TxKind.ENDED else fact.tx_id
         await self._station.token_verdict(fact.token, verdict, tx_id=tx_id)
+
+
+def total_cost(cost: str, currency: str | None) -> Payload:
+    """What the station has worked out, in customData: 2.0.1 has no field for it (2.1: costDetails)."""
+    # The float prints with the digits of the text: money has far fewer than the 15 that are safe.
+    told: Payload = {"vendorId": tariff_messages.VENDOR, "totalCost": float(cost)}
+    return told | ({"currency": currency} if currency else {})
 
 
 def meter_values(view: StationView, record: Record, fact: MeterFact) -> Payload | None:
