@@ -78,7 +78,8 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
     """For the one writer, which hands it to its thread. Raises ``LedgerError``, also for an older
     schema: ``open_ledger`` comes first."""
     connection = _connect_to_ledger(path, "rw", any_thread=True)
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    with typed_errors(path):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA_VERSION:
         connection.close()
         raise LedgerUnusable(f"{path}: schema {version} was not brought to {SCHEMA_VERSION} yet")

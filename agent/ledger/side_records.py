@@ -16,6 +16,9 @@ NAME_MAX_CHARS: Final = 64
 SERIAL_MAX_CHARS: Final = 128
 KEY_MAX_BYTES: Final = 1024
 
+_INT64: Final = range(-(2**63), 2**63)
+_SEQS: Final = range(1, 2**63)
+
 
 @dataclass(frozen=True, slots=True)
 class PutTariff:
@@ -61,6 +64,7 @@ class PutMeter:
     key_id: str | None = None
 
     def __post_init__(self) -> None:
+        _check_integer("meter's EVSE", self.evse)
         _check_text("meter serial", self.serial, 0, SERIAL_MAX_CHARS)
         if self.key_id is not None:
             _check_text("key id", self.key_id, 1, SERIAL_MAX_CHARS)
@@ -77,7 +81,8 @@ class Witness:
 
     def __post_init__(self) -> None:
         _check_text("witness name", self.name, 1, NAME_MAX_CHARS)
-        if self.seq < 1 or len(self.head_hash) != HASH_BYTES:
+        _check_integer("witness time", self.wall_ms)
+        if self.seq not in _SEQS or len(self.head_hash) != HASH_BYTES:
             raise ValueError(f"witness of row {self.seq} with a hash of {len(self.head_hash)} bytes")
 
 
@@ -135,6 +140,11 @@ def _check_text(what: str, text: str, chars_min: int, chars_max: int) -> None:
     """Raises ``ValueError`` for what the tables cannot hold."""
     if not chars_min <= len(text) <= chars_max or "\0" in text or not _is_unicode(text):
         raise ValueError(f"{what} {text[:80]!r} is not {chars_min} to {chars_max} storable characters")
+
+
+def _check_integer(what: str, value: int) -> None:
+    if value not in _INT64:
+        raise ValueError(f"{what} {value} is not an integer of at most 64 bits")
 
 
 def _is_unicode(text: str) -> bool:

@@ -3,7 +3,7 @@
 Charter: the product's own code on a real file system (where temporary files go). Bare fsync writes as many
 bytes as the ledger's WAL takes for a commit, over and over into a file that is already there, in turn
 with the commits, so that both see the same disk. What is opened and verified is measured in a process
-of its own; the file is in the page cache by then, as it is not on a charger that has just got power.
+of its own, the opening first with nothing of the file in the page cache, as when power has just come.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Final
 
 from agent.ledger import database, tables
 from agent.ledger.book import Book, Job
+from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import NewRow, Sealed, Slot
 from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import CHECKPOINT_ROWS, LedgerWriter
@@ -134,7 +135,8 @@ async def _measure_size(tell: Tell, path: Path, rows: int) -> list[Figure]:
     label = f"{rows} rows"
     return [
         Figure(f"{label}: file", mib, "MiB"),
-        Figure(f"{label}: opened in", found["open_s"], "s", _OPEN_AIM_S),
+        Figure(f"{label}: opened in", found["cold_open_s"], "s", _OPEN_AIM_S),
+        Figure(f"{label}: opened again in", found["open_s"], "s"),
         Figure(f"{label}: verified at", rows / found["verify_s"], "rows/s", _VERIFY_AIM_PER_S, at_least=True),
         Figure(f"{label}: whole audit", found["audit_s"], "s"),
         Figure(f"{label}: rss after opening", found["opened_mib"], "MiB"),
@@ -166,15 +168,11 @@ def _rows(first: int, count: int) -> Iterator[NewRow]:
 
 
 def _look(path: Path) -> dict[str, float]:
-    from agent.ledger.reader import LedgerReader
-
-    began_s = time.perf_counter()
-    open_ledger(path, _BIRTH)
-    with closing(database.connect_for_writing(path)) as connection, LedgerReader(path) as reader:
-        tables.head(connection, path)
-        reader.open_transactions()
-        reader.transactions_agree(1)
-    found = {"open_s": time.perf_counter() - began_s, "opened_mib": _peak_mib()}
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+    found = {"cold_open_s": _open(path), "open_s": _open(path), "opened_mib": _peak_mib()}
     with LedgerReader(path) as reader:
         began_s = time.perf_counter()
         reader.verify()
@@ -184,6 +182,17 @@ def _look(path: Path) -> dict[str, float]:
             raise BenchFailed("the ledger has findings")
         found |= {"audit_s": time.perf_counter() - began_s, "audited_mib": _peak_mib()}
     return found
+
+
+def _open(path: Path) -> float:
+    """What a station does at its start."""
+    began_s = time.perf_counter()
+    open_ledger(path, _BIRTH)
+    with closing(database.connect_for_writing(path)) as connection, LedgerReader(path) as reader:
+        tables.head(connection, path)
+        reader.open_transactions()
+        reader.rows(0, 500, kinds=("clock",))
+    return time.perf_counter() - began_s
 
 
 def _peak_mib() -> float:

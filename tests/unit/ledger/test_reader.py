@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,30 @@ def test_pages_and_filters(path: Path) -> None:
         assert (reader.count(), reader.count(11), reader.count(3, kinds=["even"], tx_id="T1")) == (13, 2, 2)
         head = reader.head()
         assert (head.seq, head.hash) == (13, reader.rows(12, 1)[0].hash)
+
+
+@pytest.mark.parametrize(
+    ("index", "ask"),
+    [
+        ("ledger_rare", lambda reader: reader.rows(0, 5, kinds=["clock"])),
+        ("ledger_rare", lambda reader: reader.newest_cut()),
+        ("ledger_tx", lambda reader: reader.rows(7, 5, tx_id="T")),
+        ("ledger_tx", lambda reader: reader.count(tx_id="T", kinds=["meter"])),
+        ("tx_open", lambda reader: reader.open_transactions()),
+        ("autoindex_tx", lambda reader: reader.find_tx("T")),
+    ],
+)
+def test_what_is_asked_often_reads_no_whole_ledger(
+    path: Path, index: str, ask: Callable[[LedgerReader], object]
+) -> None:
+    queries: list[str] = []
+    with LedgerReader(path) as reader:
+        reader._connection.set_trace_callback(queries.append)
+        ask(reader)
+        reader._connection.set_trace_callback(None)
+        plan = " ".join(str(row) for query in queries for row in reader._select(f"EXPLAIN QUERY PLAN {query}"))
+    assert index in plan
+    assert "SCAN ledger" not in plan.replace("SCAN ledger USING INDEX ledger_rare", "")
 
 
 @pytest.mark.parametrize("limit", [0, -1, PAGE_MAX_ROWS + 1])

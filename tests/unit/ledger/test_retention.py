@@ -87,6 +87,7 @@ def test_a_cut_removes_a_beginning_and_says_so(path: Path) -> None:
 
 
 def test_cuts_follow_one_another_and_take_the_older_ones_along(path: Path) -> None:
+    genesis_hash = read_all(path)[0].hash
     for number in range(6):
         write(path, *(new_row(n) for n in range(5)))
         with LedgerReader(path) as reader:
@@ -97,6 +98,7 @@ def test_cuts_follow_one_another_and_take_the_older_ones_along(path: Path) -> No
             found = reader.newest_cut()
             assert found is not None
             assert (found.seq, found.last.seq) == (head_seq + 1, head_seq - 2)
+            assert found.genesis_hash == genesis_hash  # which ledger this is, long after its first row
             assert reader.audit() == []
 
 
@@ -160,6 +162,19 @@ def test_transactions_stay_whole(path: Path, up_to: int, last: int) -> None:
     with LedgerReader(path) as reader:
         assert reader.audit() == []
         assert [row.tx_id for row in reader.open_transactions()] == ["D"]
+
+
+@pytest.mark.parametrize(("up_to", "last"), [(2, 1), (3, 1), (4, 1), (5, 5)])
+def test_transactions_that_overlap_by_a_row_stay_together(path: Path, up_to: int, last: int) -> None:
+    write(
+        path,
+        new_row(0, "tx_started", tx_id="A", evse=1),
+        new_row(0, "tx_started", tx_id="B", evse=2),
+        new_row(0, "tx_ended", tx_id="A", evse=1),
+        new_row(0, "tx_ended", tx_id="B", evse=2),
+        new_row(0, "tx_started", tx_id="C", evse=2),
+    )
+    assert cut(path, order(up_to=up_to)).last_seq == last
 
 
 def test_a_large_cut_goes_in_small_commits_with_others_between(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +281,16 @@ def test_rows_cut_while_the_chain_is_walked_are_no_gap(path: Path, monkeypatch: 
     with LedgerReader(path) as reader:
         assert reader.verify(on_progress=meanwhile).seq == 22
     assert cuts[0].last_seq == 12
+
+
+def test_rows_that_vanish_by_other_means_while_the_chain_is_walked_are_a_gap(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.ledger.chain_check._PAGE_ROWS", 4)
+    write(path, *(new_row(n) for n in range(20)))
+    with LedgerReader(path) as reader, pytest.raises(ChainBroken) as caught:
+        reader.verify(on_progress=lambda done, _: tamper(path, "DELETE FROM ledger WHERE seq <= 12"))
+    assert (caught.value.seq, caught.value.fault) == (5, ChainFault.GAP)
 
 
 def test_a_witness_of_the_last_row_removed_still_counts(path: Path) -> None:
