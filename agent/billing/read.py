@@ -177,5 +177,5 @@ def _check_usage(usage: Usage | None, tariffs: int) -> None:
         if period.tariff is not None and not 0 <= period.tariff < tariffs:
             raise ReceiptError("usage", f"a period with tariff {period.tariff} of {tariffs}")
     for volume in usage.volumes:
-        if not 0 <= volume.tariff < tariffs or volume.price < 0:
-            raise ReceiptError("usage", f"a volume with tariff {volume.tariff} of {tariffs}, price {volume.price}")
+        if not 0 <= volume.tariff < tariffs:
+            raise ReceiptError("usage", f"a volume with tariff {volume.tariff} of {tariffs}")

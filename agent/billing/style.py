@@ -66,7 +66,7 @@ a:focus-visible, summary:focus-visible { outline: 2px solid var(--mark); outline
   td, .number { display: flex; justify-content: space-between; gap: 1rem; text-align: right; white-space: normal; }
   td::before { content: attr(data-name); color: var(--soft); font-weight: 400; text-align: left; }
   td:empty { display: none; }
-  tbody th { font-weight: 600; } }
+  tbody th { font-weight: 600; overflow-wrap: break-word; } }
 @media print {
   :root { --ink: #000; --soft: #333; --line: #999; --paper: #fff; --ground: #fff; --mark: #000; --warn: #fff;
     --warn-line: #000; }
