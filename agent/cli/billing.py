@@ -6,7 +6,7 @@ characters.
 
 The parsed arguments: ``receipt``: ``tx``, ``format`` (a ``Form``), ``out`` (path or None); ``report``: ``by`` (a
 ``By``), ``first``, ``last`` (dates or None), ``csv``, ``json``; ``verify_receipt``: ``file``, ``key`` (text, file
-name or None), ``json``; ``key``: ``format`` (hex, pem, ocpp, json). All but ``verify_receipt`` have ``config``.
+name or None), ``json``; ``key``: ``format`` (text, hex, pem, ocpp, json). All but ``verify_receipt`` have ``config``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from agent.ocmf.public_key import PublicKey, parse_key
 if TYPE_CHECKING:
     from agent.config.model import Config
     from agent.ledger.reader import LedgerReader
-    from agent.ledger.side_records import Transaction
+    from agent.ledger.side_records import SigningKey, Transaction
 
 _COST_TOLD: Final = "cost_told"
 _PAGE_ROWS: Final = 200
@@ -243,6 +243,8 @@ def key(parsed: argparse.Namespace) -> int:
         if parsed.format == "json":
             ledger = [{"key_id": each.key_id, "from_row": each.from_seq, **_forms(each.public_der)} for each in known]
             print(json.dumps({"in_use": None if in_use is None else _forms(in_use), "ledger": ledger}))
+        elif parsed.format == "text":
+            _show_keys(in_use, known)
         else:
             if in_use is not None:
                 print(_forms(in_use)[parsed.format].rstrip())
@@ -253,6 +255,15 @@ def key(parsed: argparse.Namespace) -> int:
         return 0 if in_use is not None else 1
 
     return _with_ledger(parsed, show)
+
+
+def _show_keys(in_use: bytes | None, known: list[SigningKey]) -> None:
+    """For people: which key it is, since when, and the form that is printed on the charger."""
+    rows = {each.public_der: f", from ledger row {each.from_seq} on" for each in known}
+    if in_use is not None:
+        print(f"In use{rows.pop(in_use, ', nothing signed yet')}:\n  {_forms(in_use)['hex']}")
+    for public_der, since in rows.items():
+        print(f"Earlier{since}:\n  {_forms(public_der)['hex']}")
 
 
 def _key_in_use(path: Path) -> tuple[bytes | None, str]:

@@ -265,6 +265,16 @@ def test_key_in_use_and_before(run: Run, station: Path, capsys: pytest.CaptureFi
     assert [(each["key_id"], each["from_row"]) for each in plain["ledger"]] == [("old", 2)]
 
 
+def test_keys_for_people(run: Run, station: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = load_or_create_key(station / "metering.key")
+    earlier = f"Earlier, from ledger row 2 on:\n  {OTHER_KEY.public_hex}\n"
+    assert run(billing.key) == 0
+    assert capsys.readouterr().out == f"In use, nothing signed yet:\n  {key.public_hex}\n{earlier}"
+    write(station / "ledger.sqlite", new_row(), changes=[PutKey(key.key_id, key.public_der)])
+    assert run(billing.key) == 0
+    assert capsys.readouterr().out == f"In use, from ledger row 11 on:\n  {key.public_hex}\n{earlier}"
+
+
 def test_no_key_is_made_by_looking(run: Run, station: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(billing.key, format="hex") == 1
     said = capsys.readouterr()
