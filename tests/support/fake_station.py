@@ -7,6 +7,7 @@ commands as told (``outcomes``) and tells its news to ``listener``. It does not 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 from agent.core.commands import Command
 from agent.core.facts import (
     ChargingState,
-    CheckpointFact,
     Fact,
+    ReceiptFact,
     Sample,
     SampleContext,
     SignedFact,
@@ -112,6 +113,7 @@ class FakeStation:
     tariff_status: str = "Accepted"
     tariff_assignments: list[TariffAssignment] = field(default_factory=list)
     tariffs_told: list[tuple[int | str, str]] = field(default_factory=list)  # (EVSE or transaction, JSON)
+    limit_taken: bool = True
     limits: list[tuple[str, str | None, int | None, int | None]] = field(default_factory=list)
     costs: list[ToldCost] = field(default_factory=list)
     prices: list[tuple[Token | None, str]] = field(default_factory=list)
@@ -133,8 +135,8 @@ class FakeStation:
             at_ms = samples[-1].at_ms if samples else 0
             record = Record(seq, kind_of(fact), fact, clock_offset_ms + at_ms, clock_offset_ms, trusted)
             self.ledger.append(record)
-            if isinstance(fact, TransactionFact | CheckpointFact | SignedFact):
-                self._rows_of.setdefault(fact.tx_id, []).append(seq)
+            if (tx_id := getattr(fact, "tx_id", None)) is not None:
+                self._rows_of.setdefault(tx_id, []).append(seq)
         await self.tell(RowsAppended(self.ledger[-1].seq))
 
     async def show(self, evse: int, state: ConnectorState, *faults: FaultCode, wall_ms: int = T0_MS) -> None:
@@ -244,7 +246,7 @@ class FakeStation:
         self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
     ) -> bool:
         self.limits.append((tx_id, max_cost, max_energy_wh, max_time_s))
-        return True
+        return self.limit_taken
 
     async def told_cost(self, told: ToldCost) -> None:
         self.costs.append(told)
@@ -260,6 +262,24 @@ class FakeStation:
 
     async def status(self) -> StationStatus:
         return StationStatus("CP-1", "boot-1", "0.1.0", 0, True, None, T0_MS, "S", len(self.ledger), self.delivered_seq)
+
+
+def ocmf(*letters: str, pad: int = 0) -> str:
+    """A signed record with one reading per TX letter, in form only; ``pad`` characters longer."""
+    readings = [
+        {"TM": f"2026-11-24T08:0{minute}:00,000+0000 S", "TX": letter, "RV": minute, "RU": "kWh", "ST": "G"}
+        for minute, letter in enumerate(letters)
+    ]
+    payload = {"FV": "1.3", "PG": "T1", "MS": "M-1", "IS": True, "TT": "x" * pad, "RD": readings}
+    return f"OCMF|{json.dumps(payload)}|{json.dumps({'SA': 'ECDSA-secp256r1-SHA256', 'SD': '3044'})}"
+
+
+def signed_facts(tx_id: str, *whole: str, begin: str = "", **more: Any) -> tuple[Fact, ...]:
+    """``session_facts`` with signed records and receipt where the station puts them."""
+    first, *middle, last = session_facts(tx_id, **more)
+    begins = [SignedFact(tx_id, first.evse, begin)] if begin else []
+    ends = [SignedFact(tx_id, first.evse, record) for record in whole]
+    return first, *begins, *middle, *ends, last, ReceiptFact(tx_id, first.evse, "{}")
 
 
 def session_facts(
