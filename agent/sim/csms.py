@@ -1,8 +1,8 @@
 """A small CSMS for demo and tests, made of the ``ocpp`` package: an independent peer.
 
 Charter: accepts one station over a real WebSocket in OCPP 1.6 or 2.0.1, validates every frame by the
-package's schemas, keeps a book of transactions, and can be away. Every frame it had to refuse is
-counted as a violation. It shares no code with the station's own OCPP layer.
+package's schemas, keeps a book of transactions (energy, signed records, cost), and can be away. Every
+frame it had to refuse is counted as a violation. It shares no code with the station's own OCPP layer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from http import HTTPStatus
 from typing import Any
 
@@ -22,10 +23,24 @@ from websockets.exceptions import ConnectionClosed
 
 OnFrame = Callable[[str, str], None]  # "<" from the station, ">" to it; the frame's text
 
+COST_VENDOR = "org.openchargealliance.costmsg"
+_CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class SignedReading:
+    """A signed record as it came: its bytes, and the key beside it as the station wrote it. Nobody has judged it."""
+
+    context: str
+    record: bytes
+    public_key: str
+
 
 @dataclass
 class Booked:
-    """A transaction as the CSMS knows it. Energies are registers, in Wh."""
+    """A transaction as the CSMS knows it. Energies are registers, in Wh; money is a decimal text.
+
+    ``total`` and ``currency`` are what the station says it costs (2.0.1 only), ``charged`` what this CSMS said last."""
 
     key: str
     evse: int
@@ -36,6 +51,15 @@ class Booked:
     seq_nos: list[int] = field(default_factory=list)
     last_wh: float | None = None
     repeats: int = 0
+    signed: list[SignedReading] = field(default_factory=list)
+    total: str | None = None
+    currency: str | None = None
+    charged: str | None = None
+
+    def sign(self, reading: SignedReading) -> None:
+        """Take a record; a repeated message brings it again."""
+        if reading not in self.signed:
+            self.signed.append(reading)
 
     @property
     def wh(self) -> float:
@@ -44,9 +68,10 @@ class Booked:
 
 
 class Book:
-    """All transactions, and what was wrong with them."""
+    """All transactions, and what was wrong with them. ``price_kwh``: what a kWh costs here, None: nothing is priced."""
 
-    def __init__(self) -> None:
+    def __init__(self, price_kwh: str | None = None) -> None:
+        self._price_kwh = None if price_kwh is None else Decimal(price_kwh)
         self.transactions: dict[str, Booked] = {}
         self.violations: list[str] = []
         self.statuses: list[tuple[int, str]] = []
@@ -57,6 +82,14 @@ class Book:
     def wh(self) -> float:
         return sum(booked.wh for booked in self.transactions.values())
 
+    def charge(self, booked: Booked) -> float | None:
+        """What this transaction costs so far, as it goes into a message; None where nothing is priced."""
+        if self._price_kwh is None:
+            return None
+        cost = (self._price_kwh * Decimal(str(booked.wh)) / 1_000).quantize(_CENT, ROUND_HALF_UP)
+        booked.charged = str(cost)
+        return float(cost)
+
     @property
     def open(self) -> list[Booked]:
         return [booked for booked in self.transactions.values() if booked.stop_wh is None]
@@ -65,10 +98,12 @@ class Book:
 class SimCsms:
     """One CSMS on a loopback port."""
 
-    def __init__(self, version: str, on_frame: OnFrame = lambda _way, _text: None) -> None:
+    def __init__(
+        self, version: str, on_frame: OnFrame = lambda _way, _text: None, *, price_kwh: str | None = None
+    ) -> None:
         logging.getLogger("ocpp").setLevel(logging.CRITICAL)  # it logs every frame
         self.version = version
-        self.book = Book()
+        self.book = Book(price_kwh)
         self.peer: Any = None
         self.connected = asyncio.Event()
         self._on_frame = on_frame
@@ -129,6 +164,25 @@ class SimCsms:
             "charging_schedule": [{"id": 1, **schedule, "start_schedule": _now()}],
         }
         return await self.call("SetChargingProfile", evse_id=0, charging_profile=profile)
+
+    async def tell_cost(self, booked: Booked, *, final: bool = False, **details: Any) -> Any:
+        """What a transaction costs by our price, with more of the California extension beside it, if you like.
+        2.0.1 has no message for a final cost: there it is the answer to the last event."""
+        cost = self.book.charge(booked)
+        if cost is None:
+            raise ValueError("this CSMS has no price")
+        if self.version != "1.6":
+            if final:
+                raise ValueError("OCPP 2.0.1 tells a final cost in the answer to Ended only")
+            custom = {"custom_data": {"vendorId": COST_VENDOR, **details}} if details else {}
+            return await self.call("CostUpdated", total_cost=cost, transaction_id=booked.key, **custom)
+        number = list(self.book.transactions).index(booked.key) + 1
+        return await self.call(
+            "DataTransfer",
+            vendor_id=COST_VENDOR,
+            message_id="FinalCost" if final else "RunningCost",
+            data=json.dumps({"transactionId": number, "cost": cost, **details}),
+        )
 
     def _select(self, _connection: ServerConnection, offered: Any) -> Any:
         wanted = f"ocpp{self.version}"

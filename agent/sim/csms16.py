@@ -6,13 +6,15 @@ how a CSMS spots a resend, as 1.6 gives it nothing better.
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from ocpp.routing import on
 from ocpp.v16 import ChargePoint, call, call_result
 
-from agent.sim.csms import Book, Booked, Tap
+from agent.sim.csms import Book, Booked, SignedReading, Tap
 
 
 class Peer16(ChargePoint):  # type: ignore[misc]
@@ -60,20 +62,24 @@ class Peer16(ChargePoint):  # type: ignore[misc]
     async def meter_values(self, meter_value: list[dict[str, Any]], transaction_id: int = 0, **_: Any) -> Any:
         booked = self._booked(transaction_id)
         if booked is not None:
-            for value in meter_value:
-                for sample in value["sampled_value"]:
-                    if sample.get("measurand", _ENERGY) == _ENERGY:
-                        scale = 1_000 if sample.get("unit") == "kWh" else 1
-                        booked.last_wh = float(sample["value"]) * scale
+            _take(booked, meter_value)
         return call_result.MeterValues()
 
     @on("StopTransaction")
-    async def stop_transaction(self, meter_stop: int, transaction_id: int, reason: str = "Local", **_: Any) -> Any:
+    async def stop_transaction(
+        self,
+        meter_stop: int,
+        transaction_id: int,
+        reason: str = "Local",
+        transaction_data: list[dict[str, Any]] | None = None,
+        **_: Any,
+    ) -> Any:
         booked = self._booked(transaction_id)
         if booked is None:
             self.book.violations.append(f"StopTransaction of unknown {transaction_id}")
         else:
             booked.repeats += booked.stop_wh is not None
+            _take(booked, transaction_data or [])
             booked.stop_wh, booked.reason = meter_stop, reason
         return call_result.StopTransaction()
 
@@ -94,6 +100,19 @@ class Peer16(ChargePoint):  # type: ignore[misc]
 
 
 _ENERGY = "Energy.Active.Import.Register"
+
+
+def _take(booked: Booked, meter_value: list[dict[str, Any]]) -> None:
+    """Note the last import register and every signed record."""
+    for value in meter_value:
+        for sample in value["sampled_value"]:
+            if sample.get("format") == "SignedData":
+                signed = json.loads(sample["value"])
+                record = base64.b64decode(signed["signedMeterData"], validate=True)
+                booked.sign(SignedReading(sample.get("context", "Sample.Periodic"), record, signed["publicKey"]))
+            elif sample.get("measurand", _ENERGY) == _ENERGY:
+                scale = 1_000 if sample.get("unit") == "kWh" else 1
+                booked.last_wh = float(sample["value"]) * scale
 
 
 def make_peer(identity: str, tap: Tap, book: Book) -> Peer16:

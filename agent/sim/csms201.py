@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from typing import Any
 
 from ocpp.routing import on
 from ocpp.v201 import ChargePoint, call, call_result
 
-from agent.sim.csms import Book, Booked, Tap
+from agent.sim.csms import Book, Booked, SignedReading, Tap
 
 _ENERGY = "Energy.Active.Import.Register"
 
@@ -52,6 +53,7 @@ class Peer201(ChargePoint):  # type: ignore[misc]
         meter_value: list[dict[str, Any]] | None = None,
         id_token: dict[str, Any] | None = None,
         evse: dict[str, Any] | None = None,
+        custom_data: dict[str, Any] | None = None,
         **_: Any,
     ) -> Any:
         energies = _energies(meter_value or [])
@@ -73,7 +75,14 @@ class Peer201(ChargePoint):  # type: ignore[misc]
         if event_type == "Ended":
             booked.stop_wh = booked.last_wh
             booked.reason = transaction_info.get("stopped_reason", "Local")
-        return call_result.TransactionEvent(id_token_info=self._info(id_token) if id_token else None)
+        for signed in _signed(meter_value or []):
+            booked.sign(signed)
+        if custom_data is not None and custom_data.get("vendor_id") == "evsed":
+            booked.total, booked.currency = str(custom_data["total_cost"]), custom_data.get("currency")
+        return call_result.TransactionEvent(
+            total_cost=None if event_type == "Started" else self.book.charge(booked),
+            id_token_info=self._info(id_token) if id_token else None,
+        )
 
     @on("MeterValues")
     async def meter_values(self, **_: Any) -> Any:
@@ -106,6 +115,19 @@ def _energies(meter_value: list[dict[str, Any]]) -> list[float]:
                 scale = 10 ** unit.get("multiplier", 0) * (1_000 if unit.get("unit", "Wh") == "kWh" else 1)
                 found.append(float(sample["value"]) * scale)
     return found
+
+
+def _signed(meter_value: list[dict[str, Any]]) -> list[SignedReading]:
+    return [
+        SignedReading(
+            sample.get("context", "Sample.Periodic"),
+            base64.b64decode(sample["signed_meter_value"]["signed_meter_data"], validate=True),
+            sample["signed_meter_value"]["public_key"],
+        )
+        for value in meter_value
+        for sample in value["sampled_value"]
+        if "signed_meter_value" in sample
+    ]
 
 
 def make_peer(identity: str, tap: Tap, book: Book) -> Peer201:
