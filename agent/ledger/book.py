@@ -104,7 +104,7 @@ class Book:
             written.append(rows)
         numbers.keep()
         commits, size = self._commits + 1, self._bytes + _size(written)
-        counted = numbers.used or commits >= COUNTED_EVERY_COMMITS
+        counted = commits >= COUNTED_EVERY_COMMITS
         if counted:
             tables.add_to_counters(self._connection, {COUNT_COMMITS: commits, COUNT_BYTES: size})
             tables.start_counters(self._connection, _time_of(written))
@@ -144,7 +144,8 @@ class _Numbers:
         return last + 1
 
     def keep(self) -> None:
-        tables.set_counters(self._connection, self.used)
+        if self.used:
+            tables.set_counters(self._connection, self.used)
 
 
 def _place(job: Job, head: Head, numbers: _Numbers) -> list[Row]:

@@ -16,7 +16,17 @@ TX_ENDED: Final = "tx_ended"
 RECEIPT: Final = "receipt"
 TARIFF: Final = "tariff"
 
-FREQUENT: Final = ("checkpoint", "meter", RECEIPT, "signed", TX_ENDED, TX_STARTED, "tx_updated")
+FREQUENT: Final = (
+    "checkpoint",
+    "cost_told",
+    "meter",
+    "price",
+    RECEIPT,
+    "signed",
+    TX_ENDED,
+    TX_STARTED,
+    "tx_updated",
+)
 """What comes with every transaction. All other kinds are so few that an index of them costs next to
 nothing. The list is part of the schema: to change it is a migration."""
 

@@ -113,9 +113,14 @@ _VERSION_2: Final = (
     CREATE TRIGGER tx_receipt AFTER INSERT ON ledger WHEN NEW.kind = '{RECEIPT}'
     BEGIN UPDATE tx SET receipt_seq = NEW.seq WHERE tx_id = NEW.tx_id; END
     """,
+    # A second start row of the same transaction, which nobody should write, is now the first there is.
     f"""
     CREATE TRIGGER tx_cut AFTER DELETE ON ledger WHEN OLD.kind = '{TX_STARTED}'
-    BEGIN DELETE FROM tx WHERE begin_seq = OLD.seq; END
+    BEGIN
+        DELETE FROM tx WHERE begin_seq = OLD.seq;
+        INSERT INTO tx (begin_seq, tx_id, evse, end_seq, receipt_seq) {TX_FROM_LEDGER} AND began.tx_id = OLD.tx_id
+        ON CONFLICT (tx_id) DO NOTHING;
+    END
     """,
     f"INSERT INTO tx (begin_seq, tx_id, evse, end_seq, receipt_seq) {TX_FROM_LEDGER}",
     # Filled only within the transaction that removes rows; empty between any two.

@@ -3,6 +3,10 @@
 Charter: after ``open_ledger`` there is a ledger that can be written, whatever a power cut or a dying
 disk left behind, and nothing that might be evidence was changed or lost on the way.
 
+What is checked at every start is bounded, so that a million rows open at once: header, definitions, the
+end of the chain with its witnesses, open transactions, and small files as a whole. All the rest is
+``LedgerReader.audit``'s. An older schema is brought to the newest in one commit, once it was found sound.
+
 A ledger is checked through a read-only connection (a writing one would checkpoint into the damaged
 file when it closes). A damaged one is renamed to ``<name>.damaged-<n>``, with its ``-wal`` and
 ``-shm``, so that SQLite can still open it there. A new one is built under another name and renamed

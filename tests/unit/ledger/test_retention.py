@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.ledger import retention
+from agent.ledger import database, retention, tables
+from agent.ledger.book import Book
 from agent.ledger.errors import ChainBroken, ChainFault
 from agent.ledger.reader import LedgerReader
 from agent.ledger.retention import CutDone, CutOrder
@@ -189,6 +191,22 @@ def test_a_large_cut_goes_in_small_commits_with_others_between(path: Path, monke
         cuts = [json.loads(row.body)["rows"] for row in reader.rows(0, 1000, kinds=["cut"])]
         assert max(cuts) <= 10
     assert opened(path).damaged is None
+
+
+def test_a_transaction_that_was_started_twice_goes_on_from_its_second_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody should write such rows; the table must go on saying what the rows say all the same.
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 2)
+    write(path, new_row(0, "tx_started", tx_id="A", evse=1), *session("A", 3), new_row(0))  # 2, 3 to 7, 8
+    with closing(database.connect_for_writing(path)) as connection:
+        book = Book(connection, tables.head(connection, path))
+        begins = []
+        while book.cut(order(up_to=7)) is not None:
+            with LedgerReader(path) as reader:
+                assert reader.audit() == []
+                begins.append([tx.begin_seq for tx in reader.transactions(0, 9)])
+    assert begins == [[3], [], [], []]
 
 
 def test_a_transaction_that_is_longer_than_a_look_stays(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

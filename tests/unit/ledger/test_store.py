@@ -349,15 +349,30 @@ def test_a_value_turned_into_another_type_names_its_row(path: Path) -> None:
     assert json.loads(read_all(path)[0].body)["previous"]["head_seq"] is None
 
 
-def test_a_damaged_index_is_found(path: Path) -> None:
-    # It would hide an open transaction from the recovery after a power cut.
+def hide_in_index(path: Path) -> None:
+    """One byte in the index of transactions' rows."""
     opened(path)
-    write(path, new_row(1, "start", tx_id="T-marked"))
+    write(path, new_row(1, "tx_started", tx_id="T-marked", evse=1))
     content = path.read_bytes()
-    in_table, in_index = content.index(b"T-marked", 0), content.rindex(b"T-marked")
-    assert in_table // 4096 != in_index // 4096
-    index = max(in_table, in_index)  # the index was made after the table
-    path.write_bytes(content[:index] + b"T-hidden" + content[index + 8 :])
+    # The table of rows comes first in the file, then its index, then the table of transactions and its own.
+    places = [at for at in range(len(content)) if content.startswith(b"T-marked", at)]
+    in_index = next(at for at in places if at // 4096 != places[0] // 4096)
+    path.write_bytes(content[:in_index] + b"T-hidden" + content[in_index + 8 :])
+
+
+def test_a_damaged_index_is_found(path: Path) -> None:
+    # It would hide a transaction's rows from whoever asks for them.
+    hide_in_index(path)
     found = opened(path)
     assert found.damaged is not None
     assert "ledger_tx" in found.damaged
+
+
+def test_a_large_file_is_not_read_as_a_whole_at_every_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_in_index(path)
+    monkeypatch.setattr("agent.ledger.reader.WHOLE_CHECK_MAX_BYTES", path.stat().st_size - 1)
+    assert opened(path).damaged is None
+    with LedgerReader(path) as reader:
+        assert any("ledger_tx" in finding.detail for finding in reader.audit())
+    monkeypatch.setattr("agent.ledger.reader.WHOLE_CHECK_MAX_BYTES", path.stat().st_size)
+    assert opened(path).damaged is not None
