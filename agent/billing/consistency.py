@@ -27,6 +27,9 @@ from agent.ocmf.vocabulary import BEGIN_LETTER, END_LETTERS
 from agent.tariff.model import Dimension
 from agent.tariff.usage import Usage
 
+METER_STEP_MWH: Final = 10_000
+"""How far a meter's own signed register may be from ours: the step of a coarse display register."""
+METER_CLOCK_MS: Final = 120_000
 _POWER_MAX_MW: Final = 1_000_000_000  # no EVSE of ours gives a megawatt
 _MS_PER_HOUR: Final = 3_600_000
 # In one transaction the numbers need not follow each other: other EVSEs sign with the same key.
@@ -97,6 +100,10 @@ def _against_records(found: Receipt, records: list[Record]) -> Iterator[str]:
     if readings is None:
         yield "the records hold no begin and end of one register"
         return
+    if facts.record_key:
+        yield from _near_reading("begin", readings[0], facts.begin, facts.begin_mwh)
+        yield from _near_reading("end", readings[1], facts.end, facts.end_mwh)
+        return
     yield from _against_reading("begin", readings[0], facts.begin, facts.begin_mwh)
     yield from _against_reading("end", readings[1], facts.end, facts.end_mwh)
 
@@ -109,6 +116,15 @@ def _against_reading(name: str, entry: Entry, at: Moment, energy_mwh: int | None
         yield f"the time of the {name} is not that of the record"
     elif stamp.status != at.time_status:
         yield f"the quality of the clock at the {name} is not that of the record"
+
+
+def _near_reading(name: str, entry: Entry, at: Moment, energy_mwh: int | None) -> Iterator[str]:
+    """A meter that signs by itself reads its register and its clock a moment before or after the station does."""
+    far = entry.energy_wh is None or energy_mwh is None or abs(entry.energy_wh * 1_000 - energy_mwh) > METER_STEP_MWH
+    if far:
+        yield f"the register at the {name} is not that of the meter's own record"
+    if entry.at is None or abs(entry.at.wall_ms - at.wall_ms) > METER_CLOCK_MS:
+        yield f"the time of the {name} is far from that of the meter's own record"
 
 
 def _against_usage(found: Receipt, usage: Usage) -> Iterator[str]:

@@ -88,7 +88,8 @@ class ReceiptFacts:
     ``local_number`` stands for the transaction where a number must do (SAFE). ``token`` is as it may be
     printed: plain, hashed or empty. ``unassigned_before_mwh`` ran through the meter since the transaction
     before; None when that is not known. ``public_key`` is the metering key, hex of DER SubjectPublicKeyInfo.
-    ``tariffs`` stand in the order of use, which is what the indices of the usage count."""
+    ``record_key`` is the meter's, where the meter signed the records by itself; else empty. ``tariffs`` stand
+    in the order of use, which is what the indices of the usage count."""
 
     operator: Operator
     place: Place
@@ -107,6 +108,7 @@ class ReceiptFacts:
     time_zone: str
     tzdata: str
     public_key: str
+    record_key: str = ""
     flags: Flags = Flags()
     bounds: Bounds = Bounds()
     tariffs: tuple[TariffUsed, ...] = ()

@@ -69,8 +69,8 @@ def drafts(books: Books, who: Identity, marks: Sequence[Mark] | None = None) -> 
         gateway_identification=plain_text(who.product, 80),
         gateway_serial=plain_text(who.serial, 80),
         gateway_version=plain_text(who.software_version, 80),
-        identification=_identification(books.started.token, books.started.authorized_by, who.token_form),
-        tariff_text=_tariff_text(books),
+        identification=identification(books.started.token, books.started.authorized_by, who.token_form),
+        tariff_text=tariff_text(books),
         controller_firmware=f"{who.software_version}+{who.software_digest[:8]}"[:25] if with_controller else "",
         charge_point_type="CBIDC",
         charge_point_id=plain_text(f"{who.charge_box} {books.started.evse}", 80),
@@ -88,7 +88,7 @@ def printed_token(token: Token | None, form: str) -> str:
     return plain_text(token.id_token, 40)
 
 
-def _identification(token: Token | None, authorized_by: str, form: str) -> Identification:
+def identification(token: Token | None, authorized_by: str, form: str) -> Identification:
     kind = "" if token is None else token.token_type
     level, flag = _SOURCES.get(authorized_by, ("NONE", "OCPP_NONE"))
     assigned = level != "NONE" and token is not None and token.id_token != ""
@@ -102,7 +102,7 @@ def _identification(token: Token | None, authorized_by: str, form: str) -> Ident
     )
 
 
-def _tariff_text(books: Books) -> str:
+def tariff_text(books: Books) -> str:
     """Name and hash of each tariff in order of use, and the machine form where one tariff fits one."""
     pairs = list(zip(books.tariffs, books.tariff_hashes, strict=True))
     if len(pairs) == 1:

@@ -22,7 +22,7 @@ def container(receipt: Receipt) -> bytes | None:
     values = [
         SafeValue(
             signed=record.encode(),
-            public_key=receipt.facts.public_key,
+            public_key=receipt.facts.record_key or receipt.facts.public_key,
             transaction_id=receipt.facts.local_number,
             context=_context(record),
         )

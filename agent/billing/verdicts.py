@@ -70,12 +70,14 @@ _EXITS: Final = {
 def verify(found: Receipt, key: PublicKey | None = None) -> tuple[Verdict, ...]:
     """One verdict per question. Without a key only the key inside the receipt can be tried, which proves that it
     is whole, not whose it is."""
-    own = _own_key(found)
+    own = _key_of(found.facts.public_key)
     trusted = key or own
+    # A meter that signs by itself has a key of its own; the receipt's signature vouches for it.
+    signer = _key_of(found.facts.record_key) if found.facts.record_key else trusted
     records, unreadable = _records(found)
     return (
         _signature(found, key, own),
-        _listed("records", unreadable or [*_record_signatures(found, records, trusted)], f"{len(records)} signed"),
+        _listed("records", unreadable or [*_record_signatures(found, records, signer)], f"{len(records)} signed"),
         _listed("billable", _not_billable(found, records), "a bill may rest on the records"),
         _listed("consistency", consistency.differences(found, records, trusted), "receipt, records and usage agree"),
         _tariff_hash(found),
@@ -102,9 +104,9 @@ def _listed(name: str, mistakes: Iterable[str], good: str) -> Verdict:
 # ----------------------------------------------------------------------------------------- signature
 
 
-def _own_key(found: Receipt) -> PublicKey | None:
+def _key_of(text: str) -> PublicKey | None:
     try:
-        return parse_key(found.facts.public_key)
+        return parse_key(text)
     except OcmfError:
         return None
 

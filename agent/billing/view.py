@@ -205,6 +205,7 @@ def _identity(receipt: Receipt) -> Pairs:
             ("Ledger row", str(receipt.seq)),
             ("Hash of the row before", receipt.prev_hash),
             ("Public key", words.shown(facts.public_key).upper()),
+            ("Public key of the meter", words.shown(facts.record_key).upper()),
         ]
     )
 

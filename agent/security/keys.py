@@ -39,6 +39,16 @@ class KeyUnusable(Exception):
         self.path, self.why, self.remedy = path, why, remedy
 
 
+def key_id_of(public_der: bytes) -> str:
+    """A short name of a key: 16 hex digits of the hash of its public half."""
+    return hashlib.sha256(public_der).hexdigest()[:16]
+
+
+def oca_key(public_der: bytes) -> str:
+    """A public key as OCPP carries it: Base64 of ``oca:base16:asn1:`` and the hex form."""
+    return base64.b64encode(f"oca:base16:asn1:{public_der.hex().upper()}".encode("ascii")).decode("ascii")
+
+
 class MeteringKey:
     """A private key that signs, and its public half in the forms others ask for."""
 
@@ -63,7 +73,7 @@ class MeteringKey:
     @property
     def key_id(self) -> str:
         """A short name of the key: 16 hex digits of the hash of its public half."""
-        return hashlib.sha256(self.public_der).hexdigest()[:16]
+        return key_id_of(self.public_der)
 
     @property
     def public_hex(self) -> str:
@@ -73,7 +83,7 @@ class MeteringKey:
     @property
     def public_oca(self) -> str:
         """As OCPP carries it: Base64 of ``oca:base16:asn1:`` and the hex form."""
-        return base64.b64encode(f"oca:base16:asn1:{self.public_hex}".encode("ascii")).decode("ascii")
+        return oca_key(self.public_der)
 
     @property
     def public_pem(self) -> str:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.config.model import CanInterface, Config, EvseConfig
 from agent.sim.car import NJ_PER_MWH, Car, Habit, Model
@@ -26,6 +26,9 @@ from hal.sim.meter import SimMeter, SimMeterLine
 from hal.sim.pty import PtyLink
 from hal.sim.rapi_board import SimOpenEvse
 from hal.sim.slcan import SimSlcanAdapter
+
+if TYPE_CHECKING:
+    from hal.sim.em580 import SimEm580
 
 STEP_MS = 50
 _VOLTAGE_MV = 230_000
@@ -45,7 +48,7 @@ class EvseBench:
         pilot = Path(evse.pilot.port)
         self.board: SimOpenEvse | SimMcu
         self.board = SimOpenEvse(pilot) if evse.board.pilot.driver is PilotDriver.OPENEVSE else SimMcu(pilot)
-        self.meter = SimMeter(evse.meter.unit, map_name=evse.meter_map, serial_number=20_000_000 + evse.id)
+        self.meter = _meter(evse)
         self.line = SimMeterLine(PtyLink(Path(evse.meter.port), baud=evse.meter_baud), [self.meter])
         self.car = Car(self.board.vehicle, car)
         self.modules: SimInfypower | None = None
@@ -211,3 +214,12 @@ _ORDERS: dict[str, Callable[[EvseBench, list[str]], None]] = {
     "habit": _habit,
     "status": lambda _evse, _arguments: None,
 }
+
+
+def _meter(evse: EvseConfig) -> SimMeter | SimEm580:
+    """The meter that the configuration names. One that signs has a fresh key at each start of the bench."""
+    if evse.meter_map == "carlo_gavazzi_em580":
+        from hal.sim.em580 import SimEm580
+
+        return SimEm580(evse.meter.unit, serial_number=f"BY{20_000_000 + evse.id}")
+    return SimMeter(evse.meter.unit, map_name=evse.meter_map, serial_number=20_000_000 + evse.id)

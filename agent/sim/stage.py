@@ -79,7 +79,7 @@ cable = "{cable}"
 max_current_ma = {max_ma}
 phases = {phases}
 pilot = {{ port = "{folder}/dev/pilot{id}" }}
-meter = {{ port = "{folder}/dev/meter{id}" }}
+meter = {{ port = "{folder}/dev/meter{id}"{meter} }}
 {extra}
 """
 
@@ -98,6 +98,7 @@ class Stage:
     versions: tuple[str, ...] = ("2.0.1", "1.6")
     sample_s: int = 10
     boards: tuple[str, ...] = ("mcu_ac", "openevse", "mcu_dc")
+    meter_map: str | None = None  # of every EVSE; None: that of its board
     _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
@@ -125,6 +126,7 @@ class Stage:
                 max_ma=40_000 if dc else 16_000,
                 phases=1 if dc else 3,
                 folder=self.folder,
+                meter="" if self.meter_map is None else f', map = "{self.meter_map}"',
                 extra=_DC_EXTRA.format(folder=self.folder, id=number) if dc else "",
             )
         (self.folder / "tariff.json").write_text(json.dumps(TARIFF, indent=2))

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 from agent.billing.books import Books, Stamp, Terms
+from agent.billing.facts import Bounds
 from agent.core.effects import Append, Effect, ReadMeter, TransactionEnded
 from agent.core.events import ClockSet, Exhausted, FromMeter
 from agent.core.facts import (
@@ -205,7 +207,8 @@ class Billing:
         each = self._open.get(tx_id)
         if each is None or each.books.ended is not None:
             return False
-        self._core.ctx.append(LimitFact(tx_id, each.evse, max_cost, max_energy_mwh, max_time_ms, source))
+        cost = None if max_cost is None else f"{Decimal(max_cost):f}"
+        self._core.ctx.append(LimitFact(tx_id, each.evse, cost, max_energy_mwh, max_time_ms, source))
         return True
 
     def _reached(self, each: _Open) -> tuple[Trigger, StopReason] | None:
@@ -251,6 +254,12 @@ class Billing:
             credit_limit=credit,
             min_energy_mwh=self._min_energy_mwh,
             final=final,
+        )
+
+    def bounds(self, books: Books) -> Bounds:
+        """What bounds the bill beside the tariffs, as a receipt must say it."""
+        return Bounds(
+            min_energy_mwh=self._min_energy_mwh, credit_limit=None if books.limits is None else books.limits.max_cost
         )
 
     def deadline_ms(self) -> int | None:

@@ -27,11 +27,13 @@ from agent.core.effects import (
 from agent.core.events import Event, FromMeter, FromPilot, FromPower
 from agent.core.settings import DcBench, EvseHardware
 from hal.boards import BoardKind, PilotDriver
-from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SubordinatePilot
+from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SigningMeter, SubordinatePilot
 
 if TYPE_CHECKING:
     from hal.meters.modbus_line import ModbusLine
     from hal.power.can_bus import CanBus
+
+SIGNING_MAP = "carlo_gavazzi_em580"  # the one meter of ours that signs by itself
 
 OnEvent = Callable[[Event], None]
 
@@ -62,6 +64,7 @@ class Hardware:
         self._meters: dict[int, EnergyMeter] = {}
         self._modules: dict[int, PowerModule] = {}
         meters, self._buses = _MeterLines(now_ms), _CanBuses(now_ms)
+        self._signing = {evse.id for evse in config.evse if evse.meter_map == SIGNING_MAP}
         for evse in config.evse:
             self._pilots[evse.id] = _pilot(evse)
             self._meters[evse.id] = meters.meter(evse)
@@ -77,6 +80,10 @@ class Hardware:
         self._buses.start()
         for evse, module in self._modules.items():
             module.start(partial(_tell, on_event, FromPower, evse))
+
+    def signers(self) -> dict[int, SigningMeter]:
+        """The meters that sign by themselves, by EVSE."""
+        return {evse: cast(SigningMeter, meter) for evse, meter in self._meters.items() if evse in self._signing}
 
     def carry_out(self, effect: Effect) -> bool:
         """Hand the effect to its driver; False if it is not one for hardware."""
@@ -194,6 +201,10 @@ class _MeterLines:
             parity=parity,
             serial=evse.meter.serial,
         )
+        if evse.meter_map == SIGNING_MAP:
+            from hal.meters.em580 import Em580
+
+            return Em580(config, self._lines[port], self._now_ms)
         return ModbusMeter(config, self._lines[port], self._now_ms)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import gc
 import os
 import pwd
@@ -36,7 +35,6 @@ from agent.core.effects import (
 )
 from agent.core.events import (
     ClockSet,
-    Durable,
     Event,
     FromMeter,
     FromPilot,
@@ -46,25 +44,26 @@ from agent.core.events import (
     Tick,
 )
 from agent.core.facts import BootFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
-from agent.ipc.port import ConnectorChanged, News, Record, RestartComing, RowsAppended, Welcome
+from agent.ipc.port import ConnectorChanged, News, Record, RestartComing, Welcome
 from agent.ipc.port import SampleTaken as SampleNews
 from agent.ipc.server import IpcServer
 from agent.ipc.wire import PROTOCOL
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutDone, CutOrder
-from agent.ledger.rows import Row
-from agent.ledger.side_records import PutKey, PutMeter, PutWitness
+from agent.ledger.side_records import PutKey, PutWitness
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
-from agent.security.keys import load_or_create_key
+from agent.security.keys import load_or_create_key, oca_key
 from agent.station.archive import Archive
 from agent.station.build import BUILD_TIME_MS, Build, monotonic_ms, note_boot_cause
+from agent.station.disk import Disk, raise_what_crashed
 from agent.station.hardware import Hardware
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.making import (
     damage_note,
     evidence_of,
+    identity_of,
     key_path,
     make_billing,
     make_core,
@@ -76,6 +75,7 @@ from agent.station.making import (
     read_text,
 )
 from agent.station.service import StationService, profiles_change
+from agent.station.signers import MeterRecords
 from agent.station.tokens import Tokens
 from hal.ports import Back, Lost, MeterReading
 
@@ -111,19 +111,23 @@ class StationProcess:
         core = make_core(build, self._archive, self._model, self._tariff_for)
         self._billing = make_billing(build, core, self._tariffs)
         self._logic = Logic(core, make_limits(build, self._archive, self._model), self._billing)
-        self._rows = make_rows(build, self._archive, self._billing, self._key, self._model)
         self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
         self._service = StationService(build, self._logic, self._tokens, self._archive, self._model, self)
         self._hardware = Hardware(build.config, monotonic_ms)
+        signers = MeterRecords(
+            self._hardware.signers(), identity_of(build), build.config.station.time_zone, self.append
+        )
+        rows = make_rows(build, self._archive, self._billing, self._key, self._model)
+        self._disk = Disk(self._writer, rows, signers, self._logic, self._key.key_id, self)
+        self._disk.known_meters = self._archive.meters_in_use()
         self._server = IpcServer(
             build.socket_path, self._service, self._welcome, self._greetings, _allowed_uids(), self._gateway_gone
         )
         for evse in build.config.evse:
             self._model.put(Key("FiscalMetering", "PublicKey", evse=evse.id), self._key.public_oca)
-        self._known_meters = self._archive.meters_in_use()
         self._damage = damage_note(build.config, evidence_of(build.ledger_path), self._archive)
         self._upkeep = make_upkeep(build, self, self._billing, self._refused_starts)
-        self._begin(opened.damaged, wall_ms, status)
+        self._begin(opened.damaged, wall_ms, status, signers)
 
     async def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,7 +139,7 @@ class StationProcess:
         self._hardware.start(self.give)
         self.give(Tick())
         upkeep = self._loop.create_task(self._upkeep.run())
-        upkeep.add_done_callback(_raise_what_crashed)
+        upkeep.add_done_callback(raise_what_crashed)
         # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.
         gc.collect()
         gc.freeze()
@@ -152,7 +156,7 @@ class StationProcess:
         if isinstance(event, FromPilot | FromMeter | FromPower):
             _log_device(event)
         if isinstance(event, FromMeter) and isinstance(event.event, MeterReading):
-            self._note_meter(event.evse, event.event)
+            self._disk.note_meter(event.evse, event.event)
         for effect in self._logic.step(event, monotonic_ms()):
             if not self._hardware.carry_out(effect):
                 self._carry_out(effect)
@@ -168,7 +172,7 @@ class StationProcess:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Append):
-            self._append(effect)
+            self._disk.carry_out(effect)
         elif isinstance(effect, StatusChanged):
             log.info(
                 "connector",
@@ -193,24 +197,6 @@ class StationProcess:
         else:
             raise AssertionError(f"nobody carries out {effect}")
 
-    def _append(self, effect: Append) -> None:
-        stamp = Stamp(self._build.boot_id, effect.at_ms, effect.wall_ms, effect.time_status)
-        rows, changes = self._rows.rows(effect.facts, stamp)
-        self._writer.append(rows, changes, functools.partial(self._durable, effect.ticket))
-        for row in rows:
-            log.info("fact", kind=row.kind, tx=row.tx_id, evse=row.evse)
-
-    def _note_meter(self, evse: int, reading: MeterReading) -> None:
-        """Which meter an EVSE has, over time."""
-        if self._known_meters.get(evse) == reading.serial:
-            return
-        self._known_meters[evse] = reading.serial
-        seen = LogFact(
-            LogEntry.METER_SEEN, evse, (("serial", reading.serial), ("energy_mwh", str(reading.energy_import_mwh)))
-        )
-        rows, _ = self._rows.rows([seen], self._now_stamp())
-        self._writer.append(rows, [PutMeter(evse, reading.serial, self._key.key_id)])
-
     def _refused_starts(self) -> str:
         """Why no transaction may begin, whatever else; empty: nothing speaks against it."""
         return self._damage
@@ -224,12 +210,16 @@ class StationProcess:
             self._upkeep.look_at_room()
         return had
 
+    def learned_key(self, evse: int, public_der: bytes) -> None:
+        """A signing meter has told the key of its records."""
+        self._model.put(Key("FiscalMetering", "PublicKey", evse=evse), oca_key(public_der))
+
     def alarm(self) -> str:
         return self._upkeep.alarm()
 
     def retire(self) -> None:
         """Rows that the CSMS has, or that no CSMS will ever ask for, and that are old enough go."""
-        config, stamp = self._build.config, self._now_stamp()
+        config, stamp = self._build.config, self.now_stamp()
         if stamp.time_status == "U":
             return  # nobody knows how old they are
         told_seq = self._archive.head_seq() if config.csms is None else self._archive.delivered_seq()
@@ -239,10 +229,6 @@ class StationProcess:
 
     def _tariff_for(self, evse: int, token: Token, group: str | None) -> str | None:
         return self._tariffs.for_start(evse, token, group, self._logic.core.ctx.wall_ms)
-
-    def _durable(self, ticket: int, rows: list[Row]) -> None:
-        self.give(Durable(ticket))
-        self.publish(RowsAppended(rows[-1].seq))
 
     def _publish_sample(self, effect: SampleTaken) -> None:
         ctx = self._logic.core.ctx
@@ -272,23 +258,15 @@ class StationProcess:
         self._writer.append((), changes, lazy=True)
 
     def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
-        """Facts that do not come from the logic: security, log book, tariffs, what the CSMS told."""
-        rows, changes = self._rows.rows(facts, self._now_stamp())
+        self._disk.append(*facts, stamp=self.now_stamp(), on_durable=on_durable)
 
-        def durable(rows: list[Row]) -> None:
-            self.publish(RowsAppended(rows[-1].seq))
-            if on_durable is not None:
-                on_durable()
-
-        self._writer.append(rows, changes, durable)
-
-    def _now_stamp(self) -> Stamp:
+    def now_stamp(self) -> Stamp:
         ctx, now_ms = self._logic.core.ctx, monotonic_ms()
         return Stamp(self._build.boot_id, now_ms, now_ms + ctx.wall_offset_ms, ctx.time_status)
 
     # ------------------------------------------------------------------------------------- start up
 
-    def _begin(self, damaged: str | None, wall_ms: int, status: str) -> None:
+    def _begin(self, damaged: str | None, wall_ms: int, status: str, signers: MeterRecords) -> None:
         """The first events of every start, in this order: clock, open transactions, boot row."""
         now_ms = monotonic_ms()
         source = "rtc" if status == "I" else "none"
@@ -298,6 +276,7 @@ class StationProcess:
             log.warning("open transaction found", tx=found.tx_id, evse=found.evse, gap_ms=found.gap_ms)
             if found.evse in self._logic.core.evses:
                 self._billing.restore(self._archive.history(found.tx_id))
+                signers.resume(found.evse)
                 self._logic.step(found, now_ms)
         running = {tx.id for tx in self._logic.running().values()}
         if self._logic.limits.keep_transactions(running):
@@ -309,8 +288,8 @@ class StationProcess:
             self.append(LogFact(LogEntry.UNCLEAN_STOP, details=(("last_row", str(last.seq)), *times)))
         if self._key.key_id not in (known := self._archive.known_keys()):
             entry = LogEntry.KEY_IN_USE if known else LogEntry.KEY_CREATED
-            rows, _ = self._rows.rows([LogFact(entry, details=(("key_id", self._key.key_id),))], self._now_stamp())
-            self._writer.append(rows, [PutKey(self._key.key_id, self._key.public_der)])
+            used = LogFact(entry, details=(("key_id", self._key.key_id),))
+            self._disk.append(used, stamp=self.now_stamp(), changes=[PutKey(self._key.key_id, self._key.public_der)])
         if facts := self._tariffs.read_site(read_text):
             self.append(*facts)
         self.append(SecurityFact("StartupOfTheDevice", self._build.boot_cause))
@@ -385,12 +364,6 @@ def _log_device(event: FromPilot | FromMeter | FromPower) -> None:
 def _log_cut(done: CutDone) -> None:
     if done.rows:
         log.info("old rows removed", rows=done.rows, transactions=done.transactions, up_to_seq=done.last_seq)
-
-
-def _raise_what_crashed(task: asyncio.Task[None]) -> None:
-    """Let an error of ours reach the loop's exception handler now, not when the task is collected."""
-    if not task.cancelled():
-        task.result()
 
 
 def _kept_clock() -> tuple[int, str]:

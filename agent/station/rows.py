@@ -35,6 +35,7 @@ from agent.station.tariffs import canonical_text
 from agent.tariff.cost import Bill
 from agent.tariff.currency import minor_text
 from agent.tariff.text import price_lines
+from hal.ports import SignedRecord
 
 TRANSACTION_COUNTER = "T"
 RECEIPT_COUNTER = "receipt"
@@ -75,8 +76,18 @@ class RowMaker:
         self._last_ends = last_ends  # EVSE -> serial and register at the end of its last transaction
         self._signs_begin = signs_begin
 
-    def rows(self, facts: Sequence[Fact], stamp: Stamp) -> tuple[list[AnyRow], list[Change]]:
-        """All rows of one commit, in order, and what is kept beside them."""
+    def rows(
+        self,
+        facts: Sequence[Fact],
+        stamp: Stamp,
+        meter_record: SignedRecord | None = None,
+        *,
+        meter_begins: bool = False,
+    ) -> tuple[list[AnyRow], list[Change]]:
+        """All rows of one commit, in order, and what is kept beside them.
+
+        ``meter_record``: the meter has signed the transaction that ends here; it takes the place of our record.
+        ``meter_begins``: it is about to begin one, so there is none of ours at the start."""
         rows: list[AnyRow] = []
         changes: list[Change] = []
         for fact in facts:
@@ -87,12 +98,18 @@ class RowMaker:
             if not isinstance(fact, TransactionFact) or books is None:
                 rows.append(plain)
             elif fact.kind is TxKind.STARTED:
-                rows += [plain, *(self._begin(fact, books, stamp) if self._signs_begin() else ())]
+                rows += [plain, *(self._begin(fact, books, stamp) if self._signs_begin() and not meter_begins else ())]
             elif fact.kind is TxKind.ENDED:
-                records, signed = self._records(fact, stamp, ocmf_record.drafts(books, self._who))
+                records: list[AnyRow] = []
+                signed: list[bytes | None] = []
+                if meter_record is not None:
+                    records, signed = [self.passed_through(fact, stamp, meter_record)], [meter_record.text]
+                else:
+                    made, signed = self._records(fact, stamp, ocmf_record.drafts(books, self._who))
+                    records += made
                 bill = self._billing.bill(books, books.usage(), final=True)
                 priced = self.plain(_with_cost(fact, bill), stamp)
-                rows += [*records, priced, self._receipt(fact, books, bill, stamp, signed)]
+                rows += [*records, priced, self._receipt(fact, books, bill, stamp, signed, meter_record)]
                 changes.append(self._end_change(fact))
             else:
                 rows.append(plain)
@@ -137,6 +154,19 @@ class RowMaker:
         ]
         return rows, signed
 
+    def passed_through(self, fact: TransactionFact | None, stamp: Stamp, record: SignedRecord, evse: int = 0) -> NewRow:
+        """A record as the meter signed it; without a transaction where none claims it."""
+        return NewRow(
+            kind=kind_of(SignedFact("", 0, "")),
+            body=record.text,
+            boot_id=stamp.boot_id,
+            mono_ms=stamp.mono_ms,
+            wall_ms=stamp.wall_ms,
+            time_status=stamp.time_status,
+            tx_id=None if fact is None else fact.tx_id,
+            evse=evse if fact is None else fact.evse,
+        )
+
     def _sealed(
         self, kind: str, fact: TransactionFact, stamp: Stamp, make: Callable[[Slot], bytes], counter: str
     ) -> Sealed:
@@ -155,10 +185,17 @@ class RowMaker:
     # ------------------------------------------------------------------------------------- receipt
 
     def _receipt(
-        self, fact: TransactionFact, books: Books, bill: Bill | None, stamp: Stamp, signed: Sequence[bytes | None]
+        self,
+        fact: TransactionFact,
+        books: Books,
+        bill: Bill | None,
+        stamp: Stamp,
+        signed: Sequence[bytes | None],
+        meter_record: SignedRecord | None,
     ) -> Sealed:
         usage = books.usage()
-        facts = self._receipt_facts(fact, books)
+        record_key = "" if meter_record is None else meter_record.public_key.hex().upper()
+        facts = replace(self._receipt_facts(fact, books), record_key=record_key)
 
         def make(slot: Slot) -> bytes:
             assert slot.number is not None
@@ -205,7 +242,8 @@ class RowMaker:
             unassigned_before_mwh=self._unassigned_mwh(fact.evse, begin),
             time_zone=seller.time_zone,
             tzdata=_tzdata_version(),
-            public_key=self._key.public_der.hex(),
+            public_key=self._key.public_der.hex().upper(),
+            bounds=self._billing.bounds(books),
             flags=Flags(
                 offline=books.offline,
                 power_failure=fact.stopped_reason is StopReason.POWER_LOSS or books.gaps > 0,
@@ -229,7 +267,9 @@ class RowMaker:
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=max(0, mark.wall_ms))
         offset = at.astimezone(ZoneInfo(self._seller.time_zone)).utcoffset() or timedelta(0)
         status = mark.time_status if mark.time_status != "S" or self._who.synchronised else "I"
-        return Moment(wall_ms=mark.wall_ms, offset_minutes=int(offset.total_seconds()) // 60, time_status=status)
+        return Moment(
+            wall_ms=max(0, mark.wall_ms), offset_minutes=int(offset.total_seconds()) // 60, time_status=status
+        )
 
     def _unassigned_mwh(self, evse: int, begin: Mark) -> int | None:
         """What ran through the meter since the transaction before (E3)."""

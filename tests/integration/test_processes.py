@@ -27,11 +27,16 @@ KILLS = int(os.environ.get("EVSED_KILLS", "4"))
 
 
 def on_stage(
-    folder: Path, version: str, boards: tuple[str, ...], scene: Callable[[Stage, SimCsms, Story], Awaitable[None]]
+    folder: Path,
+    version: str,
+    boards: tuple[str, ...],
+    scene: Callable[[Stage, SimCsms, Story], Awaitable[None]],
+    *,
+    meter_map: str | None = None,
 ) -> None:
     async def main() -> None:
         csms = SimCsms(version)
-        stage = Stage(folder, await csms.start(), sample_s=1, boards=boards)
+        stage = Stage(folder, await csms.start(), sample_s=1, boards=boards, meter_map=meter_map)
         stage.lay_out()
         try:
             await stage.start()
