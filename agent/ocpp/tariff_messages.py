@@ -82,6 +82,10 @@ def _object(data: object) -> dict[str, Any]:
         raise _Unfit(f"data: {error}") from error
     if not isinstance(value, dict):
         raise _Unfit("data is no JSON object")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # half a character, written as an escape: it could not be stored
+        raise _Unfit("data is not Unicode") from error
     return value
 
 
