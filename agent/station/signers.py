@@ -21,6 +21,7 @@ import structlog
 
 from agent.billing.record import Identity, identification
 from agent.core.facts import LogEntry, LogFact, Token
+from agent.ocmf.record import plain_text
 from hal.ports import DeviceError, HeldRecord, RecordRequest, SignedRecord, SigningMeter
 
 WAIT_S = 60.0  # more than any driver's own limits; a call that takes longer is a mistake of ours
@@ -68,9 +69,9 @@ class MeterRecords:
             id_flags=who.flags,
             id_type=who.type,
             id_data=who.data[:_DATA_MAX_CHARS],
-            tariff_text=tariff[:_TARIFF_MAX_CHARS],
+            tariff_text=plain_text(tariff, _TARIFF_MAX_CHARS),
             point_id_type="CBIDC",
-            point_id=f"{self._who.charge_box} {evse}"[:_DATA_MAX_CHARS],
+            point_id=plain_text(f"{self._who.charge_box} {evse}", _DATA_MAX_CHARS),
             utc_ms=wall_ms,
             zone_minutes=0 if offset is None else int(offset.total_seconds()) // 60,
         )
