@@ -84,6 +84,21 @@ def test_late_reading_belongs_to_the_time_when_it_was_taken() -> None:
     assert energies(found) == {(0, 0): 7_000, (0, 1): 500}
 
 
+def test_reading_taken_at_the_boundary_needs_no_estimate_however_late_it_is_written() -> None:
+    found = run(AFTERNOON, at(0, 0), at(HOUR_MS + 5_000, 7_000, read_ms=HOUR_MS), at(HOUR_MS + 9_000, 7_500))
+    assert energies(found) == {(0, 0): 7_000, (0, 1): 500}
+    assert not found.usage().estimated_split
+
+
+def test_time_after_a_late_reading_waits_for_the_next_one() -> None:
+    two = 2 * HOUR_MS  # from 14:00 on it is dearer
+    start = at(0, 0, wall_ms=NOON_MS + HOUR_MS)
+    late = at(HOUR_MS + 5_000, 7_000, read_ms=HOUR_MS - 60_000, wall_ms=NOON_MS + two + 5_000)
+    found = run(AFTERNOON, start, late, at(HOUR_MS + 9_000, 7_500, wall_ms=NOON_MS + two + 9_000))
+    assert energies(found) == {(0, 1): 7_500}
+    assert found.usage().estimated_split
+
+
 def test_energy_threshold_divides_a_reading_exactly() -> None:
     plan = parsed(energy=kwh((0, {"maxEnergy": 5}), (0.4, {"minEnergy": 5, "maxEnergy": 8}), 0.6))
     found = run(plan, at(0, 100), at(10, 4_100), at(20, 9_102))
@@ -94,6 +109,12 @@ def test_energy_threshold_divides_a_reading_exactly() -> None:
         (1, 3_000, 20, 20),
         (2, 1_002, 20, 20),
     ]
+
+
+def test_reading_next_to_a_threshold_is_divided_as_well() -> None:
+    plan = parsed(energy=kwh((0.1, {"maxEnergy": 5}), 0.6))
+    found = run(plan, at(0, 0), at(10, 4_999), at(20, 5_001), at(30, 5_002))
+    assert energies(found) == {(0, 0): 5_000, (0, 1): 2}
 
 
 def test_power_condition_holds_from_the_reading_on_and_never_without_one() -> None:
@@ -143,6 +164,14 @@ def test_gap_that_takes_no_monotonic_time_looks_at_the_wall() -> None:
     plan = parsed(energy=kwh((0.5, window("12:00", "13:00")), (0.2, window("13:00", "14:00")), 0.4))
     found = run(plan, at(0, 0), at(0, 900, gap=True, wall_ms=NOON_MS + 3 * HOUR_MS))
     assert energies(found) == {(0, 1): 900}
+    assert found.usage().estimated_split
+
+
+def test_gap_without_reading_and_time_is_still_known_when_the_reading_comes() -> None:
+    back = at(HOUR_MS, gap=True, wall_ms=NOON_MS)  # at 13:00 the clock goes back to 12:00
+    found = run(AFTERNOON, at(0, 0), at(HOUR_MS), back, at(HOUR_MS + 5, 900, wall_ms=NOON_MS + 5))
+    assert energies(found) == {(0, 1): 900}
+    assert sum(each.energy_mwh for each in found.usage().periods) == 900
 
 
 def test_gap_of_a_clock_that_was_never_set_ends() -> None:
@@ -178,6 +207,20 @@ def test_time_that_may_not_be_billed_counts_for_the_conditions_all_the_same() ->
     )
     assert found.usage().volumes == (Volume(0, Dimension.IDLE_TIME, 0, 60_000),)
     assert (found.usage().unbilled_ms, found.usage().idle_ms) == (900_000, 60_000)
+
+
+def test_time_needs_no_point_at_its_boundaries() -> None:
+    windows = [(1, window("12:10", "12:25")), (2, window("12:25", "13:50")), (3, {"minTime": 6_600}), 4]
+    found = run(parsed(chargingTime=minute(*windows)), at(0), at(2 * HOUR_MS))
+    minutes = {each.price: each.amount // MINUTE_MS for each in found.usage().volumes}
+    assert minutes == {3: 10, 0: 15, 1: 85, 2: 10}
+
+
+def test_elapsed_time_is_exact_to_the_millisecond() -> None:
+    plan = parsed(idleTime=minute((1, {"maxIdleTime": 1}), 2))
+    idle = Activity.IDLE
+    found = run(plan, at(0, activity=idle), at(400), at(500, activity=idle), at(9_000))
+    assert [(each.price, each.amount) for each in found.usage().volumes] == [(0, 1_000), (1, 7_900)]
 
 
 def test_pause_is_charged_to_nobody_but_lasts() -> None:
@@ -232,6 +275,16 @@ def test_reading_across_a_change_of_tariff_is_at_the_cheaper_one() -> None:
     found = run(dear, at(0, 0), at(5_000, tariff=cheap), at(9_000, 300))
     assert energies(found) == {(1, 0): 300}
     assert found.usage().estimated_split
+
+
+def test_the_cheaper_tariff_is_the_one_that_costs_less_with_tax() -> None:
+    taxed = parsed(energy=kwh(0.35, taxRates=[{"type": "VAT", "tax": 19}]))
+    found = run(taxed, at(0, 0), at(5_000, tariff=parsed(tariffId="U", energy=kwh(0.4))), at(9_000, 300))
+    assert energies(found) == {(1, 0): 300}
+
+
+def test_reading_across_the_coming_of_a_tariff_is_free() -> None:
+    assert energies(run(None, at(0, 0), at(5_000, tariff=AFTERNOON), at(9_000, 300))) == {}
 
 
 # ------------------------------------------------------------------------------------------- outlook
