@@ -19,7 +19,7 @@ from agent.ledger import database, schema, tables
 from agent.ledger.audit import TX_DISAGREES, Audit, Finding, NumberOf
 from agent.ledger.chain_check import ChainCheck, ChainFinding, Cut, OnProgress, newest_cut, start_of
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
-from agent.ledger.kinds import FREQUENT, TX_ENDED, TX_STARTED
+from agent.ledger.kinds import FREQUENT
 from agent.ledger.rows import Head, Row
 from agent.ledger.side_records import Meter, SigningKey, Tariff, Transaction, Witness
 from agent.ledger.state import Namespace
@@ -74,13 +74,10 @@ class LedgerReader:
         where, values = _where(after_seq, kinds, tx_id)
         return int(self._select(f"SELECT count(*) FROM ledger WHERE {where}", values)[0][0])
 
-    def open_transactions(self, start_kind: str = TX_STARTED, end_kind: str = TX_ENDED) -> list[Row]:
+    def open_transactions(self) -> list[Row]:
         """The start rows of all transactions that have no end row, in order.
 
-        At most ``PAGE_MAX_ROWS``, far more than any station has EVSEs. The kinds are those that the
-        ledger knows; naming them is left over from when it knew none."""
-        if (start_kind, end_kind) != (TX_STARTED, TX_ENDED):
-            raise ValueError(f"transactions begin with {TX_STARTED} and end with {TX_ENDED}")
+        At most ``PAGE_MAX_ROWS``, far more than any station has EVSEs."""
         found = self._select(
             f"SELECT {tables.COLUMNS} FROM ledger"
             " WHERE seq IN (SELECT begin_seq FROM tx WHERE end_seq IS NULL) ORDER BY seq LIMIT ?",

@@ -101,8 +101,8 @@ class Archive:
 
     def told_whole(self, tx_id: str, delivered_seq: int) -> bool:
         """Whether the CSMS has heard the end of this transaction."""
-        ends = self._reader.rows(0, 1, kinds=("tx_ended",), tx_id=tx_id)
-        return bool(ends) and ends[0].seq <= delivered_seq
+        found = self._reader.transaction(tx_id)
+        return found is not None and found.end_seq is not None and found.end_seq <= delivered_seq
 
     def _records(self, rows: list[Row]) -> list[Record]:
         self._learn_clock()
@@ -131,10 +131,7 @@ class Archive:
         """Transactions with a start row and no end row, as the core wants to hear of them.
 
         ``wall_ms`` None: no clock can be trusted yet, so only a gap within one boot is known."""
-        return [
-            self._recovered(row, boot_id, mono_ms, wall_ms)
-            for row in self._reader.open_transactions("tx_started", "tx_ended")
-        ]
+        return [self._recovered(row, boot_id, mono_ms, wall_ms) for row in self._reader.open_transactions()]
 
     def history(self, tx_id: str) -> Iterator[tuple[Fact, Stamp]]:
         """A transaction's facts with the clocks of their rows as they stood then."""

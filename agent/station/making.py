@@ -28,6 +28,7 @@ from agent.core.context import TariffFor
 from agent.core.settings import StationSettings
 from agent.core.station import Station
 from agent.ipc.codec import from_json
+from agent.ledger.space import Reserve
 from agent.ledger.state import Namespace
 from agent.ocmf.sign import SigningKey
 from agent.station.archive import Archive
@@ -115,14 +116,17 @@ def make_rows(build: Build, archive: Archive, billing: Billing, key: SigningKey,
     )
 
 
-def make_upkeep(build: Build, shell: Shell, billing: Billing, refuses: Callable[[], str]) -> Upkeep:
+def make_upkeep(
+    build: Build, shell: Shell, billing: Billing, reserve: Reserve, floor_bytes: int, refuses: Callable[[], str]
+) -> Upkeep:
     config = build.config
     return Upkeep(
         shell,
         billing,
         build.ledger_path,
         live_tariff=config.price.live_tariff,
-        floor_bytes=config.metering.free_space_floor_mib * 1024 * 1024,
+        reserve=reserve,
+        floor_bytes=floor_bytes,
         refuses=refuses,
         config_file=build.config_file,
     )

@@ -51,6 +51,7 @@ from agent.ipc.wire import PROTOCOL
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.side_records import PutKey, PutWitness
+from agent.ledger.space import Reserve
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
@@ -103,7 +104,11 @@ class StationProcess:
         )
         build.config.station.data_dir.mkdir(parents=True, exist_ok=True)
         opened = open_ledger(build.ledger_path, birth)
-        self._writer = LedgerWriter(build.ledger_path, self._loop, self._ledger_failed)
+        if opened.rebuilt:
+            log.warning("the ledger's table of transactions was wrong and is made anew from its rows")
+        floor_bytes = build.config.metering.free_space_floor_mib * 1024 * 1024
+        reserve = Reserve(build.ledger_path, floor_bytes=floor_bytes)
+        self._writer = LedgerWriter(build.ledger_path, self._loop, self._ledger_failed, make_room=reserve.release)
         self._archive = Archive(build.ledger_path)
         self._model = make_model(build, self._archive)
         self._key = load_or_create_key(key_path(build.config))
@@ -126,7 +131,7 @@ class StationProcess:
         for evse in build.config.evse:
             self._model.put(Key("FiscalMetering", "PublicKey", evse=evse.id), self._key.public_oca)
         self._damage = damage_note(build.config, evidence_of(build.ledger_path), self._archive)
-        self._upkeep = make_upkeep(build, self, self._billing, self._refused_starts)
+        self._upkeep = make_upkeep(build, self, self._billing, reserve, floor_bytes, self._refused_starts)
         self._begin(opened.damaged, wall_ms, status, signers)
 
     async def run(self) -> int:

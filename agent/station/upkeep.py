@@ -60,6 +60,7 @@ class Upkeep:
         ledger: Path,
         *,
         live_tariff: Path | None,
+        reserve: Reserve,
         floor_bytes: int,
         refuses: Callable[[], str],
         config_file: Path | None,
@@ -71,7 +72,7 @@ class Upkeep:
         self._floor_bytes = floor_bytes
         self._refuses = refuses
         self._config_file = config_file
-        self.reserve = Reserve(ledger, floor_bytes=floor_bytes)
+        self._reserve = reserve
         self._seen_file: tuple[int, int, int] | None = None
         self._low = False
         self.found = ""  # what the last whole check found
@@ -103,7 +104,7 @@ class Upkeep:
         try:
             self._low = room(self._ledger, self._floor_bytes).low
             if not self._low:
-                self.reserve.ensure()
+                self._reserve.ensure()
         except OSError as error:
             log.error("disk cannot be looked at", why=str(error))
             self._low = True
