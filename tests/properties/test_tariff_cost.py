@@ -41,7 +41,7 @@ def sampled_conditions(tariff: dict[str, Any]) -> bool:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut_worlds())
 def test_c1_cost_does_not_depend_on_how_the_session_was_cut(case: tuple[World, list[int]]) -> None:
     world, cuts = case
@@ -52,7 +52,7 @@ def test_c1_cost_does_not_depend_on_how_the_session_was_cut(case: tuple[World, l
     assert billed(whole) == billed(parts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut_worlds(local_only=True, fees=False))
 def test_c2_cost_of_two_parts_is_that_of_the_whole(case: tuple[World, list[int]]) -> None:
     world, cuts = case
@@ -63,7 +63,7 @@ def test_c2_cost_of_two_parts_is_that_of_the_whole(case: tuple[World, list[int]]
     assert exact_cost(whole.tariffs, whole.usage()) == summed
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut_worlds())
 def test_c3_going_on_never_costs_less(case: tuple[World, list[int]]) -> None:
     world, cuts = case
@@ -75,7 +75,7 @@ def test_c3_going_on_never_costs_less(case: tuple[World, list[int]]) -> None:
     assert [incl for _, incl in totals] == sorted(incl for _, incl in totals)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut_worlds(), AMOUNTS, AMOUNTS)
 def test_c4_total_lies_within_the_bounds_and_a_cap_leaves_the_usage(
     case: tuple[World, list[int]], one: float, other: float
@@ -93,7 +93,7 @@ def test_c4_total_lies_within_the_bounds_and_a_cap_leaves_the_usage(
     assert billed(session, final=False).total_excl == min(high, billed(free, final=False).total_excl)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(worlds(), AMOUNTS, AMOUNTS, st.none() | AMOUNTS)
 def test_c5_printed_lines_add_up(world: World, least: float, most: float, credit: float | None) -> None:
     tariff = world.tariff | {"minCost": {"inclTax": least}, "maxCost": {"exclTax": most}}
@@ -154,7 +154,7 @@ SPLITS = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut_worlds(), SPLITS, st.sampled_from(("energy", "chargingTime", "idleTime")))
 def test_c9_two_complementary_conditions_are_no_condition(
     case: tuple[World, list[int]], split: tuple[dict[str, Any], dict[str, Any]], dimension: str
@@ -168,7 +168,7 @@ def test_c9_two_complementary_conditions_are_no_condition(
     assert (found[0].total_excl, found[0].total_incl) == (found[1].total_excl, found[1].total_incl)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(worlds(), AMOUNTS, st.integers(1, 120))
 def test_p1_prepaid_stops_in_time_and_bills_no_more_than_the_credit(world: World, credit: float, every_s: int) -> None:
     limit = Fraction(str(credit))

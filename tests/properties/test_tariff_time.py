@@ -127,7 +127,7 @@ def test_c7_periods_tile_the_session_each_with_one_price_per_dimension(case: tup
         assert volume.price < len(session.tariffs[volume.tariff].prices(volume.dimension))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut_worlds())
 def test_c8_what_is_charged_is_elapsed_time_also_when_the_clocks_change(case: tuple[World, list[int]]) -> None:
     world, cuts = case
@@ -156,7 +156,7 @@ def test_t1_no_time_is_charged_twice_whatever_the_clock_does(case: tuple[Session
         assert sum(each.amount for each in usage.volumes if each.dimension is dimension) <= most
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rough_sessions())
 def test_preview_shows_what_would_be_and_changes_nothing(case: tuple[Session, list[Point]]) -> None:
     session, points = case
@@ -168,7 +168,7 @@ def test_preview_shows_what_would_be_and_changes_nothing(case: tuple[Session, li
         assert session.usage() == shown
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut_worlds(), st.integers(1, 86_400_000))
 def test_prices_change_at_no_other_time_than_the_boundary_foretold(
     case: tuple[World, list[int]], later_ms: int
