@@ -54,7 +54,7 @@ def answered(message_id: str, answer: dict[str, Any]) -> dict[str, Any]:
 _JUNK = st.one_of(
     st.none(),
     st.booleans(),
-    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-(2**63) + 1, 2**63 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=20),
     st.sampled_from(["", "tx-1", "100", "T-1", "x" * 5_000, "2026-11-24T08:00:00Z", "9999-12-31T23:59:59-23:59"]),

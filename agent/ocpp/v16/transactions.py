@@ -127,6 +127,7 @@ class TransactionTranslator:
         self._station = station
         self._view = view
         self._ids = ids
+        self._begin_refused: set[str] = set()  # transactions whose signed begin, and its key, the CSMS did not take
 
     # ------------------------------------------------------------------------------- Translator
 
@@ -158,7 +159,7 @@ class TransactionTranslator:
                 await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=fact.tx_id)
                 return kept
             case TransactionFact(kind=TxKind.ENDED) as fact:
-                self._ids.end(fact.tx_id)
+                self._end(fact)
                 if "idTagInfo" in answer and "idTag" in message.payload:
                     # It teaches the cache only: the transaction has ended (16-TX-14).
                     await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=None)
@@ -171,8 +172,14 @@ class TransactionTranslator:
                 self._ids.learn(kept)
                 return kept
             case TransactionFact(kind=TxKind.ENDED) as fact:
-                self._ids.end(fact.tx_id)
+                self._end(fact)
+            case SignedFact() as fact:
+                self._begin_refused.add(fact.tx_id)
         return None
+
+    def _end(self, fact: TransactionFact) -> None:
+        self._ids.end(fact.tx_id)
+        self._begin_refused.discard(fact.tx_id)
 
     # --------------------------------------------------------------------------------- messages
 
@@ -219,7 +226,8 @@ class TransactionTranslator:
         rows = await self._station.transaction(fact.tx_id)
         data = self._transaction_data(rows)
         at_ms = record.clock_offset_ms + end.at_ms
-        for each in signed.at_end(self._view, fact.evse, rows, start_told=self._ids.is_known(fact.tx_id)):
+        start_told = self._ids.is_known(fact.tx_id) and fact.tx_id not in self._begin_refused
+        for each in signed.at_end(self._view, fact.evse, rows, start_told=start_told):
             data.append(signed_value(at_ms, SampleContext.END, each))
         if data:
             payload["transactionData"] = data

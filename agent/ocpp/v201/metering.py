@@ -66,8 +66,6 @@ def ended(view: StationView, rows: Iterable[Record]) -> list[dict[str, Any]]:
 def sign(values: list[dict[str, Any]], sample: Sample, clock_offset_ms: int, carried: Sequence[Carried]) -> None:
     """Put signed records to the register reading of this sample, which is added where nobody asked for it. Several
     records stand at one reading each, all of the same register."""
-    if not carried:
-        return
     place = next((value for value in values if _register_in(value, sample.context)), None)
     if place is None:
         place = meter_value(sample, clock_offset_ms, (_REGISTER,))

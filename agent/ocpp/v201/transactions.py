@@ -3,7 +3,7 @@
 Charter: the 2.0.1 ``Translator`` of the delivery pump. Messages are derived from rows, never stored.
 The transaction id is the station's own, so nothing has to be kept with the cursor; a transaction that
 began under another OCPP version goes on under the same id, and since the CSMS never got its first
-event, every later one says which EVSE it is about (20-TE-06, WS-03).
+event, every later one says which EVSE it is about (20-TE-06, WS-03). So it is where that event was given up.
 
 Sources: OCPP 2.0.1 part 2 E01 to E15, J01, J02, A04; checklist 2.3.
 """
@@ -40,9 +40,13 @@ class TransactionTranslator:
         self._station = station
         self._view = view
         self._foreign: frozenset[str] = frozenset()  # transactions that the CSMS knows from OCPP 1.6 only
+        self._given_up: set[str] = set()  # those whose start it never took
 
     async def begin(self, progress: Progress) -> None:
         self._foreign = frozenset(tx.tx_id for tx in progress.csms_txs)
+
+    def _start_told(self, tx_id: str) -> bool:
+        return tx_id not in self._foreign and tx_id not in self._given_up
 
     async def render(self, record: Record) -> Message | None:
         match record.fact:
@@ -62,10 +66,19 @@ class TransactionTranslator:
             await self._money(fact, answer)
             if "idTokenInfo" in answer:
                 await self._token_verdict(fact, answer["idTokenInfo"])
+            self._forget_ended(fact)
         return None
 
-    async def given_up(self, record: Record) -> CsmsTx | None:  # noqa: ARG002
+    async def given_up(self, record: Record) -> CsmsTx | None:
+        if isinstance(record.fact, TransactionFact):
+            if record.fact.kind is TxKind.STARTED:
+                self._given_up.add(record.fact.tx_id)
+            self._forget_ended(record.fact)
         return None
+
+    def _forget_ended(self, fact: TransactionFact) -> None:
+        if fact.kind is TxKind.ENDED:
+            self._given_up.discard(fact.tx_id)
 
     # --------------------------------------------------------------------------------- messages
 
@@ -79,7 +92,7 @@ class TransactionTranslator:
         }
         if fact.offline:
             payload["offline"] = True
-        if fact.kind is TxKind.STARTED or fact.tx_id in self._foreign:
+        if fact.kind is TxKind.STARTED or not self._start_told(fact.tx_id):
             payload["evse"] = {"id": fact.evse, "connectorId": messages.CONNECTOR}
         if fact.token is not None:
             payload["idToken"] = messages.id_token(fact.token)
@@ -93,14 +106,15 @@ class TransactionTranslator:
         if fact.kind is TxKind.ENDED:
             rows = await self._station.transaction(fact.tx_id)
             values = metering.ended(self._view, rows)
-            start_told = fact.tx_id not in self._foreign
-            carried = signed.at_end(self._view, fact.evse, rows, start_told=start_told)
-            metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
+            carried = signed.at_end(self._view, fact.evse, rows, start_told=self._start_told(fact.tx_id))
+            if carried:
+                metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
             return values
         values = metering.started_or_updated(self._view, fact, record.clock_offset_ms)
         if fact.kind is TxKind.STARTED and signed.wanted_at_start(self._view):
             carried = signed.at_start(self._view, fact.evse, await self._station.transaction(fact.tx_id))
-            metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
+            if carried:
+                metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
         return values
 
     async def _money(self, fact: TransactionFact, answer: Payload) -> None:

@@ -132,6 +132,14 @@ def test_key_goes_with_the_end_when_the_start_was_given_up() -> None:
     assert [key for *_, key in signed_values(stop(rig))] == [KEY]
 
 
+def test_key_goes_with_the_end_when_the_signed_begin_was_refused() -> None:
+    csms = NumberingCsms()
+    csms.on["MeterValues"] = ["FormatViolation"] * 3
+    rig = told(*signed_facts("tx-1", WHOLE, begin=BEGIN), rig=Rig(csms))
+    assert stop(rig)["transactionId"] == 100
+    assert [key for *_, key in signed_values(stop(rig))] == [KEY]
+
+
 def test_transaction_that_began_in_another_dialect_brings_its_key() -> None:
     rig = Rig()
 
@@ -170,6 +178,7 @@ def test_transaction_that_ends_where_it_began(started: str, begin: str) -> None:
 def test_what_is_no_record_is_no_begin_record() -> None:
     rig = told(*signed_facts("tx-1", WHOLE, begin="OCMF|broken"))
     assert [action for action, _ in rig.transaction_calls()] == ["StartTransaction", "StopTransaction"]
+    assert [record for _, _, record, _ in signed_values(stop(rig))] == [WHOLE.encode()]
 
 
 def test_16_tx_15_thinning_never_drops_the_record() -> None:

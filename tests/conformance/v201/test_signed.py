@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from agent.core.facts import MeterFact, SampleContext, TxKind
 from agent.ipc.port import CsmsTx
 from agent.ocmf.ocpp import read_signed_value
-from tests.conformance.v201.rig import Rig
+from tests.conformance.v201.rig import Rig, accepting_csms
 from tests.support.fake_station import ocmf, sample, session_facts, signed_facts
 from tests.support.virtual_time import run_virtual
 
@@ -133,6 +133,17 @@ def test_ws_03_transaction_that_began_in_1_6_brings_its_key() -> None:
     run_virtual(begun_elsewhere())
     told(*signed_facts("tx-1", WHOLE)[1:], rig=rig)
     assert all_signed(rig) == [("Ended", "Transaction.End", WHOLE.encode(), KEY)]
+
+
+def test_20_te_06_start_that_was_given_up_is_made_up_for() -> None:
+    csms = accepting_csms()
+    csms.on["TransactionEvent"] = ["InternalError"] * 3
+    rig = told(*signed_facts("tx-1", WHOLE, begin=BEGIN), *session_facts("tx-2"), rig=Rig(csms))
+    assert [key for kind, _, _, key in all_signed(rig) if kind == "Ended"] == [KEY]
+    first = [event for event in rig.events() if event["transactionInfo"]["transactionId"] == "tx-1"]
+    # Who never got the first event does not know where it is.
+    assert all(event["evse"] == {"id": 1, "connectorId": 1} for event in first)
+    assert ["evse" in event for event in rig.events() if event not in first] == [True, False, False, False]
 
 
 def test_record_without_room_is_left_out_and_delivery_goes_on() -> None:
