@@ -9,7 +9,6 @@ minimum current, a working ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from agent.core.contactor import Contactor, ContactorEvent, ContactorState
 from agent.core.context import Context
@@ -47,6 +46,9 @@ from hal.ports import (
 from hal.ports import Contactor as ContactorSeen
 
 _C = ContactorEvent
+_JUMP_SLACK_MWH = 100_000  # the step of the coarsest register
+_AC_MV, _DC_MV = 3 * 300_000, 1_000_000  # all phases, generously
+_MS_PER_HOUR = 3_600_000
 _QUIET_MA = 1_000  # DC: below this the contactor may open without load
 
 
@@ -73,7 +75,7 @@ class Evse:
         self._output: PowerOutput | None = None
         self._over_since_ms: int | None = None
         self._leak_since_ms: int | None = None
-        self._exchanged = False
+        self._exchanged = self._jumped = False
         self._told: Wanted | None = None
 
     # ------------------------------------------------------------------------------ device events
@@ -137,10 +139,12 @@ class Evse:
         now_ms = self._ctx.at_ms
         backwards = self._fell(reading)
         exchanged = self._is_of_another_meter(reading)
-        self.faults.set(FaultCode.METER_IMPLAUSIBLE, "meter", backwards or exchanged, now_ms)
-        if backwards or exchanged:
+        self._jumped = not backwards and not exchanged and self._is_out_of_range(reading)
+        wrong = backwards or exchanged or self._jumped
+        self.faults.set(FaultCode.METER_IMPLAUSIBLE, "meter", wrong, now_ms)
+        if wrong:
             # Nothing impossible is billed: the session ends, or waits, at the last good value.
-            self.flow.meter_state = "X" if exchanged else "M"
+            self.flow.meter_state = "X" if exchanged else "O" if self._jumped else "M"
             return
         self.flow.meter_state = "T"
         self.faults.set(FaultCode.METER_LOST, "meter", False, now_ms)
@@ -167,6 +171,21 @@ class Evse:
         self._exchanged = exchanged
         return exchanged
 
+    def _is_out_of_range(self, reading: MeterReading) -> bool:
+        """Whether the register rose more than this EVSE can have delivered since the last reading of the running
+        transaction. A driver tells a glitch from a fact; this is about facts."""
+        tx, state = self.flow.tx, self.flow.state
+        if tx is None or tx.last is None or state in (SessionState.RECOVERING, SessionState.BEGIN_WRITING):
+            return False
+        passed_ms = max(0, reading.at_ms - tx.last.at_ms) + 1_000
+        most_mw = self.hardware.hard_limit_ma * (_DC_MV if self.hardware.dc else _AC_MV) // 1_000
+        risen_mwh = reading.energy_import_mwh - tx.last.energy_import_mwh
+        jumped = risen_mwh > most_mw * passed_ms // _MS_PER_HOUR + _JUMP_SLACK_MWH
+        if jumped and not self._jumped:
+            before, after = str(tx.last.energy_import_mwh), str(reading.energy_import_mwh)
+            self._log(LogEntry.METER_IMPLAUSIBLE, detail="out of range", before_mwh=before, after_mwh=after)
+        return jumped
+
     def _fell(self, reading: MeterReading) -> bool:
         """Whether the register fell in a way that cannot be. One that starts again at 0 after its last
         digit ends the transaction at the last reading, and the session goes on in another."""
@@ -178,11 +197,11 @@ class Evse:
             if wrapped_mwh <= modulus_mwh // 100:
                 self._log(
                     LogEntry.METER_ROLLOVER,
+                    serial=reading.serial,
                     before_mwh=str(last.energy_import_mwh),
                     after_mwh=str(reading.energy_import_mwh),
                 )
-                if self.flow.active:
-                    self.flow.stop(replace(Stop.abnormal(None), follow_up=True))
+                self.flow.roll_over()
                 return False
         if not self.faults.has(FaultCode.METER_IMPLAUSIBLE):
             self._log(
@@ -276,7 +295,7 @@ class Evse:
         reason = self.faults.ends
         if reason is not None and self.flow.active:
             self.flow.stop(Stop.abnormal(reason))
-        if self._exchanged and self.flow.active:
+        if (self._exchanged or self._jumped) and self.flow.active:
             self.flow.stop(Stop.abnormal(None))
         self.flow.follow(self.vehicle.connected)
         self._begin_without_waiting()

@@ -48,6 +48,7 @@ class Flow:
         self._recovered: Recovered | None = None
         self._recovery_reading: MeterReading | None = None
         self._ticket: int | None = None
+        self._rolled_over = False  # the register began anew: the last reading is the end reading
         self._blind = False  # nothing is known of the time since the last row (a restart)
         self.meter_state = "T"  # what is wrong with the meter, should the end reading be missing
 
@@ -65,9 +66,19 @@ class Flow:
         if self.tx is not None and (self.tx.stop is None or (stop.at_once and not self.tx.stop.at_once)):
             first = self.tx.stop or stop
             self.tx.stop = replace(first, at_once=stop.at_once)
+        if self.tx is not None and self.tx.stop is not None and not stop.follow_up:
+            self.tx.stop.follow_up = False  # whoever wants an end wants no other transaction after it
         if self.state is _S.RECOVERING:
             return  # it is decided there, once meter and pilot have spoken
         self._feed(_E.STOP)
+
+    def roll_over(self) -> None:
+        """The register began anew at 0: this transaction ends with its last reading, which is as good as any,
+        and the session goes on in another transaction."""
+        if self.in_transaction and self.state is not _S.RECOVERING:
+            self._rolled_over = True
+            if self.tx is not None and self.tx.stop is None:
+                self.stop(replace(Stop.abnormal(None), follow_up=True))
 
     def follow(self, connected: bool | None) -> None:
         """The vehicle is (not) there; None: nobody knows, so nothing changes."""
@@ -109,7 +120,8 @@ class Flow:
             self._begin(to_sample(reading, SampleContext.BEGIN, offered_ma))
         elif self.state is _S.END_READING:
             assert self.tx is not None
-            self.tx.last = to_sample(reading, SampleContext.END, offered_ma)
+            if not self._rolled_over:
+                self.tx.last = to_sample(reading, SampleContext.END, offered_ma)
             self._feed(_E.READING)
         elif self.state is _S.RECOVERING:
             self._recovery_reading = reading
@@ -117,7 +129,7 @@ class Flow:
     def _contradicts(self, reading: MeterReading) -> bool:
         """A register that is not the one this transaction counts on: never its end reading."""
         last = self.tx.last if self.tx is not None else None
-        if last is None or self.state is not _S.END_READING:
+        if last is None or self.state is not _S.END_READING or self._rolled_over:
             return False
         return reading.serial != last.meter_serial or reading.energy_import_mwh < last.energy_import_mwh
 
@@ -171,7 +183,7 @@ class Flow:
         assert tx is not None and tx.stop is not None
         self._ctx.emit(TransactionEnded(self._evse, tx.tx_id))
         self.tx = self._authorization = None
-        self.meter_state = "T"
+        self.meter_state, self._rolled_over = "T", False
         if tx.stop.follow_up and tx.token is not None:
             # The register began anew: what follows is a transaction of its own in the same session.
             self.authorize(tx.token, tx.group, None, tx.authorized_by)
@@ -205,6 +217,8 @@ class Flow:
         assert tx is not None and tx.stop is not None and tx.last is not None
         sample = replace(tx.last, context=SampleContext.END)
         if substituted:
+            if tx.last is not tx.durable:
+                self._checkpoint(tx)  # when it was read is worth keeping: the end reading only says what was read
             sample = replace(sample, at_ms=self._ctx.at_ms, substituted=True, meter_state=self.meter_state)
         if tx.stop.reason is StopReason.DE_AUTHORIZED:
             self.held_token = tx.token
