@@ -11,6 +11,8 @@ Rules:
   does not want to. The station's own pauses, getting ready and waiting cost nobody anything.
 * Begin and end count from their register readings, everything else from its row.
 * A substituted end reading is the last good one: there is nothing to bill beyond it.
+* A clock that nobody has set places nothing: a gap to or from it takes no time at all.
+* The end is the end: whatever is written behind it changes nothing.
 
 Units: milliseconds, milliwatt-hours. Sources: metering reference 3.5, 3.7, 4.5, 4.6.
 """
@@ -33,6 +35,7 @@ from agent.core.facts import (
     TransactionFact,
     TxKind,
 )
+from agent.tariff.calendar import MAX_WALL_MS, MIN_WALL_MS
 from agent.tariff.fold import Session
 from agent.tariff.model import EvseKind, Tariff
 from agent.tariff.usage import Activity, Point, Register, Usage
@@ -41,6 +44,8 @@ _ACTIVITY: Final = {
     ChargingState.CHARGING: Activity.CHARGING,
     ChargingState.SUSPENDED_EV: Activity.IDLE,
 }
+
+MARKS_MAX: Final = 1_000  # changes of price beyond these are not signed; their rows are there all the same
 
 # OCMF TX of the end reading: who or what ended it (metering reference 1.3).
 _END_LETTERS: Final = {
@@ -110,6 +115,7 @@ class Books:
         self._register: Register | None = None
         self._boot_id, self._base_ms = stamp.boot_id, 0
         self._last_ms, self._last_wall_ms = stamp.mono_ms, stamp.wall_ms
+        self._last_status = stamp.time_status
         tariff = tariff_of(started.tariff) if started.tariff is not None else None
         self.tariff_hashes = [] if tariff is None or started.tariff is None else [started.tariff]
         self._session = Session(tariff, zone=terms.zone, evse_kind=terms.evse_kind)
@@ -122,6 +128,8 @@ class Books:
 
     def note(self, fact: Fact, stamp: Stamp) -> None:
         """The next row of the transaction."""
+        if self.ended is not None:
+            return
         match fact:
             case TransactionFact():
                 self._note_event(fact, stamp)
@@ -143,7 +151,7 @@ class Books:
             assert sample is not None
             self.ended, self.end_stamp = fact, stamp
             letter = _END_LETTERS.get(fact.stopped_reason or StopReason.LOCAL, "E")
-            self._add(sample.at_ms, stamp, None if sample.substituted else sample, gap=fact.gap)
+            self._add(sample.at_ms, stamp, sample, gap=fact.gap)
             self._mark(letter, sample, stamp, "E" if sample.substituted else "")
             return
         self._add(stamp.mono_ms, stamp, sample, gap=fact.gap)
@@ -158,39 +166,48 @@ class Books:
             self._add(before.at_ms, stamp, before)
         last = fact.samples[-1] if fact.samples else None
         self._add(stamp.mono_ms, stamp, last, tariff=tariff)
-        if last is not None and fact.cause in (PriceCause.BOUNDARY, PriceCause.TARIFF):
+        signed = fact.cause in (PriceCause.BOUNDARY, PriceCause.TARIFF) and len(self.marks) < MARKS_MAX
+        if last is not None and signed:
             self._mark("T", last, stamp)
 
     # -------------------------------------------------------------------------------------- points
 
     def point(self, mono_ms: int, stamp: Stamp, sample: Sample | None, *, gap: bool = False) -> Point:
-        """The point that a row at ``mono_ms`` of this boot would be."""
-        if stamp.boot_id != self._boot_id:
-            away_ms = max(0, stamp.wall_ms - self._last_wall_ms)
-            self._boot_id, self._base_ms = stamp.boot_id, self._last_ms + away_ms - mono_ms
-            gap = True
-        at_ms = max(self._base_ms + mono_ms, self._last_ms)
+        """The point that a row at ``mono_ms`` would be; nothing is changed."""
+        base_ms = self._base_of(mono_ms, stamp)
+        at_ms = max(base_ms + mono_ms, self._last_ms)
         register = None
         if sample is not None:
-            read_at_ms = min(self._base_ms + sample.at_ms, at_ms)
+            read_at_ms = min(base_ms + sample.at_ms, at_ms)
             register = Register(read_at_ms, sample.energy_import_mwh, sample.power_mw, _total(sample.current_ma))
             if self._is_behind(register):
                 register = None
         return Point(
             at_ms=at_ms,
-            wall_ms=stamp.wall_ms - stamp.mono_ms + mono_ms,
+            wall_ms=_wall(stamp, at_ms - base_ms),
             activity=_ACTIVITY.get(self._state, Activity.PAUSED),
             register=register,
             tariff=None,
-            gap=gap,
+            gap=gap or stamp.boot_id != self._boot_id,
             time_billable=self.terms.bills_time(stamp.time_status),
         )
+
+    def _base_of(self, mono_ms: int, stamp: Stamp) -> int:
+        """What is to be added to the monotonic time of the row's boot. Another boot begins where the last row
+        was, and as much later as the wall clock has gone on, where it was known both times."""
+        if stamp.boot_id == self._boot_id:
+            return self._base_ms
+        known = "U" not in (stamp.time_status, self._last_status)
+        away_ms = max(0, stamp.wall_ms - self._last_wall_ms) if known else 0
+        return self._last_ms + away_ms - mono_ms
 
     def _add(
         self, mono_ms: int, stamp: Stamp, sample: Sample | None, *, gap: bool = False, tariff: Tariff | None = None
     ) -> None:
         point = replace(self.point(mono_ms, stamp, sample, gap=gap), tariff=tariff)
         self._session.add(point)
+        self._base_ms, self._boot_id = self._base_of(mono_ms, stamp), stamp.boot_id
+        self._last_status = stamp.time_status
         self._register = point.register or self._register
         self._last_ms, self._last_wall_ms = point.at_ms, point.wall_ms
         self.time_unbilled = self.time_unbilled or not point.time_billable
@@ -201,8 +218,7 @@ class Books:
         return last is not None and (register.at_ms < last.at_ms or register.energy_mwh < last.energy_mwh)
 
     def _mark(self, letter: str, sample: Sample, stamp: Stamp, error_flags: str = "") -> None:
-        wall_ms = stamp.wall_ms - stamp.mono_ms + sample.at_ms
-        self.marks.append(Mark(letter, sample, wall_ms, stamp.time_status, error_flags))
+        self.marks.append(Mark(letter, sample, _wall(stamp, sample.at_ms), stamp.time_status, error_flags))
 
     # ------------------------------------------------------------------------------------- outlook
 
@@ -225,9 +241,9 @@ class Books:
         """As of the last row."""
         return self._session.usage()
 
-    def usage_at(self, mono_ms: int, stamp: Stamp, sample: Sample | None) -> Usage:
-        """As if there were a row now; nothing is changed (the clocks must be of the same boot)."""
-        return self._session.preview(self.point(mono_ms, stamp, sample))
+    def usage_at(self, mono_ms: int, stamp: Stamp, sample: Sample | None, *, gap: bool = False) -> Usage:
+        """As if there were a row now; nothing is changed. ``gap``: what was since the last row is unknown."""
+        return self._session.preview(self.point(mono_ms, stamp, sample, gap=gap))
 
     def next_boundary_ms(self) -> int | None:
         """Monotonic time (of the boot of the last row) at which time alone may change a price."""
@@ -239,6 +255,11 @@ class Books:
         at_ms = self._base_ms + sample.at_ms
         register = Register(at_ms, sample.energy_import_mwh, sample.power_mw, _total(sample.current_ma))
         return self._session.price_changes(register)
+
+
+def _wall(stamp: Stamp, mono_ms: int) -> int:
+    """Wall time of an instant of the stamp's boot. A clock may be set to anything; a bill needs a date."""
+    return min(max(stamp.wall_ms - stamp.mono_ms + mono_ms, MIN_WALL_MS), MAX_WALL_MS)
 
 
 def _total(current_ma: tuple[int | None, int | None, int | None]) -> int | None:

@@ -1,7 +1,9 @@
 """The signed documents of a ledger, and the registers, looked at row by row.
 
 Charter: what the ledger itself cannot know: whether the records and receipts in its rows carry valid
-signatures of this station's keys, stand where they say, and have numbers; and that no register falls.
+signatures of this station's keys, stand where they say, and have numbers; and that no register falls (but by
+starting again at 0, where the log book says so). How long a transaction took is told by its usage, which counts
+elapsed time: a clock that was set back meanwhile is no finding.
 Given to ``LedgerReader.audit`` as ``number_of``; collects findings of its own, in constant memory. A receipt
 that says honestly that its readings are not fit for a bill is no finding.
 
@@ -11,12 +13,12 @@ Invariants (metering reference 5): E2, E3, L2, L3, R3.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from agent.billing import read, verdicts
+from agent.billing import consistency, read, verdicts
 from agent.billing.errors import ReceiptError
-from agent.core.facts import CheckpointFact, Fact, PriceFact, Sample, TransactionFact
+from agent.core.facts import CheckpointFact, Fact, LogEntry, LogFact, PriceFact, Sample, TransactionFact
 from agent.ipc.codec import CodecError, decode_fact
 from agent.ledger.rows import Row
 from agent.ocmf.errors import OcmfError
@@ -27,7 +29,7 @@ from agent.ocmf.verify import verify
 
 FINDINGS_MAX: Final = 100
 _METERS_MAX: Final = 1_000
-_READING_KINDS: Final = frozenset({"tx_started", "tx_updated", "tx_ended", "checkpoint", "price"})
+_READING_KINDS: Final = frozenset({"tx_started", "tx_updated", "tx_ended", "checkpoint", "price", "log"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,10 @@ class DocumentCheck:
         if (receipt.seq, receipt.prev_hash) != (row.seq, row.prev_hash.hex()):
             self._find(row, "place", f"receipt {receipt.number} was signed for another place in the ledger")
         for verdict in verdicts.verify(receipt, self._key_of(receipt)):
-            if verdict.state is verdicts.State.BAD and verdict.name != "billable":
+            if verdict.state is verdicts.State.BAD and verdict.name not in ("billable", "plausibility"):
                 self._find(row, verdict.name, f"receipt {receipt.number}: {verdict.text}")
+        for text in consistency.implausible(_by_elapsed_time(receipt)):
+            self._find(row, "plausibility", f"receipt {receipt.number}: {text}")
         return "receipt", receipt.number
 
     def _key_of(self, receipt: read.Receipt) -> PublicKey | None:
@@ -108,6 +112,8 @@ class DocumentCheck:
         except CodecError as error:
             self._find(row, "document", str(error))
             return
+        if isinstance(fact, LogFact) and fact.entry is LogEntry.METER_ROLLOVER:
+            self._registers.pop(dict(fact.details).get("serial", ""), None)
         sample = _newest(fact)
         if sample is None or sample.substituted:
             return
@@ -117,6 +123,14 @@ class DocumentCheck:
             self._find(row, "register", fell)
         elif len(self._registers) < _METERS_MAX or sample.meter_serial in self._registers:
             self._registers[sample.meter_serial] = sample.energy_import_mwh
+
+
+def _by_elapsed_time(receipt: read.Receipt) -> read.Receipt:
+    facts, usage = receipt.facts, receipt.usage
+    if usage is None:
+        return receipt
+    end = replace(facts.end, wall_ms=facts.begin.wall_ms + usage.elapsed_ms)
+    return replace(receipt, facts=replace(facts, end=end))
 
 
 def _newest(fact: Fact | None) -> Sample | None:
