@@ -11,34 +11,42 @@ does a new tariff and a step of the clock. A price never changes the past, since
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 from agent.billing.books import Books, Stamp, Terms
 from agent.billing.facts import Bounds
 from agent.core.effects import Append, Effect, ReadMeter, TransactionEnded
-from agent.core.events import ClockSet, Exhausted, FromMeter
+from agent.core.events import ClockSet, Exhausted, FromMeter, Tick
 from agent.core.facts import (
     Fact,
     LimitFact,
+    LogEntry,
+    LogFact,
     PriceCause,
     PriceFact,
     Sample,
     StopReason,
+    Token,
     TransactionFact,
     Trigger,
     TxKind,
 )
+from agent.core.session import SessionState, Transaction
 from agent.core.station import Station
 from agent.station.tariffs import TariffBook
 from agent.tariff.cost import Bill, bill
+from agent.tariff.currency import decimal_text, from_minor
 from agent.tariff.prepaid import Limit, TransactionLimits, exhausted
 from agent.tariff.usage import Usage
 from hal.ports import MeterReading
 
 BOUNDARY_RETRY_MS = 5_000  # the meter did not answer at a boundary: it is asked again
+CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row (the core's measure, too)
+MOST_MONEY, MONEY_DIGITS = 10**9, 12
 LIMIT_INTERVAL_MS = 2_000  # how far ahead a limit is looked at: a reading a second, and one may be missing
 
 _LIMIT_ENDS = {
@@ -54,9 +62,23 @@ class _Open:
 
     books: Books
     evse: int
-    before: Sample | None = None  # the last reading before a boundary that has passed
+    due_ms: int | None = None  # a boundary that no reading has passed yet
+    before: Sample | None = None  # the last reading before it, once it has passed
+    seen: Sample | None = None  # the newest reading when the core stepped last
     asked_at_ms: int | None = None
+    wanted: str | None = None  # content hash of a tariff that is to hold as soon as the transaction is active
+    limit: LimitFact | None = None  # what it may use up at most, not yet written
+    site_asked: bool = False  # whether the site's limits were looked up
     ending: bool = False  # told the core that a limit is reached
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """What a transaction leaves to the one that follows it in the same session (the meter began anew)."""
+
+    token: Token | None
+    limit: LimitFact | None
+    tariff: str | None
 
 
 class Billing:
@@ -79,24 +101,39 @@ class Billing:
         self._min_energy_mwh = min_energy_mwh
         self._most_mw = most_mw
         self._open: dict[str, _Open] = {}
+        self._carried: dict[int, _Carried] = {}
+        self._unsaid: list[LogFact] = []
+        self._clock = (core.ctx.wall_offset_ms, core.ctx.time_status)
         self.tariffs = tariffs
 
     # ------------------------------------------------------------------------------------ following
 
     def restore(self, history: Iterable[tuple[Fact, Stamp]]) -> None:
-        """A transaction that was found open: its rows so far."""
-        for fact, stamp in history:
-            self._note(fact, stamp)
+        """A transaction that was found open: its rows so far. Rows that make no sense are no reason not to
+        start: then the transaction goes on without books."""
+        tx_id, evse = "", None
+        try:
+            for fact, stamp in history:
+                tx_id, evse = getattr(fact, "tx_id", tx_id), getattr(fact, "evse", evse)
+                self._note(fact, stamp)
+        except Exception as error:
+            self._give_up(tx_id, evse, error)
 
     def follow(self, event: object, effects: list[Effect]) -> list[Effect]:
-        """After the core has stepped: note what it wrote, and return what follows from it."""
+        """After the core has stepped: note what it wrote, and return what follows from it. A boundary of price
+        that was passed by what it wrote is put before it into ``effects``."""
+        self._put_boundaries(effects)
         self._note_all(effects)
         more: list[Effect] = []
         for each in list(self._open.values()):
-            self._price(each, event)
-        more += self._take()
+            with self._surviving(each):
+                self._price(each, event)
+        more += self._say(event) + self._take()
         for each in list(self._open.values()):
-            if (reached := self._reached(each)) is not None:
+            reached = None
+            with self._surviving(each):
+                reached = self._reached(each)
+            if reached is not None:
                 each.ending = True
                 ended = self._core.step(Exhausted(each.books.started.tx_id, *reached), self._core.ctx.at_ms)
                 self._note_all(ended)
@@ -104,120 +141,247 @@ class Billing:
         for effect in effects + more:
             if isinstance(effect, TransactionEnded):
                 self._open.pop(effect.tx_id, None)
+        self._look_ahead()
         return more
+
+    def _look_ahead(self) -> None:
+        now_ms = self._core.ctx.at_ms
+        for each in self._open.values():
+            if each.due_ms is None or each.due_ms > now_ms:
+                each.due_ms = each.books.next_boundary_ms()
+            tx = self._running(each)
+            each.seen = None if tx is None else tx.last
+        self._clock = (self._core.ctx.wall_offset_ms, self._core.ctx.time_status)
+        idle = [evse for evse in self._carried if self._core.evses[evse].flow.state is SessionState.IDLE]
+        for evse in idle:
+            del self._carried[evse]
 
     def _note_all(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Append):
                 stamp = Stamp(self._boot_id, effect.at_ms, effect.wall_ms, effect.time_status)
                 for fact in effect.facts:
-                    self._note(fact, stamp)
+                    each = self._open.get(getattr(fact, "tx_id", ""))
+                    with self._surviving(each):
+                        self._note(fact, stamp)
 
     def _note(self, fact: Fact, stamp: Stamp) -> None:
         tx_id = getattr(fact, "tx_id", None)
         if isinstance(fact, TransactionFact) and fact.kind is TxKind.STARTED:
             books = Books(fact, stamp, self.tariffs.tariff, self._terms(fact.evse))
-            self._open[fact.tx_id] = _Open(books, fact.evse)
-            self._limit_by_site(fact)
+            self._open[fact.tx_id] = each = _Open(books, fact.evse)
+            if fact.tariff is not None and not books.tariff_hashes:
+                self._unsaid.append(LogFact(LogEntry.TARIFF_REFUSED, fact.evse, (("tariff", fact.tariff),)))
+            self._carry_on(each, fact)
         elif tx_id in self._open:
             self._open[tx_id].books.note(fact, stamp)
+            if isinstance(fact, TransactionFact) and fact.kind is TxKind.ENDED:
+                self._carry_over(self._open[tx_id])
 
-    def _limit_by_site(self, fact: TransactionFact) -> None:
-        limits = None if fact.token is None else self.tariffs.limits_for(fact.evse, fact.token, fact.group)
-        if limits is not None and fact.tx_id == self._running_id(fact.evse):
-            self.limit(
-                fact.tx_id,
-                None if limits.max_cost is None else str(limits.max_cost),
-                None if limits.max_energy_wh is None else limits.max_energy_wh * 1_000,
-                None if limits.max_time_s is None else limits.max_time_s * 1_000,
-                "site",
-            )
-
-    def _running_id(self, evse: int) -> str | None:
-        tx = self._core.evses[evse].flow.tx
-        return None if tx is None else tx.tx_id
+    def _running(self, each: _Open) -> Transaction | None:
+        """The transaction while energy may flow."""
+        flow = self._core.evses[each.evse].flow
+        active = flow.active and flow.tx is not None and flow.tx.tx_id == each.books.started.tx_id
+        return flow.tx if active else None
 
     def _take(self) -> list[Effect]:
         effects = self._core.ctx.take_effects()
         self._note_all(effects)
         return effects
 
+    # ------------------------------------------------------------------------------------ surviving
+
+    @contextlib.contextmanager
+    def _surviving(self, each: _Open | None) -> Iterator[None]:
+        """A mistake in the books must not stop the charger: it would come again after every restart. The
+        transaction goes on without them, and the log book says so."""
+        try:
+            yield
+        except Exception as error:
+            if each is None:
+                raise
+            self._give_up(each.books.started.tx_id, each.evse, error)
+
+    def _give_up(self, tx_id: str, evse: int | None, error: Exception) -> None:
+        self._open.pop(tx_id, None)
+        why = f"{type(error).__name__}: {error}"[:300]
+        self._unsaid.append(LogFact(LogEntry.RECORD_FAILED, evse, (("tx", tx_id), ("why", why))))
+
+    def failed(self, tx_id: str, evse: int, error: Exception) -> LogFact:
+        """The books cannot be closed as they are: they are given up."""
+        self._give_up(tx_id, evse, error)
+        return self._unsaid.pop()
+
+    def _say(self, event: object) -> list[Effect]:
+        if self._unsaid and isinstance(event, Tick):  # before the first one, nobody writes
+            self._core.ctx.append(*self._unsaid)
+            self._unsaid.clear()
+        return []
+
     # -------------------------------------------------------------------------------------- prices
 
+    def _put_boundaries(self, effects: list[Effect]) -> None:
+        """A row of the core may be the first behind a boundary. What the meter said before it must be known by
+        then, else the energy since the last row could not be divided."""
+        for each in list(self._open.values()):
+            with self._surviving(each):
+                tx = self._running(each)
+                if tx is None or tx.last is None or each.due_ms is None or tx.last.at_ms < each.due_ms:
+                    continue
+                seen = each.seen if each.seen is not None and each.seen.at_ms < each.due_ms else None
+                before = each.before or seen
+                samples = (tx.last,) if before is None else (before, tx.last)
+                self._write(each, PriceCause.BOUNDARY, samples)
+                each.due_ms = None
+                place = next((n for n, effect in enumerate(effects) if _concerns(effect, tx.tx_id)), len(effects))
+                effects[place:place] = self._core.ctx.take_effects()
+
     def _price(self, each: _Open, event: object) -> None:
-        flow = self._core.evses[each.evse].flow
-        tx = flow.tx
-        if not flow.active or tx is None or tx.last is None or tx.tx_id != each.books.started.tx_id:
+        tx = self._running(each)
+        if tx is None or tx.last is None:
             return
-        if isinstance(event, ClockSet):
+        self._limit_by_site(each)
+        if each.limit is not None:
+            self._core.ctx.append(each.limit)
+            each.limit = None
+        if each.wanted is not None:
+            self._write(each, PriceCause.TARIFF, (tx.last,), each.wanted)
+            each.wanted = None
+        elif isinstance(event, ClockSet) and self._clock_moved():
             self._write(each, PriceCause.CLOCK, (tx.last,))
-        now_ms = self._core.ctx.at_ms
-        due_ms = each.books.next_boundary_ms()
-        fresh = (
+        elif self._is_fresh(each, event, tx.last) and each.books.price_changes(tx.last):
+            self._write(each, PriceCause.CHOICE, (tx.last,))
+        self._wait_for_boundary(each, tx.last)
+
+    def _clock_moved(self) -> bool:
+        offset_ms, status = self._clock
+        ctx = self._core.ctx
+        return abs(ctx.wall_offset_ms - offset_ms) >= CLOCK_STEP_MS or ctx.time_status != status
+
+    @staticmethod
+    def _is_fresh(each: _Open, event: object, last: Sample) -> bool:
+        return (
             isinstance(event, FromMeter)
             and event.evse == each.evse
             and isinstance(event.event, MeterReading)
-            and tx.last.at_ms == event.event.at_ms
+            and last.at_ms == event.event.at_ms
         )
-        if due_ms is not None and now_ms >= due_ms:
-            self._pass_boundary(each, tx.last, due_ms)
-        elif fresh and each.books.price_changes(tx.last):
-            self._write(each, PriceCause.CHOICE, (tx.last,))
 
-    def _pass_boundary(self, each: _Open, last: Sample, due_ms: int) -> None:
-        """Write a row once there is a reading from after the boundary; ask for it at the boundary."""
-        if last.at_ms >= due_ms:
-            before = () if each.before is None else (each.before,)
-            self._write(each, PriceCause.BOUNDARY, (*before, last))
+    def _wait_for_boundary(self, each: _Open, last: Sample) -> None:
+        """At the boundary the meter is asked; the row is written with its answer."""
+        now_ms = self._core.ctx.at_ms
+        if each.due_ms is None or now_ms < each.due_ms or last.at_ms >= each.due_ms:
             return
         each.before = last
-        now_ms = self._core.ctx.at_ms
         if each.asked_at_ms is None or now_ms >= each.asked_at_ms + BOUNDARY_RETRY_MS:
             each.asked_at_ms = now_ms
             self._core.ctx.emit(ReadMeter(each.evse))
 
     def _write(self, each: _Open, cause: PriceCause, samples: tuple[Sample, ...], tariff: str | None = None) -> None:
-        each.before = each.asked_at_ms = None
+        if cause is PriceCause.BOUNDARY:
+            each.before = each.asked_at_ms = None
         self._core.ctx.append(PriceFact(each.books.started.tx_id, each.evse, cause, samples, tariff))
 
     def use_tariff(self, tx_id: str, content: str) -> str:
-        """ChangeTransactionTariff: from now on. Returns its status; ``follow`` gives the effects."""
+        """ChangeTransactionTariff: from the next step on. Returns its status."""
         each = self._open.get(tx_id)
-        tx = None if each is None else self._core.evses[each.evse].flow.tx
-        if each is None or tx is None or tx.last is None:
+        if each is None or each.books.ended is not None:
             return "TxNotFound"
+        status = self._accepts(each, content)
+        if status == "Accepted" and self._running(each) is None:
+            return "Rejected"  # it is just beginning or ending, or cut off: nobody can say when this would hold
+        return self._want(each, content, status)
+
+    def _accepts(self, each: _Open, content: str) -> str:
         new, old = self.tariffs.tariff(content), each.books.tariff
-        if new is None or (old is not None and old.currency != new.currency):
-            return "NoCurrencyChange"
-        self._write(each, PriceCause.TARIFF, (tx.last,), content)
-        return "Accepted"
+        return "NoCurrencyChange" if new is None or (old and old.currency != new.currency) else "Accepted"
+
+    def _want(self, each: _Open, content: str, status: str) -> str:
+        if status == "Accepted":
+            # The same again changes nothing: not the periods, not what a maximum cost has bounded so far.
+            each.wanted = None if each.books.tariff_hashes[-1:] == [content] else content
+        return status
 
     def use_live_tariff(self, content: str) -> None:
-        """The site's live tariff is now this: running transactions that follow it do so from now on."""
-        for tx_id, each in self._open.items():
-            if self.tariffs.follows_live(each.books.tariff_hashes[-1] if each.books.tariff_hashes else None):
-                self.use_tariff(tx_id, content)
+        """The site's live tariff is now this: running transactions that follow it do so from now on, those that
+        a restart has cut off as soon as they go on."""
+        for each in self._open.values():
+            now = each.books.tariff_hashes[-1] if each.books.tariff_hashes else None
+            if each.books.ended is None and self.tariffs.follows_live(now):
+                self._want(each, content, self._accepts(each, content))
 
     # -------------------------------------------------------------------------------------- limits
 
     def limit(
         self, tx_id: str, max_cost: str | None, max_energy_mwh: int | None, max_time_ms: int | None, source: str
     ) -> bool:
-        """What the transaction may use up at most from now on; False: it does not run."""
+        """What the transaction may use up at most from now on; False: it does not run, or that is no limit."""
         each = self._open.get(tx_id)
-        if each is None or each.books.ended is not None:
+        cost = None if max_cost is None else _money(max_cost)
+        impossible = (max_energy_mwh or 0) < 0 or (max_time_ms or 0) < 0
+        if each is None or each.books.ended is not None or impossible or (cost is None) != (max_cost is None):
             return False
-        cost = None if max_cost is None else f"{Decimal(max_cost):f}"
         self._core.ctx.append(LimitFact(tx_id, each.evse, cost, max_energy_mwh, max_time_ms, source))
+        each.site_asked = True
         return True
 
+    def _limit_by_site(self, each: _Open) -> None:
+        """Once per process: a restart may have come between a start and its limit."""
+        if each.site_asked:
+            return
+        each.site_asked, started = True, each.books.started
+        if started.token is None or each.books.limits is not None:
+            return
+        limits = self.tariffs.limits_for(each.evse, started.token, started.group)
+        if limits is not None:
+            each.limit = LimitFact(
+                started.tx_id,
+                each.evse,
+                None if limits.max_cost is None else f"{limits.max_cost:f}",
+                None if limits.max_energy_wh is None else limits.max_energy_wh * 1_000,
+                None if limits.max_time_s is None else limits.max_time_s * 1_000,
+                "site",
+            )
+
+    def _carry_over(self, each: _Open) -> None:
+        """The end of a transaction that another follows: what it leaves of its limits, and its tariff."""
+        stop = tx.stop if (tx := self._core.evses[each.evse].flow.tx) is not None else None
+        if stop is None or not stop.follow_up:
+            return
+        books, limit, usage = each.books, each.books.limits, each.books.usage()
+        if limit is not None:
+            bill = self.bill(books, usage, final=True)
+            spent = Fraction(0) if bill is None else from_minor(bill.total_incl, bill.currency)
+            cost, energy_mwh, time_ms = credit_of(limit), limit.max_energy_mwh, limit.max_time_ms
+            limit = replace(
+                limit,
+                max_cost=None if cost is None else decimal_text(max(Fraction(0), cost - spent)),
+                max_energy_mwh=None if energy_mwh is None else max(0, energy_mwh - usage.energy_mwh),
+                max_time_ms=None if time_ms is None else max(0, time_ms - usage.elapsed_ms),
+            )
+        tariff = books.tariff_hashes[-1] if books.tariff_hashes else None
+        self._carried[each.evse] = _Carried(books.started.token, limit, tariff)
+
+    def _carry_on(self, each: _Open, started: TransactionFact) -> None:
+        carried = self._carried.pop(each.evse, None)
+        if carried is None or carried.token != started.token:
+            return
+        if carried.limit is not None:
+            each.limit, each.site_asked = replace(carried.limit, tx_id=started.tx_id), True
+        if carried.tariff is not None:
+            self._want(each, carried.tariff, self._accepts(each, carried.tariff))
+
+    def goes_on(self, evse: int) -> bool:
+        """Whether the transaction that just ended there goes on in another: its meter began anew."""
+        return evse in self._carried
+
     def _reached(self, each: _Open) -> tuple[Trigger, StopReason] | None:
-        limits, flow = each.books.limits, self._core.evses[each.evse].flow
-        if limits is None or each.ending or not flow.active or flow.tx is None or flow.tx.last is None:
+        limits, tx = each.books.limits, self._running(each)
+        if limits is None or each.ending or tx is None or tx.last is None:
             return None
-        usage = each.books.usage_at(self._core.ctx.at_ms, self._stamp(), flow.tx.last)
+        usage = each.books.usage_at(self._core.ctx.at_ms, self._stamp(), tx.last)
         found = exhausted(
-            TransactionLimits(_credit(limits), limits.max_energy_mwh, limits.max_time_ms),
+            TransactionLimits(credit_of(limits), limits.max_energy_mwh, limits.max_time_ms),
             each.books.tariffs,
             usage,
             interval_ms=LIMIT_INTERVAL_MS,
@@ -241,13 +405,15 @@ class Billing:
         each = self._open.get(tx_id)
         if each is None:
             return None
-        tx = self._core.evses[each.evse].flow.tx
-        last = tx.last if tx is not None else None
-        return self.bill(each.books, each.books.usage_at(self._core.ctx.at_ms, self._stamp(), last), final=False)
+        flow = self._core.evses[each.evse].flow
+        last = None if flow.tx is None else flow.tx.last
+        cut_off = flow.state is SessionState.RECOVERING
+        usage = each.books.usage_at(self._core.ctx.at_ms, self._stamp(), last, gap=cut_off)
+        return self.bill(each.books, usage, final=False)
 
     def bill(self, books: Books, usage: Usage, *, final: bool) -> Bill | None:
         """What a usage costs here, with the credit of the transaction."""
-        credit = None if books.limits is None else _credit(books.limits)
+        credit = None if books.limits is None else credit_of(books.limits)
         return bill(
             books.tariffs,
             usage,
@@ -265,7 +431,10 @@ class Billing:
     def deadline_ms(self) -> int | None:
         """When a ``Tick`` is due at the latest."""
         now_ms = self._core.ctx.at_ms
-        times = [each.books.next_boundary_ms() for each in self._open.values() if each.asked_at_ms is None]
+        times = [
+            each.due_ms if each.asked_at_ms is None else each.asked_at_ms + BOUNDARY_RETRY_MS
+            for each in self._open.values()
+        ]
         return min((at_ms for at_ms in times if at_ms is not None and at_ms > now_ms), default=None)
 
     def _stamp(self) -> Stamp:
@@ -273,5 +442,19 @@ class Billing:
         return Stamp(self._boot_id, ctx.at_ms, ctx.wall_ms, ctx.time_status)
 
 
-def _credit(limits: LimitFact) -> Fraction | None:
+def credit_of(limits: LimitFact) -> Fraction | None:
     return None if limits.max_cost is None else Fraction(limits.max_cost)
+
+
+def _money(text: str) -> str | None:
+    """A decimal amount as it is kept; None for what is none. A number of a million digits is none."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    fits = amount.is_finite() and 0 <= amount < MOST_MONEY and -int(amount.as_tuple().exponent) <= MONEY_DIGITS
+    return f"{amount:f}" if fits else None
+
+
+def _concerns(effect: Effect, tx_id: str) -> bool:
+    return isinstance(effect, Append) and any(getattr(fact, "tx_id", None) == tx_id for fact in effect.facts)

@@ -27,7 +27,7 @@ from agent.core.facts import Fact, ReceiptFact, SignedFact, StopReason, TariffFa
 from agent.ipc.codec import encode_fact
 from agent.ledger.rows import NewRow, Sealed, Slot
 from agent.ledger.side_records import PutTariff
-from agent.ledger.state import Namespace, Put, StateChange
+from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.ocmf.record import Draft, payload
 from agent.ocmf.sign import SigningKey, seal
 from agent.station.billing import Billing
@@ -100,20 +100,31 @@ class RowMaker:
             elif fact.kind is TxKind.STARTED:
                 rows += [plain, *(self._begin(fact, books, stamp) if self._signs_begin() and not meter_begins else ())]
             elif fact.kind is TxKind.ENDED:
-                records: list[AnyRow] = []
-                signed: list[bytes | None] = []
-                if meter_record is not None:
-                    records, signed = [self.passed_through(fact, stamp, meter_record)], [meter_record.text]
-                else:
-                    made, signed = self._records(fact, stamp, ocmf_record.drafts(books, self._who))
-                    records += made
-                bill = self._billing.bill(books, books.usage(), final=True)
-                priced = self.plain(_with_cost(fact, bill), stamp)
-                rows += [*records, priced, self._receipt(fact, books, bill, stamp, signed, meter_record)]
+                rows += self._end(fact, books, stamp, meter_record)
                 changes.append(self._end_change(fact))
             else:
                 rows.append(plain)
         return rows, changes
+
+    def _end(
+        self, fact: TransactionFact, books: Books, stamp: Stamp, meter_record: SignedRecord | None
+    ) -> list[AnyRow]:
+        """The end with its documents. Where these cannot be made the end comes without them, and the log book says
+        so: a crash would come again after every restart."""
+        records: list[AnyRow] = []
+        signed: list[bytes | None] = []
+        try:
+            if meter_record is not None:
+                records, signed = [self.passed_through(fact, stamp, meter_record)], [meter_record.text]
+            else:
+                made, signed = self._records(fact, stamp, ocmf_record.drafts(books, self._who))
+                records += made
+            bill = self._billing.bill(books, books.usage(), final=True)
+            receipt = self._receipt(fact, books, bill, stamp, signed, meter_record)
+        except Exception as error:
+            failed = self._billing.failed(fact.tx_id, fact.evse, error)
+            return [*records, self.plain(fact, stamp), self.plain(failed, stamp)]
+        return [*records, self.plain(_with_cost(fact, bill), stamp), receipt]
 
     def plain(self, fact: Fact, stamp: Stamp) -> NewRow:
         """The row of a fact that nobody signs."""
@@ -130,8 +141,11 @@ class RowMaker:
 
     # ------------------------------------------------------------------------------------- records
 
-    def _begin(self, fact: TransactionFact, books: Books, stamp: Stamp) -> list[Sealed]:
-        return self._records(fact, stamp, ocmf_record.drafts(books, self._who, books.marks[:1]))[0]
+    def _begin(self, fact: TransactionFact, books: Books, stamp: Stamp) -> Sequence[AnyRow]:
+        try:
+            return self._records(fact, stamp, ocmf_record.drafts(books, self._who, books.marks[:1]))[0]
+        except Exception as error:
+            return [self.plain(self._billing.failed(fact.tx_id, fact.evse, error), stamp)]
 
     def _records(
         self, fact: TransactionFact, stamp: Stamp, drafts: Sequence[Draft]
@@ -196,6 +210,8 @@ class RowMaker:
         usage = books.usage()
         record_key = "" if meter_record is None else meter_record.public_key.hex().upper()
         facts = replace(self._receipt_facts(fact, books), record_key=record_key)
+        # An error in the writer's thread would end the ledger: whatever cannot be written shows here.
+        receipt_payload(facts, usage, bill, seq=0, prev_hash=b"", number=0, records=())
 
         def make(slot: Slot) -> bytes:
             assert slot.number is not None
@@ -272,12 +288,19 @@ class RowMaker:
         )
 
     def _unassigned_mwh(self, evse: int, begin: Mark) -> int | None:
-        """What ran through the meter since the transaction before (E3)."""
+        """What ran through the meter since the transaction before (E3); a register that fell meanwhile cannot
+        tell."""
         serial, _, register = self._last_ends.get(str(evse), "").rpartition(" ")
-        return begin.sample.energy_import_mwh - int(register) if serial == begin.sample.meter_serial else None
+        if not register or serial != begin.sample.meter_serial:
+            return None
+        ran_mwh = begin.sample.energy_import_mwh - int(register)
+        return ran_mwh if ran_mwh >= 0 else None
 
-    def _end_change(self, fact: TransactionFact) -> Put:
+    def _end_change(self, fact: TransactionFact) -> Put | Delete:
         end = fact.samples[-1]
+        if self._billing.goes_on(fact.evse):
+            self._last_ends.pop(str(fact.evse), None)
+            return Delete(Namespace.METER, str(fact.evse))
         self._last_ends[str(fact.evse)] = kept = f"{end.meter_serial} {end.energy_import_mwh}"
         return Put(Namespace.METER, str(fact.evse), kept)
 
