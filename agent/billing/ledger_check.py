@@ -47,6 +47,7 @@ class DocumentCheck:
     def __init__(self, keys: Iterable[bytes]) -> None:
         self._keys = [parse_key(der) for der in keys]
         self._registers: dict[str, int] = {}  # meter serial -> the highest register so far
+        self._begin_anew: set[str] = set()  # meters whose register may fall once
         self.findings: list[DocumentFinding] = []
         self.signed = self.receipts = 0
 
@@ -113,11 +114,14 @@ class DocumentCheck:
             self._find(row, "document", str(error))
             return
         if isinstance(fact, LogFact) and fact.entry is LogEntry.METER_ROLLOVER:
-            self._registers.pop(dict(fact.details).get("serial", ""), None)
+            self._begin_anew.add(dict(fact.details).get("serial", ""))  # at the transaction after this one
         sample = _newest(fact)
         if sample is None or sample.substituted:
             return
         last_mwh = self._registers.get(sample.meter_serial, 0)
+        if sample.energy_import_mwh < last_mwh and sample.meter_serial in self._begin_anew:
+            self._begin_anew.discard(sample.meter_serial)
+            last_mwh = 0
         if sample.energy_import_mwh < last_mwh:
             fell = f"register of meter {sample.meter_serial} falls from {last_mwh} to {sample.energy_import_mwh} mWh"
             self._find(row, "register", fell)

@@ -9,7 +9,6 @@ Units: mWh, mA, ms; ``wall_ms`` is what a right clock shows, ``mono_ms`` the tim
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import tempfile
@@ -41,7 +40,7 @@ from agent.core.events import (
     StopAuthorized,
     Tick,
 )
-from agent.core.facts import BootFact, Fact, LogEntry, LogFact, Token, TransactionFact, TxKind
+from agent.core.facts import BootFact, Fact, LogEntry, LogFact, Token, TransactionFact
 from agent.core.settings import Behaviour, EvseHardware, StationSettings
 from agent.core.station import Station
 from agent.ipc.port import Record, RowsAppended
@@ -127,22 +126,17 @@ class BillingWorld:
         self.path = Path(self._place.name) / "ledger"
         self.path.write_bytes(_new_ledger())
         self.key = station_key()
-        self._ids = itertools.count(1)
-        self._boots = itertools.count(1)
-        # the world outside
+        self._ids, self._boots = itertools.count(1), itertools.count(1)
         self.wall_ms = wall_ms
         self.online = online
         self.cp = CpState.A
         self.car_ma = 0
         self.closed = False
         self.serial = "M1"
-        self.meter_silent = False
-        self.meter_step_mwh = 1
-        self.register_mwh = 5_000_000
-        self.drawn_mwh = 0
+        self.meter_silent, self.meter_step_mwh = False, 1
+        self.register_mwh, self.drawn_mwh = 5_000_000, 0
         self._fraction = 0  # of a mWh, in mW ms
         self._duty = 10_000
-        # this boot
         self.boot_id, self.mono_ms = "", 0
         self.machine_clock: int | None = wall_ms if clock != "U" else None  # None: it lost the time
         self.slow_disk = False
@@ -395,9 +389,6 @@ class BillingWorld:
             self.give(FromMeter(1, Back("meter")))
             self.read_meter()
 
-    def exchange_meter(self, serial: str, register_mwh: int) -> None:
-        self.serial, self.register_mwh = serial, register_mwh
-
     def set_default_tariff(self, text: str, evse: int = 0) -> str:
         return at_once(self.money.set_default(evse, text))
 
@@ -476,9 +467,6 @@ class BillingWorld:
     def transactions(self) -> list[TransactionFact]:
         return [fact for fact in self.facts() if isinstance(fact, TransactionFact)]
 
-    def ends(self) -> list[TransactionFact]:
-        return [fact for fact in self.transactions() if fact.kind is TxKind.ENDED]
-
     def log(self) -> list[str]:
         return [fact.entry.value for fact in self.facts() if isinstance(fact, LogFact)]
 
@@ -504,9 +492,8 @@ class BillingWorld:
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
     """Runs what need not wait: in this world a commit is made when it is asked for."""
-    with contextlib.closing(work):
-        try:
-            work.send(None)
-        except StopIteration as done:
-            return cast(T, done.value)
-        raise AssertionError("it waits")
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    raise AssertionError("it waits")
