@@ -1,0 +1,149 @@
+"""What a station does from time to time: room on disk, the live tariff, a whole check of the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.events import LedgerRoom
+from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, TariffFact
+from agent.ledger.space import Reserve
+from agent.station.logic import PricesChanged
+from agent.station.upkeep import Upkeep
+
+TARIFF = {"tariffId": "live-1", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.4}]}}
+
+
+@dataclass
+class World:
+    """Shell and billing in one."""
+
+    given: list[LedgerRoom | PricesChanged] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+    retired: int = 0
+    used: list[str] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+    busy: bool = False
+
+    @property
+    def tariffs(self) -> World:
+        return self
+
+    def give(self, event: LedgerRoom | PricesChanged) -> None:
+        self.given.append(event)
+
+    def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
+        self.facts += facts
+
+    def retire(self) -> None:
+        self.retired += 1
+
+    def learn_live(self, text: str) -> tuple[str, list[TariffFact]]:
+        from agent.tariff.parse import content_hash, parse_tariff
+
+        tariff, content = parse_tariff(text), content_hash(text)
+        new = [] if content in self.known else [TariffFact(content, tariff.tariff_id, "live", text)]
+        self.known.add(content)
+        return content, new
+
+    def use_live_tariff(self, content: str) -> None:
+        self.used.append(content)
+
+
+def upkeep(folder: Path, world: World, *, floor_bytes: int = 1, refuses: str = "", live: Path | None = None) -> Upkeep:
+    ledger = folder / "ledger.sqlite"
+    any_world: Any = world
+    reserve = Reserve(ledger, size_bytes=4096, floor_bytes=floor_bytes)
+    return Upkeep(
+        any_world,
+        any_world,
+        ledger,
+        live_tariff=live,
+        reserve=reserve,
+        floor_bytes=floor_bytes,
+        refuses=lambda: refuses,
+        config_file=None,
+    )
+
+
+def test_with_room_there_is_a_reserve_and_no_alarm(tmp_path: Path) -> None:
+    world = World()
+    care = upkeep(tmp_path, world)
+    care.look_at_room()
+    assert world.given == [LedgerRoom(True)]
+    assert (tmp_path / "ledger.sqlite.reserve").stat().st_size == 4096
+    assert care.alarm() == ""
+
+
+def test_below_the_floor_nothing_new_begins_and_the_alarm_says_so(tmp_path: Path) -> None:
+    world = World()
+    care = upkeep(tmp_path, world, floor_bytes=2**60)
+    care.look_at_room()
+    assert world.given == [LedgerRoom(False)]
+    assert "no new transactions" in care.alarm()
+    assert not (tmp_path / "ledger.sqlite.reserve").exists()
+
+
+def test_damage_that_nobody_has_acknowledged_refuses_starts_too(tmp_path: Path) -> None:
+    world = World()
+    care = upkeep(tmp_path, world, refuses="the ledger was damaged")
+    care.look_at_room()
+    assert world.given == [LedgerRoom(False)]
+    assert care.alarm() == "the ledger was damaged"
+
+
+def test_a_disk_that_cannot_be_looked_at_counts_as_full(tmp_path: Path) -> None:
+    world = World()
+    upkeep(tmp_path / "gone", world).look_at_room()
+    assert world.given == [LedgerRoom(False)]
+
+
+def test_a_live_tariff_is_taken_up_once_and_its_text_kept_once(tmp_path: Path) -> None:
+    world, file = World(), tmp_path / "price.json"
+    care = upkeep(tmp_path, world, live=file)
+    care.look_at_tariff()  # not there yet
+    assert (world.used, world.facts) == ([], [])
+    file.write_text(json.dumps(TARIFF))
+    care.look_at_tariff()
+    care.look_at_tariff()
+    assert len(world.used) == len(world.facts) == 1
+    file.unlink()
+    file.write_text(json.dumps(TARIFF, indent=1))  # the same content, written anew
+    care.look_at_tariff()
+    assert len(world.used) == 2
+    assert len(world.facts) == 1
+    assert world.given == [PricesChanged()] * 2
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"tariffId": "x"}', "\ufeff", "9" * 70_000])
+def test_a_live_tariff_that_is_none_is_told_once_and_changes_nothing(tmp_path: Path, text: str) -> None:
+    world, file = World(), tmp_path / "price.json"
+    care = upkeep(tmp_path, world, live=file)
+    file.write_text(text)
+    care.look_at_tariff()
+    care.look_at_tariff()
+    assert [fact.entry for fact in world.facts if isinstance(fact, LogFact)] == [LogEntry.TARIFF_REFUSED]
+    assert (world.used, world.given) == ([], [])
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    world, file = World(), tmp_path / "price.json"
+    file.write_bytes(b"\xff\xfe\x00")
+    upkeep(tmp_path, world, live=file).look_at_tariff()
+    assert len(world.facts) == 1
+
+
+def test_what_the_whole_check_finds_is_an_alarm_and_two_facts(tmp_path: Path) -> None:
+    """The check runs as a process of its own on the configuration's ledger; here that file is no configuration."""
+    world = World()
+    care = upkeep(tmp_path, world)
+    care._config_file = tmp_path / "evsed.toml"
+    asyncio.run(care._check_ledger())
+    assert care.alarm()
+    assert [type(fact) for fact in world.facts] == [LogFact, SecurityFact]
