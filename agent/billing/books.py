@@ -190,6 +190,7 @@ class Books:
             tariff=None,
             gap=gap or stamp.boot_id != self._boot_id,
             time_billable=self.terms.bills_time(stamp.time_status),
+            wall_known=stamp.time_status != "U",
         )
 
     def _base_of(self, mono_ms: int, stamp: Stamp) -> int:

@@ -229,11 +229,12 @@ class Session:
         """Nobody knows when in the gap energy flowed: all that holds anywhere in it may count."""
         period = self._periods[-1]
         choices = {self._choice(now.wall_ms): None}
-        at_ms: int | None = max(now.wall_ms, point.wall_ms - GAP_LOOK_BACK_MS)
+        between = now.wall_known and point.wall_known
+        at_ms = max(now.wall_ms, point.wall_ms - GAP_LOOK_BACK_MS) if between else None
         while at_ms is not None and at_ms <= point.wall_ms:
             choices[self._choice(at_ms)] = None
             at_ms = next_change_ms(self._minutes, self._zone, at_ms)
-        choices[self._choice(point.wall_ms)] = None
+        choices[self._choice(point.wall_ms, known=point.wall_known)] = None
         self._keep(Stretch(now.at_ms, point.at_ms, tuple(choices), is_gap=True))
         self._periods[-1] = replace(
             period,
@@ -245,7 +246,7 @@ class Session:
     def _boundary_ms(self, at_ms: int, wall_ms: int, activity: Activity) -> int | None:
         """The next instant at which a condition on time can change, on the monotonic clock."""
         found: list[int] = []
-        change_ms = next_change_ms(self._minutes, self._zone, wall_ms)
+        change_ms = next_change_ms(self._minutes, self._zone, wall_ms) if self._knows_the_time() else None
         if change_ms is not None:
             found.append(at_ms + change_ms - wall_ms)
         spent = (self._elapsed_ms, self._charging_ms, self._idle_ms)
@@ -266,7 +267,7 @@ class Session:
             begin_mwh = self._begin.energy_mwh
             over = [each for each in self._stretches if each.overlaps(last.at_ms, register.at_ms)]
             choices = list(dict.fromkeys(choice for each in over or self._stretches[-1:] for choice in each.choices))
-            choices = choices or [self._choice(point.wall_ms)]
+            choices = choices or [self._choice(point.wall_ms, known=point.wall_known)]
             length_ms = register.at_ms - last.at_ms
             unsure = length_ms > ESTIMATE_ABOVE_MS or any(each.is_gap for each in over)
             from_mwh, to_mwh = last.energy_mwh - begin_mwh, register.energy_mwh - begin_mwh
@@ -334,16 +335,20 @@ class Session:
         )
         return _Key(len(self._tariffs) - 1, energy, charging, idle)
 
-    def _choice(self, wall_ms: int) -> Choice:
+    def _choice(self, wall_ms: int, *, known: bool | None = None) -> Choice:
         if self.tariff is None:
             return Choice(len(self._periods) - 1, None, ())
-        candidates = energy_candidates(self.tariff, self._situation(wall_ms))
+        candidates = energy_candidates(self.tariff, self._situation(wall_ms, known=known))
         return Choice(len(self._periods) - 1, len(self._tariffs) - 1, candidates)
 
-    def _situation(self, wall_ms: int) -> Situation:
+    def _knows_the_time(self) -> bool:
+        return self._now is None or self._now.wall_known
+
+    def _situation(self, wall_ms: int, *, known: bool | None = None) -> Situation:
         begin, last = self._begin, self._last
+        known = self._knows_the_time() if known is None else known
         return Situation(
-            local_time(self._zone, wall_ms),
+            local_time(self._zone, wall_ms) if known else None,
             self._kind,
             self._payment,
             0 if begin is None or last is None else last.energy_mwh - begin.energy_mwh,

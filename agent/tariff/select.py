@@ -1,6 +1,7 @@
 """Which price counts: for each dimension the first one whose conditions all hold.
 
-Charter: one situation in, price indices out. A condition that cannot be evaluated (no power reading) is not met.
+Charter: one situation in, price indices out. A condition that cannot be evaluated (no power reading, a clock that
+nobody has set) is not met.
 Minimum is inclusive, maximum exclusive. Negative bounds are for discharging and mirror: the minimum is the one
 closest to zero.
 
@@ -19,7 +20,7 @@ from agent.tariff.model import Conditions, Dimension, EvseKind, Payment, Tariff,
 class Situation:
     """All that a condition can ask about. Times are milliseconds of the transaction so far."""
 
-    at: LocalTime
+    at: LocalTime | None  # None: nobody knows
     evse_kind: EvseKind
     payment: Payment | None = None
     energy_mwh: int = 0
@@ -63,7 +64,7 @@ def energy_within(conditions: Conditions, energy_mwh: int) -> bool:
 def holds(conditions: Conditions, now: Situation) -> bool:
     """All but the energy conditions."""
     return (
-        holds_locally(conditions, now.at)
+        (not conditions.is_local if now.at is None else holds_locally(conditions, now.at))
         and (conditions.evse_kind is None or conditions.evse_kind is now.evse_kind)
         and _paid_so(conditions, now.payment)
         and _within(now.power_mw, conditions.min_power_mw, conditions.max_power_mw)

@@ -37,7 +37,8 @@ class Point:
     """One durable row: what is so from ``at_ms`` on, and the reading that was taken at or shortly before.
 
     ``gap``: what happened since the previous point is unknown; that time is not billed. ``time_billable``: may
-    the time from here on be billed (time quality policy).
+    the time from here on be billed (time quality policy). ``wall_known``: does ``wall_ms`` mean anything; from a
+    point with an unset clock on, no condition on time of day, weekday or date is met.
     """
 
     at_ms: int
@@ -47,6 +48,7 @@ class Point:
     tariff: Tariff | None = None  # takes effect here; None: as before
     gap: bool = False
     time_billable: bool = True
+    wall_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
