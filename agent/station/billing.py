@@ -6,7 +6,8 @@ spent. What goes to disk of it is ``agent.station.rows``'s, what it costs ``agen
 
 Rules (metering reference 3.5, 3.7, 4.6): at a boundary of time the last reading before it and the first
 after it become one row; a change of power, current or energy that chooses another price becomes a row; so
-does a new tariff and a step of the clock. A price never changes the past, since it only holds from its row on.
+does a new tariff and a step of the clock, with the first reading after it. A price never changes the past, since
+it only holds from its row on.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class _Open:
     before: Sample | None = None  # the last reading before it, once it has passed
     seen: Sample | None = None  # the newest reading when the core stepped last
     asked_at_ms: int | None = None
-    wanted: str | None = None  # content hash of a tariff that is to hold as soon as the transaction is active
+    wanted: str | None = None  # content hash of a tariff that is to hold from the next reading on
+    clock_moved: bool = False  # the clock was set: a row says so with the next reading
+    changed_ms: int | None = None  # when that reading was asked for
     limit: LimitFact | None = None  # what it may use up at most, not yet written
     site_asked: bool = False  # whether the site's limits were looked up
     ending: bool = False  # told the core that a limit is reached
@@ -244,14 +247,24 @@ class Billing:
         if each.limit is not None:
             self._core.ctx.append(each.limit)
             each.limit = None
-        if each.wanted is not None:
-            self._write(each, PriceCause.TARIFF, (tx.last,), each.wanted)
-            each.wanted = None
-        elif isinstance(event, ClockSet) and self._clock_moved():
-            self._write(each, PriceCause.CLOCK, (tx.last,))
+        each.clock_moved |= isinstance(event, ClockSet) and self._clock_moved()
+        if each.wanted is not None or each.clock_moved:
+            self._change(each, tx.last)
         elif self._is_fresh(each, event, tx.last) and each.books.price_changes(tx.last):
             self._write(each, PriceCause.CHOICE, (tx.last,))
         self._wait_for_boundary(each, tx.last)
+
+    def _change(self, each: _Open, last: Sample) -> None:
+        """Another tariff or another time holds from a reading on: what was before it is then known to the mWh. A
+        meter that does not answer cannot keep it off for long."""
+        now_ms = self._core.ctx.at_ms
+        if each.changed_ms is None:
+            each.changed_ms = now_ms
+            self._core.ctx.emit(ReadMeter(each.evse))
+        if last.at_ms >= each.changed_ms or now_ms >= each.changed_ms + BOUNDARY_RETRY_MS:
+            cause = PriceCause.CLOCK if each.wanted is None else PriceCause.TARIFF
+            self._write(each, cause, (last,), each.wanted)
+            each.wanted, each.clock_moved, each.changed_ms = None, False, None
 
     def _clock_moved(self) -> bool:
         offset_ms, status = self._clock
@@ -283,7 +296,7 @@ class Billing:
         self._core.ctx.append(PriceFact(each.books.started.tx_id, each.evse, cause, samples, tariff))
 
     def use_tariff(self, tx_id: str, content: str) -> str:
-        """ChangeTransactionTariff: from the next step on. Returns its status."""
+        """ChangeTransactionTariff: from the next reading on. Returns its status."""
         each = self._open.get(tx_id)
         if each is None or each.books.ended is not None:
             return "TxNotFound"

@@ -25,9 +25,11 @@ from agent.ledger.state import Namespace, Put
 from agent.tariff.canonical import canonical, read
 from agent.tariff.model import Tariff
 from agent.tariff.parse import content_hash, parse_tariff
+from agent.tariff.problem import TariffError
 
 ALL_EVSES = 0
 DEFAULTS_MAX = 64
+PARSED_MAX = 256
 _KEY = "defaults"
 
 
@@ -56,6 +58,9 @@ class TariffBook:
         self._site: str | None = None
         self._live: str | None = None
         self._assigned: list[tuple[Assignment, str | None]] = []
+        for each in self._defaults:
+            if (tariff := self.tariff(each.content_hash)) is not None:
+                self._hash_of_id[tariff.tariff_id] = each.content_hash
 
     # ------------------------------------------------------------------------------------ learning
 
@@ -88,17 +93,37 @@ class TariffBook:
         if self._text_of(content) is None and content not in self._parsed:
             facts.append(TariffFact(content, tariff.tariff_id, source, text))
             self._new_texts[content] = canonical_text(text).decode()
-        self._parsed[content] = tariff
+        self._remember(content, tariff)
         self._hash_of_id[tariff.tariff_id] = content
         return content
 
+    def _remember(self, content: str, tariff: Tariff) -> None:
+        """A price that follows a market is a new tariff every quarter of an hour, for years: those that the ledger
+        can give back, and that nobody will ask for soon, are forgotten."""
+        self._parsed[content] = tariff
+        if len(self._parsed) <= PARSED_MAX:
+            return
+        in_use = {content, self._site, self._live, *(each for _, each in self._assigned)}
+        in_use |= {each.content_hash for each in self._defaults}
+        for old in [each for each in self._parsed if each not in in_use][: PARSED_MAX // 4]:
+            if self._text_of(old) is not None:
+                gone = self._parsed.pop(old)
+                self._new_texts.pop(old, None)
+                if self._hash_of_id.get(gone.tariff_id) == old:
+                    del self._hash_of_id[gone.tariff_id]
+
     def tariff(self, content: str) -> Tariff | None:
-        """A tariff by the hash of its content; None for one that this ledger never had."""
+        """A tariff by the hash of its content; None for one that this ledger never had, or that an older software
+        took and this one does not."""
         if content not in self._parsed:
             text = self._text_of(content)
             if text is None:
                 return None
-            self._parsed[content] = parse_tariff(text, allow_negative=True)  # it was in force once
+            try:
+                tariff = parse_tariff(text, allow_negative=True)  # it was in force once
+            except TariffError:
+                return None
+            self._remember(content, tariff)
         return self._parsed[content]
 
     def text(self, content: str) -> str | None:

@@ -1,0 +1,207 @@
+"""Which tariff a transaction begins with, what the CSMS may install, and what a restart remembers of it."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config.money import Assignment, PriceConfig
+from agent.core.facts import TariffFact, Token
+from agent.station.tariffs import DEFAULTS_MAX, PARSED_MAX, TariffBook, canonical_text
+from agent.tariff.parse import content_hash
+from agent.tariff.problem import TariffError
+
+CARD = Token("04AABB")
+NOW_MS = 1_796_119_200_000
+
+
+def text(tariff_id: str, price: float = 0.5, **more: Any) -> str:
+    plain = {"tariffId": tariff_id, "currency": "EUR", "energy": {"prices": [{"priceKwh": price}]}}
+    return json.dumps(plain | more)
+
+
+SITE, LIVE, HOUSE, ALL, ONE = (text(name) for name in ("site", "live", "house", "all", "one"))
+
+
+class Ledger:
+    """Where the texts of tariffs are."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.state: dict[str, str] = {}
+
+    def book(self, *assign: Assignment, site: bool = True) -> TariffBook:
+        config = PriceConfig(tariff=Path("site") if site else None, assign=assign)
+        book = TariffBook(config, [1, 2], self.texts.get, self.state)
+        self.keep(book.read_site({"site": SITE, "house": HOUSE}.__getitem__))
+        return book
+
+    def keep(self, facts: list[TariffFact]) -> None:
+        for fact in facts:
+            self.texts[fact.content_hash] = canonical_text(fact.text).decode()
+
+    def set_default(self, book: TariffBook, evse: int, tariff: str) -> str:
+        status, facts, changes = book.set_default(evse, tariff, NOW_MS)
+        self.keep(facts)
+        self.state |= {change.key: change.value for change in changes}
+        return status
+
+
+def chosen(
+    book: TariffBook, evse: int = 1, token: Token = CARD, group: str | None = None, wall_ms: int = NOW_MS
+) -> str:
+    content = book.for_start(evse, token, group, wall_ms)
+    tariff = None if content is None else book.tariff(content)
+    return "none" if tariff is None else tariff.tariff_id
+
+
+# ------------------------------------------------------------------------------------------ precedence
+
+
+def test_the_nearest_tariff_wins() -> None:
+    """Order: the site's for a token, the CSMS's of the EVSE, of all EVSEs, the live one, the site's."""
+    ledger = Ledger()
+    book = ledger.book(Assignment(token="04aabb", evse=2, tariff=Path("house")))
+    assert chosen(book) == "site"
+    content, facts = book.learn_live(LIVE)
+    ledger.keep(facts)
+    assert chosen(book) == "live" and book.follows_live(content)
+    assert ledger.set_default(book, 0, ALL) == "Accepted" and chosen(book) == "all"
+    assert ledger.set_default(book, 1, ONE) == "Accepted" and chosen(book) == "one"
+    assert (chosen(book, 2), chosen(book, 2, Token("OTHER"))) == ("house", "all")
+    assert not book.follows_live(content_hash(ONE)) and not book.follows_live(content_hash(HOUSE))
+
+
+def test_no_tariff_is_no_tariff() -> None:
+    assert chosen(Ledger().book(site=False)) == "none"
+
+
+@pytest.mark.parametrize(
+    "who, fits",
+    [
+        ((1, CARD, None), True),
+        ((2, CARD, None), False),
+        ((1, Token("04ccdd"), None), False),
+        ((1, Token("04ccdd"), "family"), False),
+    ],
+)
+def test_an_assignment_fits_in_all_that_it_says(who: tuple[int, Token, str | None], fits: bool) -> None:
+    book = Ledger().book(Assignment(token="04AABB", evse=1, tariff=Path("house")))
+    assert (chosen(book, *who) == "house") is fits
+
+
+def test_a_group_has_its_tariff_and_a_token_its_limits() -> None:
+    limits = Assignment(token="04aabb", max_cost=Decimal("20.00"))
+    book = Ledger().book(Assignment(group="family", tariff=Path("house")), limits)
+    assert chosen(book, group="family") == "house" and chosen(book) == "site"
+    assert book.limits_for(1, CARD, "family") is limits and book.limits_for(1, Token("X"), None) is None
+
+
+# --------------------------------------------------------------------------------------- what is set
+
+
+def test_a_default_of_the_future_replaces_the_present_one_by_itself() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    assert ledger.set_default(book, 0, ALL) == "Accepted"
+    later = text("later", validFrom="2026-12-01T12:00:00Z")
+    assert ledger.set_default(book, 0, later) == "Accepted"
+    assert [chosen(book, wall_ms=NOW_MS + hours * 3_600_000) for hours in (0, 1, 2, 3)] == [
+        "all",
+        "all",
+        "later",
+        "later",
+    ]
+    assert [(each.tariff_id, each.from_wall_ms is None) for each in book.assignments(0)] == [
+        ("all", True),
+        ("later", False),
+    ]
+    again = text("again")
+    assert ledger.set_default(book, 0, again) == "Accepted", "it must not remove what becomes valid later"
+    assert [chosen(book, wall_ms=NOW_MS + hours * 3_600_000) for hours in (0, 2)] == ["again", "later"]
+
+
+def test_one_id_never_stands_for_two_contents_also_after_a_restart() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    assert ledger.set_default(book, 0, ALL) == "Accepted"
+    assert ledger.set_default(book, 0, ALL) == "Accepted", "the same content again"
+    assert ledger.set_default(book, 0, text("all", 0.6)) == "DuplicateTariffId"
+    restarted = ledger.book()
+    assert chosen(restarted) == "all"
+    assert ledger.set_default(restarted, 0, text("all", 0.6)) == "DuplicateTariffId"
+
+
+def test_what_is_no_tariff_or_no_evse_changes_nothing() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    assert ledger.set_default(book, 3, ALL) == "Rejected"
+    with pytest.raises(TariffError):
+        book.set_default(0, text("bad", -1), NOW_MS)
+    for number in range(DEFAULTS_MAX + 1):
+        later = f"2027-01-01T00:{number // 60:02d}:{number % 60:02d}Z"
+        status = ledger.set_default(book, 0, text(f"n{number}", validFrom=later))
+        assert status == ("Accepted" if number < DEFAULTS_MAX else "Rejected")
+    assert chosen(book) == "site"
+
+
+@pytest.mark.parametrize(
+    "ids, evse, results, left",
+    [
+        ((), None, {("all", "Accepted"), ("one", "Accepted")}, []),
+        (("one",), None, {("one", "Accepted")}, ["all"]),
+        ((), 1, {("one", "Accepted")}, ["all"]),
+        (("all",), 1, {("all", "NoTariff")}, ["all", "one"]),
+        (("what",), None, {("what", "NoTariff")}, ["all", "one"]),
+    ],
+)
+def test_clearing(ids: tuple[str, ...], evse: int | None, results: set[tuple[str, str]], left: list[str]) -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.set_default(book, 0, ALL)
+    ledger.set_default(book, 1, ONE)
+    found, changes = book.clear(ids, evse)
+    assert set(found) == results and bool(changes) is (len(left) < 2)
+    assert sorted(each.tariff_id for each in book.assignments(0)) == left
+    ledger.state |= {change.key: change.value for change in changes}
+    assert sorted(each.tariff_id for each in ledger.book().assignments(0)) == left
+
+
+def test_assignments_of_one_evse() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.set_default(book, 0, ALL)
+    ledger.set_default(book, 1, ONE)
+    assert [each.tariff_id for each in book.assignments(1)] == ["one"]
+
+
+# ------------------------------------------------------------------------------------------- memory
+
+
+def test_a_price_that_follows_a_market_for_years_does_not_fill_the_memory() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    first = content_hash(text("live-0", 0.0))
+    for number in range(PARSED_MAX * 3):
+        _, facts = book.learn_live(text(f"live-{number}", number / 1_000))
+        ledger.keep(facts)
+    assert max(len(book._parsed), len(book._new_texts), len(book._hash_of_id)) <= PARSED_MAX
+    old = book.tariff(first)
+    assert old is not None and old.tariff_id == "live-0", "the ledger gives it back"
+    assert book.tariff(content_hash(SITE)) is not None and book.text(content_hash(SITE)) is not None
+
+
+def test_a_tariff_whose_text_is_not_on_disk_yet_is_not_forgotten() -> None:
+    book = Ledger().book()
+    contents = [book.learn(text(f"t{number}"), "csms")[0] for number in range(PARSED_MAX * 2)]
+    assert all(book.tariff(content) is not None for content in contents)
+
+
+def test_a_text_that_is_no_tariff_any_more_is_unknown_and_stops_nobody() -> None:
+    ledger = Ledger()
+    ledger.texts["ab" * 32] = '{"tariffId":"old","currency":"EUR","newRule":1}'
+    assert ledger.book().tariff("ab" * 32) is None
