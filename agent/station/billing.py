@@ -330,11 +330,13 @@ class Billing:
     ) -> bool:
         """What the transaction may use up at most from now on; False: it does not run, or that is no limit."""
         each = self._open.get(tx_id)
-        cost = None if max_cost is None else _money(max_cost)
-        impossible = (max_energy_mwh or 0) < 0 or (max_time_ms or 0) < 0
-        if each is None or each.books.ended is not None or impossible or (cost is None) != (max_cost is None):
+        cost = Decimal(0) if max_cost is None else amount_of(max_cost)
+        if each is None or each.books.ended is not None or cost is None:
             return False
-        self._core.ctx.append(LimitFact(tx_id, each.evse, cost, max_energy_mwh, max_time_ms, source))
+        if cost < 0 or (max_energy_mwh or 0) < 0 or (max_time_ms or 0) < 0:
+            return False
+        text = None if max_cost is None else f"{cost:f}"
+        self._core.ctx.append(LimitFact(tx_id, each.evse, text, max_energy_mwh, max_time_ms, source))
         each.site_asked = True
         return True
 
@@ -459,14 +461,15 @@ def credit_of(limits: LimitFact) -> Fraction | None:
     return None if limits.max_cost is None else Fraction(limits.max_cost)
 
 
-def _money(text: str) -> str | None:
-    """A decimal amount as it is kept; None for what is none. A number of a million digits is none."""
+def amount_of(text: str) -> Decimal | None:
+    """An amount of money that somebody told; None for what is none. A number of a billion digits is none: to write
+    it, or to make a fraction of it, would stop the station."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
         return None
-    fits = amount.is_finite() and 0 <= amount < MOST_MONEY and -int(amount.as_tuple().exponent) <= MONEY_DIGITS
-    return f"{amount:f}" if fits else None
+    fits = amount.is_finite() and -MOST_MONEY < amount < MOST_MONEY
+    return amount if fits and -int(amount.as_tuple().exponent) <= MONEY_DIGITS else None
 
 
 def _concerns(effect: Effect, tx_id: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Protocol
 
 import structlog
@@ -25,7 +25,7 @@ from agent.core.station import Station
 from agent.core.status import EvseView
 from agent.ipc.port import PriceView, TariffAssignment, ToldCost
 from agent.ledger.state import StateChange
-from agent.station.billing import Billing
+from agent.station.billing import Billing, amount_of
 from agent.station.logic import PricesChanged
 from agent.tariff.currency import minor_text
 from agent.tariff.problem import TariffError
@@ -55,6 +55,7 @@ class Money:
         self._model = model
         self._shell = shell
         self._told: dict[str, ToldCost] = {}  # by transaction, while it runs
+        self._final: dict[str, str] = {}  # the last word on each transaction: a repeat is no news
         self._texts: dict[str, str] = {}  # by folded token, "" for everybody
 
     # ------------------------------------------------------------------------------------- tariffs
@@ -103,8 +104,6 @@ class Money:
             await done.wait()
 
     def limit(self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None) -> bool:
-        if max_cost is not None and _decimal(max_cost) is None:
-            return False
         energy_mwh = None if max_energy_wh is None else max_energy_wh * 1_000
         time_ms = None if max_time_s is None else max_time_s * 1_000
         taken = self._billing.limit(tx_id, max_cost, energy_mwh, time_ms, "told")
@@ -123,7 +122,8 @@ class Money:
             self._told[told.tx_id] = told
         running = {each.flow.tx.tx_id for each in self._core.evses.values() if each.flow.tx}
         self._told = {tx_id: each for tx_id, each in self._told.items() if tx_id in running}
-        if told.final:
+        if told.final and self._final.get(told.tx_id) != told.cost:
+            self._final = dict([*self._final.items(), (told.tx_id, told.cost)][-MAX_PRICE_TEXTS:])
             self._shell.append(CostToldFact(told.tx_id, evse, told.cost, told.final, told.text[:MAX_TEXT_CHARS]))
 
     def told_price(self, token: Token | None, text: str) -> None:
@@ -188,8 +188,4 @@ class Money:
 
 
 def _decimal(text: str | None) -> Decimal | None:
-    try:
-        number = Decimal(text) if text is not None else None
-    except InvalidOperation:
-        return None
-    return number if number is not None and number.is_finite() and abs(number) < 10**9 else None
+    return None if text is None else amount_of(text)
