@@ -119,19 +119,20 @@ class _Demo:
 
     def _prove(self) -> bool:
         """Show every receipt and whether it can be proved."""
-        proofs = read_proofs(self._stage)
+        proofs = read_proofs(self._stage, self._csms)
         table = Table(title="Receipts", header_style="bold")
-        for name in ("EVSE", "energy (kWh)", "total with tax", "transaction", "proof"):
-            table.add_column(name, justify="left" if name in ("transaction", "proof") else "right")
+        for name in ("EVSE", "energy (kWh)", "with tax", "transaction", "at the CSMS", "proof"):
+            table.add_column(name, justify="right" if name in ("EVSE", "energy (kWh)", "with tax") else "left")
         for each in proofs:
-            judged = "; ".join(each.wrong) or "signature, records, cost and sums verify"
-            table.add_row(str(each.evse), f"{each.energy_mwh / 1e6:.6f}", each.cost, each.tx_id[:8], judged)
+            judged = "; ".join(each.wrong) or "verified"
+            has = {None: "elsewhere", True: "yes", False: "NO"}[each.csms_has_record]
+            table.add_row(str(each.evse), f"{each.energy_mwh / 1e6:.6f}", each.cost, each.tx_id[:8], has, judged)
         self._console.print(table)
         if proofs:
             command = f"evsed ledger receipt {proofs[0].tx_id[:8]} --config {self._stage.config_file}"
             self._console.print(f"The first one in full, while {self._stage.folder} is there:")
             self._console.print(f"  {command}", soft_wrap=True)
-        return bool(proofs) and not any(each.wrong for each in proofs)
+        return bool(proofs) and not any(each.wrong or each.csms_has_record is False for each in proofs)
 
     # ---------------------------------------------------------------------------------------- view
 

@@ -170,12 +170,15 @@ class Proof:
     tx_id: str
     energy_mwh: int
     cost: str
+    csms_has_record: bool | None  # None where a foreign CSMS keeps its books
     wrong: tuple[str, ...]
 
 
-def read_proofs(stage: Stage) -> list[Proof]:
-    """All receipts of the ledger, judged by the station's public key."""
+def read_proofs(stage: Stage, csms: SimCsms | None) -> list[Proof]:
+    """All receipts of the ledger, judged by the station's public key; and whether the CSMS holds the same record."""
     found = []
+    booked = [] if csms is None else csms.book.transactions.values()
+    sent = {signed.record for transaction in booked for signed in transaction.signed}
     with LedgerReader(stage.folder / "data" / "ledger.sqlite") as reader:
         keys = [parse_key(key.public_der) for key in reader.signing_keys()]
         for row in reader.rows(0, 1_000, kinds=("receipt",)):
@@ -184,7 +187,9 @@ def read_proofs(stage: Stage) -> list[Proof]:
             cost = "-" if receipt.bill is None else minor_text(receipt.bill.total_incl, receipt.bill.currency)
             unit = "" if receipt.bill is None else f" {receipt.bill.currency}"
             energy_mwh = receipt.energy_mwh or 0
-            found.append(Proof(receipt.facts.place.evse, receipt.facts.tx_id, energy_mwh, cost + unit, tuple(bad)))
+            told = None if csms is None else receipt.records[-1].encode() in sent
+            place, tx_id = receipt.facts.place, receipt.facts.tx_id
+            found.append(Proof(place.evse, tx_id, energy_mwh, cost + unit, told, tuple(bad)))
     return found
 
 

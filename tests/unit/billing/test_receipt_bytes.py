@@ -68,7 +68,19 @@ def test_golden_frame() -> None:
     assert list(json.loads(opened(sealed)[0])) == [
         *("format", "number", "ledger", "operator", "place", "software", "tx_id", "local_number", "token", "group"),
         *("stop_reason", "payment_reference", "begin", "end", "begin_mwh", "end_mwh", "unassigned_before_mwh"),
-        *("time_zone", "tzdata", "public_key", "record_key", "flags", "bounds", "tariffs", "usage", "bill", "left_out", "records"),
+        *(
+            "time_zone",
+            "tzdata",
+            "public_key",
+            "record_key",
+            "flags",
+            "bounds",
+            "tariffs",
+            "usage",
+            "bill",
+            "left_out",
+            "records",
+        ),
     ]
 
 
