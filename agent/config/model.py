@@ -170,7 +170,8 @@ class PilotAddress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterAddress:
     """``[evse.meter]``: where the meter answers; baud, parity and register map where they differ from
-    the board's, ``serial`` where the meter cannot tell its own."""
+    the board's, ``serial`` where the meter cannot tell its own, ``rollover_kwh`` where its import register
+    begins anew at 0 (a display of six digits: 1_000_000)."""
 
     port: str = ruled(text_rule(255, "/dev/ttyUSB0"))
     unit: int = ruled(integer_rule(1, 247, 1), 1)
@@ -178,6 +179,7 @@ class MeterAddress:
     parity: Parity | None = ruled(choice_rule(Parity, Parity.EVEN), None)
     map: str | None = ruled(text_rule(64, "eastron_sdm630"), None)
     serial: str | None = ruled(text_rule(50, "12345678"), None)
+    rollover_kwh: int | None = ruled(integer_rule(1_000, 1_000_000_000, 1_000_000), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +230,10 @@ class EvseConfig:
     @property
     def meter_parity(self) -> Parity:
         return self.meter.parity or self.board.meter.parity
+
+    @property
+    def meter_rollover_mwh(self) -> int | None:
+        return None if self.meter.rollover_kwh is None else self.meter.rollover_kwh * 1_000_000
 
     @property
     def max_power_w(self) -> int:

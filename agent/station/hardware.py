@@ -52,6 +52,7 @@ def describe(evse: EvseConfig) -> EvseHardware:
         ventilation=board.pilot.ventilation,
         socket=evse.cable is CableKind.SOCKET,
         dc=board.kind is BoardKind.DC,
+        meter_rollover_mwh=evse.meter_rollover_mwh,
         dc_bench=DcBench(fixed.voltage_mv, fixed.current_ma) if fixed else None,
     )
 
@@ -200,6 +201,7 @@ class _MeterLines:
             baudrate=baud,
             parity=parity,
             serial=evse.meter.serial,
+            rollover_mwh=evse.meter_rollover_mwh,
         )
         if evse.meter_map == SIGNING_MAP:
             from hal.meters.em580 import Em580

@@ -52,7 +52,8 @@ class ModbusMeterConfig:
     """One meter. Raises ``ValueError`` for what cannot be.
 
     ``max_power_w``: more than the installation can ever draw; bounds how fast the register may rise.
-    ``serial``: the number used where the meter does not tell its own.
+    ``serial``: the number used where the meter does not tell its own. ``rollover_mwh``: where its import
+    register begins anew at 0, if that is known.
     """
 
     port: str
@@ -67,6 +68,7 @@ class ModbusMeterConfig:
     drain_ms: int = 500
     serial: str | None = None
     lost_after_polls: int = 3
+    rollover_mwh: int | None = None
 
     def __post_init__(self) -> None:
         limits = {
@@ -132,6 +134,7 @@ class ModbusMeter:
             step_mwh=self._map.energy_step_mwh,
             # A jump that turns out to be a fact is first told as a loss: whoever bills must see the seam.
             jump_readings=self._config.lost_after_polls + 1,
+            rollover_mwh=self._config.rollover_mwh,
         )
         self._serial = ""  # what this run's readings carry, once known
         self._number_read: str | None = None  # by the meter itself, the first time it told one

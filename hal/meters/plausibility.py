@@ -12,6 +12,7 @@ Rules, in the order they are applied:
 2. A fall is refused. Meters that reboot show zeros for some seconds, so a fall may pass; after
    ``FALLS_UNTIL_RESET`` in a row the register was reset or the meter exchanged, differences against the
    old base have lost their meaning, and every later value is refused until the driver is restarted.
+   A register whose last digit is known (``rollover_mwh``) may begin anew at 0 there: that is no fall.
 3. A rise beyond ``max_power_w`` times the time that passed is refused: one jump is a glitch. A register
    that goes on from the higher value is a fact, and believed once ``jump_readings`` in a row agree.
 
@@ -39,14 +40,18 @@ class _Point:
 class ImportRegister:
     """The history one driver run keeps of a meter's import register.
 
-    ``step_mwh`` is how coarsely the register advances; ``jump_readings`` at least 2.
+    ``step_mwh`` is how coarsely the register advances; ``jump_readings`` at least 2. ``rollover_mwh`` is the
+    value at which the register begins anew, where that is known.
     """
 
-    def __init__(self, device: str, *, max_power_w: int, step_mwh: int, jump_readings: int) -> None:
+    def __init__(
+        self, device: str, *, max_power_w: int, step_mwh: int, jump_readings: int, rollover_mwh: int | None = None
+    ) -> None:
         self._device = device
         self._max_power_w = max_power_w
         self._step_mwh = step_mwh
         self._jump_readings = jump_readings
+        self._rollover_mwh = rollover_mwh
         self._believed: _Point | None = None
         self._candidate: _Point | None = None
         self._agreeing = 0  # readings in a row that support the candidate, itself included
@@ -93,4 +98,7 @@ class ImportRegister:
         """
         possible = self._max_power_w * (now.at_ms - before.at_ms) // _MJ_PER_MWH
         slack = 2 * self._step_mwh + (before.energy_mwh >> 22)
-        return before.energy_mwh <= now.energy_mwh <= before.energy_mwh + possible + slack
+        risen_mwh = now.energy_mwh - before.energy_mwh
+        if risen_mwh < 0 and self._rollover_mwh is not None and before.energy_mwh < self._rollover_mwh:
+            risen_mwh += self._rollover_mwh
+        return 0 <= risen_mwh <= possible + slack

@@ -118,3 +118,26 @@ def test_a_true_meter_is_always_believed(start: int, steps: list[tuple[int, int]
         joule += power_w * passed
         told = (start + joule // 3_600) // STEP_MWH * STEP_MWH
         assert register.believes(max(told, start), at_ms)
+
+
+def test_a_register_that_begins_anew_at_its_last_digit_has_not_fallen() -> None:
+    modulus_mwh = 1_000_000_000_000  # six digits of kWh
+    register = ImportRegister(
+        "m", max_power_w=MAX_POWER_W, step_mwh=STEP_MWH, jump_readings=4, rollover_mwh=modulus_mwh
+    )
+    last_mwh = modulus_mwh - 2 * STEP_MWH
+    assert not register.believes(last_mwh, 0)
+    assert register.believes(last_mwh, 1_000)
+    assert register.believes(0, 2_000)
+    assert register.believes(STEP_MWH, 3_000)
+    with pytest.raises(BadReply, match="fell"):
+        register.believes(0, 4_000)  # far from the last digit it is a fall like any other
+
+
+def test_without_a_known_last_digit_the_same_is_a_fall() -> None:
+    register = ImportRegister("m", max_power_w=MAX_POWER_W, step_mwh=STEP_MWH, jump_readings=4)
+    last_mwh = 1_000_000_000_000 - 2 * STEP_MWH
+    assert not register.believes(last_mwh, 0)
+    assert register.believes(last_mwh, 1_000)
+    with pytest.raises(BadReply, match="fell"):
+        register.believes(0, 2_000)
