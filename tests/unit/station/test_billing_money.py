@@ -1,0 +1,183 @@
+"""What people and the CSMS are shown and told of money."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config.device_model import DeviceModel
+from agent.config.money import Assignment, PriceConfig
+from agent.core.facts import CostToldFact, Token
+from agent.ipc.port import PriceView, ToldCost
+from agent.station.money import MAX_PRICE_TEXTS, MAX_TEXT_CHARS
+from tests.support.billing_world import CARD, BillingWorld, Site, at_once
+
+FLAT = json.dumps({"tariffId": "T", "currency": "EUR", "energy": {"prices": [{"priceKwh": 36.0}]}})
+
+
+class Texts:
+    """The words of the device model that money needs."""
+
+    def text(self, key: Any) -> str:
+        return {
+            "TariffCostCtrlr.Currency": "EUR",
+            "TariffCostCtrlr.TotalCostFallbackMessage": "cost unknown",
+            "TariffCostCtrlr.TariffFallbackMessage": "see the provider",
+        }[str(key)]
+
+
+def world(site: Site | None = None) -> BillingWorld:
+    made = BillingWorld(site or Site.selling(FLAT))
+    model: DeviceModel = Texts()  # type: ignore[assignment]
+    made.money._model = model
+    return made
+
+
+def view(made: BillingWorld) -> PriceView:
+    [found] = made.money.views(made.core.views())
+    return found
+
+
+def told(cost: str, **others: Any) -> ToldCost:
+    return ToldCost("tx-1", cost, **others)
+
+
+def test_before_and_while_it_charges_the_price_and_the_cost_are_shown() -> None:
+    with world() as made:
+        before = view(made)
+        assert (before.tariff_id, before.cost) == ("T", None) and "36" in before.price
+        made.charge(100)
+        assert view(made).cost in ("3.67 EUR", "3.68 EUR")
+        assert not view(made).by_csms
+
+
+def test_without_a_price_the_words_of_the_site_are_shown() -> None:
+    with world(Site()) as made:
+        assert (view(made).price, view(made).cost) == ("see the provider", None)
+        made.charge(5)
+        assert view(made).cost == "cost unknown"
+        made.money.told_price(None, "0.50 per kWh")
+        assert view(made).price == "0.50 per kWh"
+
+
+def test_a_price_told_for_a_card_is_for_that_card_only_and_memory_has_an_end() -> None:
+    with world(Site()) as made:
+        made.money.told_price(Token(CARD.id_token.lower()), "yours")
+        assert view(made).price == "see the provider"
+        made.charge(5)
+        assert view(made).price == "yours"
+        for number in range(MAX_PRICE_TEXTS):
+            made.money.told_price(Token(f"T{number}"), "x" * 5_000)
+        assert len(made.money._texts) == MAX_PRICE_TEXTS
+        assert max(map(len, made.money._texts.values())) == MAX_TEXT_CHARS
+        assert view(made).price == "see the provider"
+
+
+def test_what_the_csms_says_is_shown_and_kept_and_never_our_bill() -> None:
+    with world() as made:
+        made.charge(10)
+        made.money.told_cost(told("7.10", text="seven"))
+        shown = view(made)
+        assert (shown.cost, shown.price, shown.by_csms) == ("7.10 EUR", "seven", True)
+        made.unplug()
+        made.finish()
+        for _ in range(2):
+            made.money.told_cost(told("7.90", final=True))
+        made.flush()
+        [fact] = [fact for fact in made.facts() if isinstance(fact, CostToldFact)]
+        assert (fact.cost, fact.final) == ("7.90", True), "its last word, once"
+        [receipt] = made.receipts()
+        assert receipt.bill is not None and receipt.bill.total_incl < 100
+        assert made.rebuilt("tx-1").usage() == receipt.usage
+
+
+def test_between_two_words_of_the_csms_its_prices_go_on() -> None:
+    with world() as made:
+        made.charge(10)
+        now_wh = made.reading().energy_import_mwh // 1_000
+        made.money.told_cost(
+            told("1.00", kwh_price="36", hour_price="3.6", meter_wh=now_wh, wall_ms=made.core.ctx.wall_ms)
+        )
+        made.advance(100_000)
+        shown = (view(made).cost or "").removesuffix(" EUR")
+        assert float(shown) == pytest.approx(1.0 + 3.68 + 0.1, abs=0.06)
+
+
+@pytest.mark.parametrize("cost", ["", "much", "NaN", "1e999999999", "1e-999999999", "-1e999999999"])
+def test_what_is_no_amount_is_neither_shown_nor_kept(cost: str) -> None:
+    with world() as made:
+        made.charge(5)
+        made.money.told_cost(told(cost, final=True))
+        assert not view(made).by_csms
+        made.flush()
+        assert not any(isinstance(fact, CostToldFact) for fact in made.facts())
+
+
+@pytest.mark.parametrize("price", ["much", "1e999999999", "-1e999999999"])
+def test_a_price_that_is_none_extrapolates_nothing(price: str) -> None:
+    with world() as made:
+        made.charge(5)
+        made.money.told_cost(told("1.00", kwh_price=price, hour_price=price, meter_wh=0, wall_ms=0))
+        assert view(made).cost == "1.00 EUR"
+
+
+def test_costs_told_of_ended_transactions_are_forgotten() -> None:
+    with world() as made:
+        made.charge(5)
+        made.money.told_cost(told("1.00"))
+        made.unplug()
+        made.finish()
+        made.charge(5)
+        made.money.told_cost(ToldCost("tx-2", "2.00"))
+        assert list(made.money._told) == ["tx-2"]
+
+
+def test_limits_are_shown_in_words() -> None:
+    with world() as made:
+        made.charge(5)
+        made.tell_limit("20", 5_000, 7_200)
+        assert view(made).limit == "at most 20, at most 5.000 kWh, at most 120 min"
+
+
+def test_a_refused_tariff_is_a_line_of_the_log_book() -> None:
+    with world() as made:
+        made.charge(5)
+        assert made.set_default_tariff('{"tariffId":"X"}').startswith("Rejected: ")
+        assert made.change_tariff("[]").startswith("Rejected: ")
+        made.flush()
+        assert made.log().count("tariff_refused") == 2
+
+
+def test_a_tariff_is_on_disk_before_it_is_accepted_and_cleared_for_good() -> None:
+    with world() as made:
+        other = FLAT.replace('"T"', '"U"')
+        assert made.set_default_tariff(other) == "Accepted"
+        made.crash()
+        assert view(made).tariff_id == "U"
+        assert [each.tariff_id for each in made.money.assignments(0)] == ["U"]
+        assert at_once(made.money.clear(["U"], None)) == [("U", "Accepted")]
+        assert at_once(made.money.clear(["U"], None)) == [("U", "NoTariff")]
+        made.crash()
+        assert view(made).tariff_id == "T"
+
+
+def test_a_running_transaction_shows_its_own_tariff() -> None:
+    with world() as made:
+        made.charge(5)
+        made.set_default_tariff(FLAT.replace('"T"', '"U"'))
+        assert view(made).tariff_id == "T"
+        made.unplug()
+        made.finish()
+        assert view(made).tariff_id == "U"
+
+
+def test_an_assignment_of_the_card_prices_its_transaction() -> None:
+    house = FLAT.replace('"T"', '"house"').replace("36.0", "1.0")
+    price = PriceConfig(tariff=Path("site"), assign=(Assignment(token=CARD.id_token, tariff=Path("house")),))
+    with world(Site(price, {"site": FLAT, "house": house})) as made:
+        assert view(made).tariff_id == "T"
+        made.charge(5)
+        assert view(made).tariff_id == "house"
