@@ -1,0 +1,114 @@
+"""``[price]``, ``[metering]`` and ``[operator]``: what is right, and every mistake under its own key."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agent.config.load import check_file, load
+from agent.config.money import AfterDamage, TimePolicy, TokenInRecord
+from tests.unit.config.test_config_cross import HEAD, evse
+
+TARIFF = {"tariffId": "site", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.4}]}}
+
+
+def configured(folder: Path, text: str, **tariffs: object) -> Path:
+    """A configuration file with tariff files beside it."""
+    for name, tariff in tariffs.items():
+        (folder / f"{name}.json").write_text(tariff if isinstance(tariff, str) else json.dumps(tariff))
+    file = folder / "evsed.toml"
+    file.write_text(HEAD + text + evse(1))
+    return file
+
+
+def test_everything_that_can_be_said_of_money(tmp_path: Path) -> None:
+    text = """
+[price]
+tariff = "site.json"
+live_tariff = "live.json"
+time_policy = "never"
+minimum_billable_wh = 100
+[[price.assign]]
+group = "household"
+tariff = "flat.json"
+[[price.assign]]
+token = "04AB"
+evse = 1
+max_cost = "20.00"
+max_energy_wh = 5_000
+max_time_s = 3_600
+[metering]
+token_in_record = "hash"
+after_damage = "refuse"
+retention_days = 30
+[operator]
+name = "Example"
+"""
+    config = load(configured(tmp_path, text, site=TARIFF, flat=TARIFF | {"tariffId": "flat"}))
+    assert config.price.tariff == tmp_path / "site.json"
+    assert config.price.time_policy is TimePolicy.NEVER
+    assert [each.max_cost for each in config.price.assign] == [None, Decimal("20.00")]
+    assert config.metering.token_in_record is TokenInRecord.HASH
+    assert config.metering.after_damage is AfterDamage.REFUSE
+    assert config.operator.name == "Example"
+
+
+def test_without_any_of_it_there_are_defaults(tmp_path: Path) -> None:
+    config = load(configured(tmp_path, ""))
+    assert (config.price.tariff, config.price.assign) == (None, ())
+    assert config.metering.retention_days == 3_650
+    assert config.metering.after_damage is AfterDamage.CHARGE
+
+
+ONE = '[[price.assign]]\ntariff = "site.json"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "tariffs", "path"),
+    [
+        ('[price]\ntariff = "gone.json"\n', {}, "price.tariff"),
+        ('[price]\ntariff = "site.json"\n', {"site": "{"}, "price.tariff: site.json: $"),
+        ('[price]\ntariff = "site.json"\n', {"site": "9" * 70_000}, "price.tariff"),
+        (
+            '[price]\ntariff = "site.json"\n',
+            {"site": {**TARIFF, "energy": {"prices": [{"priceKwh": -1}]}}},
+            "price.tariff: site.json: $.energy.prices[0].priceKwh",
+        ),
+        ('[price]\ntariff = "site.json"\n', {"site": TARIFF | {"x": 1}}, "price.tariff: site.json: $.x"),
+        (
+            f'[price]\ntariff = "a.json"\n{ONE}',
+            {"a": TARIFF, "site": TARIFF | {"currency": "CHF"}},
+            "price.assign[0].tariff",
+        ),
+        ("[[price.assign]]\nevse = 7\nmax_time_s = 60\n", {}, "price.assign[0].evse"),
+        ('[[price.assign]]\ngroup = "x"\n', {}, "price.assign[0]"),
+        ('[[price.assign]]\nmax_cost = "-1"\n', {}, "price.assign[0].max_cost"),
+        ('[[price.assign]]\nmax_cost = "NaN"\n', {}, "price.assign[0].max_cost"),
+        ('[[price.assign]]\nmax_cost = "0.1234567"\n', {}, "price.assign[0].max_cost"),
+        ("[[price.assign]]\nmax_cost = 1.5\n", {}, "price.assign[0].max_cost"),
+        ('[price]\ntime_policy = "sometimes"\n', {}, "price.time_policy"),
+        ('[metering]\nformat_version = "2.0"\n', {}, "metering.format_version"),
+        ("[metering]\nretention_days = 0\n", {}, "metering.retention_days"),
+        ("[metering]\nsigned = false\n", {}, "metering.signed"),
+        ('[operator]\nname = "a\\nb"\n', {}, "operator.name"),
+    ],
+)
+def test_each_mistake_is_told_under_its_key(tmp_path: Path, text: str, tariffs: dict[str, object], path: str) -> None:
+    problems = check_file(configured(tmp_path, text, **tariffs))
+    assert [problem.path for problem in problems] == [path]
+    assert all(problem.expected and problem.found for problem in problems)
+
+
+def test_all_mistakes_of_a_tariff_are_told_at_once(tmp_path: Path) -> None:
+    broken = {"tariffId": "x", "currency": "EURO", "energy": {"prices": [{"priceKwh": "a"}, {}]}}
+    problems = check_file(configured(tmp_path, '[price]\ntariff = "site.json"\n', site=broken))
+    assert len(problems) >= 3
+
+
+def test_negative_prices_need_to_be_allowed(tmp_path: Path) -> None:
+    tariff = {**TARIFF, "energy": {"prices": [{"priceKwh": -0.1}]}}
+    text = '[price]\ntariff = "site.json"\nallow_negative = true\n'
+    assert check_file(configured(tmp_path, text, site=tariff)) == []
