@@ -66,7 +66,8 @@ class Evse:
         self.lock = ConnectorLock(timing) if hardware.has_lock else None
         self.faults = Faults(timing.fault_clear_ms)
         self.limit = Limit(hardware, timing)
-        self.flow = Flow(hardware.evse, timing, ctx)
+        self._most_mw = hardware.hard_limit_ma * (_DC_MV if hardware.dc else _AC_MV) // 1_000
+        self.flow = Flow(hardware.evse, timing, ctx, self._can_have_risen)
         self.reading: MeterReading | None = None
         self.sample_wanted = False
         self.force_unlock = False
@@ -177,14 +178,15 @@ class Evse:
         tx, state = self.flow.tx, self.flow.state
         if tx is None or tx.last is None or state in (SessionState.RECOVERING, SessionState.BEGIN_WRITING):
             return False
-        passed_ms = max(0, reading.at_ms - tx.last.at_ms) + 1_000
-        most_mw = self.hardware.hard_limit_ma * (_DC_MV if self.hardware.dc else _AC_MV) // 1_000
         risen_mwh = reading.energy_import_mwh - tx.last.energy_import_mwh
-        jumped = risen_mwh > most_mw * passed_ms // _MS_PER_HOUR + _JUMP_SLACK_MWH
+        jumped = not self._can_have_risen(risen_mwh, reading.at_ms - tx.last.at_ms)
         if jumped and not self._jumped:
             before, after = str(tx.last.energy_import_mwh), str(reading.energy_import_mwh)
             self._log(LogEntry.METER_IMPLAUSIBLE, detail="out of range", before_mwh=before, after_mwh=after)
         return jumped
+
+    def _can_have_risen(self, risen_mwh: int, within_ms: int) -> bool:
+        return risen_mwh <= self._most_mw * max(1_000, within_ms + 1_000) // _MS_PER_HOUR + _JUMP_SLACK_MWH
 
     def _fell(self, reading: MeterReading) -> bool:
         """Whether the register fell in a way that cannot be. One that starts again at 0 after its last

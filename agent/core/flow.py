@@ -6,6 +6,7 @@ tells it of them (connected, opened, readings). ``session.py`` holds rules and t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from agent.core.context import Context
@@ -14,6 +15,8 @@ from agent.core.events import GapKind, Recovered
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
+    LogEntry,
+    LogFact,
     Sample,
     SampleContext,
     StopReason,
@@ -28,15 +31,20 @@ from agent.core.settings import Timing
 from hal.ports import MeterReading
 
 _S, _E = SessionState, SessionEvent
+_LOG_OF = {"X": LogEntry.METER_EXCHANGED, "M": LogEntry.METER_BACKWARDS, "O": LogEntry.METER_IMPLAUSIBLE}
 
 
 class Flow:
     """State and transaction of one EVSE's session."""
 
-    def __init__(self, evse: int, timing: Timing, ctx: Context) -> None:
+    def __init__(
+        self, evse: int, timing: Timing, ctx: Context, can_have_risen: Callable[[int, int], bool] = lambda *_: True
+    ) -> None:
+        """``can_have_risen``: so many mWh in so many milliseconds."""
         self._evse = evse
         self._timing = timing
         self._ctx = ctx
+        self._can_have_risen = can_have_risen
         self._aligned = AlignedClock()
         self.state = _S.IDLE
         self.tx: Transaction | None = None
@@ -327,11 +335,8 @@ class Flow:
         reading = self._recovery_reading
         if not timed_out and (reading is None or connected is None):
             return
-        good = (
-            reading is not None
-            and reading.serial == found.last.meter_serial
-            and reading.energy_import_mwh >= found.last.energy_import_mwh
-        )
+        state = self._state_after(found, reading)
+        good = state == "G"
         in_window = found.gap_ms is not None and found.gap_ms <= self._ctx.behaviour.resume_window_ms
         if good and connected and in_window and tx.stop is None:
             assert reading is not None
@@ -352,10 +357,25 @@ class Flow:
             assert reading is not None
             tx.last = to_sample(reading, SampleContext.END, 0)
         else:
-            exchanged = reading is not None and reading.serial != found.last.meter_serial
-            state = "T" if reading is None else "X" if exchanged else "M"
+            if reading is not None:
+                before, after = str(found.last.energy_import_mwh), str(reading.energy_import_mwh)
+                details = (("serial", reading.serial), ("before_mwh", before), ("after_mwh", after))
+                self._ctx.append(LogFact(_LOG_OF[state], self._evse, details))
             tx.last = replace(tx.last, at_ms=self._ctx.at_ms, substituted=True, meter_state=state)
         self._feed(_E.CLOSE)
+
+    def _state_after(self, found: Recovered, reading: MeterReading | None) -> str:
+        """The meter's state (OCMF ST) as seen after a restart. Energy may have flowed since the newest row, and
+        for as long as nobody looked."""
+        if reading is None:
+            return "T"
+        if reading.serial != found.last.meter_serial:
+            return "X"
+        risen_mwh = reading.energy_import_mwh - found.last.energy_import_mwh
+        if risen_mwh < 0:
+            return "M"
+        unseen_ms = (found.gap_ms or 0) + self._ctx.behaviour.checkpoint_ms + self._timing.recover_ms
+        return "G" if self._can_have_risen(risen_mwh, unseen_ms) else "O"
 
     @property
     def in_transaction(self) -> bool:

@@ -215,8 +215,7 @@ class BillingWorld:
             self.give(FromPilot(1, event))
         if self.online:
             self.give(LinkChanged(True))
-        if not self.meter_silent:
-            self.give(FromMeter(1, Back("meter")))
+        self.give(FromMeter(1, Lost(LossKind.SILENT, "no answer") if self.meter_silent else Back("meter")))
         self.read_meter()
 
     def _leave(self) -> None:

@@ -6,6 +6,7 @@ On a whole station, so that the signed record, the receipt and the check of the 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def end_of(made: BillingWorld, nth: int = 0) -> TransactionFact:
 
 def record_of(receipt: Receipt) -> Record:
     return parse_record(receipt.records[-1].encode())
+
+
+Trouble = Callable[[BillingWorld], None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def jump(made: BillingWorld) -> None:
     made.read_meter()
 
 
-CASES = {
+CASES: dict[Trouble, Case] = {
     silence: Case("no answer", "meter_silent", "T", StopReason.LOCAL, True),
     damage: Case("nonsense", "meter_implausible", "O", StopReason.LOCAL, False),
     fall: Case("register falls", "meter_backwards", "M", StopReason.LOCAL, False),
@@ -85,7 +89,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("trouble", CASES, ids=lambda each: each.__name__)
-def test_the_last_good_value_ends_the_transaction(trouble) -> None:  # type: ignore[no-untyped-def]
+def test_the_last_good_value_ends_the_transaction(trouble: Trouble) -> None:
     """Field fault 11: nothing impossible is billed; the end says that it is no reading of the end, and why."""
     case = CASES[trouble]
     with charging() as made:
@@ -108,7 +112,7 @@ def test_the_last_good_value_ends_the_transaction(trouble) -> None:  # type: ign
 
 
 @pytest.mark.parametrize("trouble", [silence, damage, fall, exchange, jump])
-def test_no_energy_flows_that_the_meter_does_not_count(trouble) -> None:  # type: ignore[no-untyped-def]
+def test_no_energy_flows_that_the_meter_does_not_count(trouble: Trouble) -> None:
     with charging() as made:
         trouble(made)
         made.advance(1_000)
@@ -116,7 +120,7 @@ def test_no_energy_flows_that_the_meter_does_not_count(trouble) -> None:  # type
 
 
 @pytest.mark.parametrize("trouble", [exchange, jump])
-def test_the_place_can_be_used_again_at_once(trouble) -> None:  # type: ignore[no-untyped-def]
+def test_the_place_can_be_used_again_at_once(trouble: Trouble) -> None:
     """What cannot have flowed is told as nobody's; a new meter begins its own account."""
     with charging() as made:
         trouble(made)
@@ -273,3 +277,34 @@ def test_a_register_that_fell_while_the_station_was_off_is_a_finding() -> None:
         receipt = made.receipts()[-1]
         assert receipt.facts.unassigned_before_mwh is None
         assert any("falls from" in each for each in made.audit())
+
+
+@pytest.mark.parametrize("power", [False, True])
+@pytest.mark.parametrize(
+    "change, state, log",
+    [
+        (fall, "M", "meter_backwards"),
+        (exchange, "X", "meter_exchanged"),
+        (jump, "O", "meter_implausible"),
+        (silence, "T", "meter_silent"),
+    ],
+)
+def test_what_a_meter_did_while_nobody_looked_ends_at_the_last_row(
+    change: Trouble, state: str, log: str, power: bool
+) -> None:
+    """Metering reference 4.5: plausible after a restart, or the newest reading on disk is the end."""
+    with charging() as made:
+        made.advance(60_000)
+        kept = made.transactions()[-1].samples
+        made.slow_disk = True  # what is read now does not reach the disk
+        change(made)
+        made.crash(power=power)
+        made.slow_disk = False
+        made.advance(35_000)
+        end, [receipt] = end_of(made), made.receipts()
+        sample = end.samples[-1]
+        assert (sample.substituted, sample.meter_state) == (True, state)
+        assert kept and sample.energy_import_mwh >= kept[-1].energy_import_mwh
+        assert receipt.energy_mwh is not None and receipt.energy_mwh <= made.drawn_mwh
+        assert receipt.facts.flags.not_billable is (state != "T")
+        assert log in made.log() and made.audit() == []
