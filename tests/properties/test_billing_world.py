@@ -198,7 +198,12 @@ def test_e2_no_interval_is_negative_and_no_register_falls(script: Script) -> Non
 @given(scripts(CRASH, METER))
 def test_e3_what_ran_between_two_transactions_is_told(script: Script) -> None:
     with world_of(script) as made:
-        receipts = play(made, script).receipts()
+        play(made, script)
+        made.crash(power=script.aligned_ms > 0)
+        made.charge(5)
+        made.finish()
+        receipts = made.receipts()
+        assert len(receipts) >= 2
         for before, after in pairwise(receipts):
             assert before.facts.end_mwh is not None and after.facts.begin_mwh is not None
             assert after.facts.unassigned_before_mwh == after.facts.begin_mwh - before.facts.end_mwh >= 0
@@ -375,7 +380,7 @@ def flagged(receipt: Receipt, **flags: bool) -> Receipt:
 @settings(max_examples=50)
 @given(
     scripts(OFFICE, CRASH),
-    st.sampled_from(["0.30", "0.33", "0.40", "1", "1E0"]),
+    st.sampled_from(["0.20", "0.30", "0.33", "0.40", "1", "1E0"]),
     st.sampled_from([None, 60]),
     st.sampled_from([None, 40]),
 )

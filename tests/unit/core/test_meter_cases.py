@@ -14,7 +14,7 @@ import pytest
 
 from agent.billing.read import Receipt
 from agent.config.money import Assignment, PriceConfig
-from agent.core.facts import StopReason, TransactionFact, TxKind
+from agent.core.facts import CheckpointFact, StopReason, TransactionFact, TxKind
 from agent.ocmf.parse import Record
 from agent.ocmf.parse import parse as parse_record
 from agent.tariff.model import EvseKind
@@ -141,10 +141,13 @@ def test_the_place_can_be_used_again_at_once(trouble: Trouble) -> None:
 def test_the_newest_reading_is_billed_although_the_end_could_not_be_read() -> None:
     """It was in memory only: a row of its own keeps when it was read."""
     with charging() as made:
-        made.meter_lost()
+        read_ms, made.meter_silent = made.mono_ms, True  # not yet known as lost
         made.unplug()
+        made.advance(6_000)
         made.finish()
         [receipt] = made.receipts()
+        [kept] = [fact.sample for fact in made.facts() if isinstance(fact, CheckpointFact)]
+        assert (kept.energy_import_mwh, kept.at_ms) == (receipt.facts.end_mwh, read_ms)
         assert receipt.usage is not None
         assert receipt.usage.energy_mwh == receipt.energy_mwh
         assert receipt.energy_mwh in TEN_SECONDS

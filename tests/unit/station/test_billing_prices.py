@@ -92,9 +92,12 @@ def test_a_boundary_divides_the_energy_whatever_other_row_comes_with_it(behaviou
 def test_a_change_of_state_at_the_boundary_hides_it_from_nobody() -> None:
     with BillingWorld(Site.selling(LATER)) as made:
         made.charge(59)
-        made.set_cp(made.cp)  # the pilot is looked at in the very step of the boundary
-        made.limit_current(0)
-        made.advance(700)
+        made.meter_silent = True
+        made.advance(1_200)
+        made.limit_current(0)  # its row has no reading, and stands behind the boundary
+        made.advance(100)
+        made.meter_silent = False
+        made.advance(2_000)
         made.limit_current(None)
         made.advance(20_000)
         receipt = only(made)
@@ -419,9 +422,10 @@ def test_a_mistake_in_the_books_ends_no_charging(place: str, monkeypatch: pytest
         assert ended(made).samples[-1].energy_import_mwh == made.reading().energy_import_mwh, "the energy is told"
 
 
-def test_a_record_that_cannot_be_made_does_not_keep_the_end_off_the_disk() -> None:
+@pytest.mark.parametrize("signs_begin", [False, True])
+def test_a_record_that_cannot_be_made_does_not_keep_the_end_off_the_disk(signs_begin: bool) -> None:
     """A meter without a serial: no signed record can name it, and the writer's thread would end the ledger."""
-    with BillingWorld(Site.selling(FLAT)) as made:
+    with BillingWorld(Site.selling(FLAT, signs_begin=signs_begin)) as made:
         made.serial = ""
         made.read_meter()
         made.charge(10)
