@@ -7,6 +7,7 @@ its own from a power cut, and how long it was away.
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from dataclasses import dataclass
@@ -49,6 +50,18 @@ def make_build(config: Config, boot_cause: str, config_file: Path | None = None)
     return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms(), config_file)
 
 
+def make_durable_directory(folder: Path) -> None:
+    """Make a directory and sync the entry of each one made: a power cut must not take key and ledger with it."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(made):
+        parent = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+
 def note_boot_cause(config: Config, cause: str) -> None:
     """Leave a note for the next start."""
     (config.station.data_dir / "boot-cause").write_text(cause)
@@ -64,6 +77,6 @@ def take_boot_cause(config: Config) -> str:
     note.unlink(missing_ok=True)
     boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
     again = seen.exists() and seen.read_text().strip() == boot_id
-    folder.mkdir(parents=True, exist_ok=True)
+    make_durable_directory(folder)
     seen.write_text(boot_id)
     return cause or ("Watchdog" if again else "PowerUp")

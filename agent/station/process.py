@@ -57,7 +57,7 @@ from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
 from agent.security.keys import load_or_create_key, oca_key
 from agent.station.archive import Archive
-from agent.station.build import BUILD_TIME_MS, Build, monotonic_ms, note_boot_cause
+from agent.station.build import BUILD_TIME_MS, Build, make_durable_directory, monotonic_ms, note_boot_cause
 from agent.station.disk import Disk, raise_what_crashed
 from agent.station.hardware import Hardware
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
@@ -102,7 +102,7 @@ class StationProcess:
         birth = Birth(
             build.software_version, build.config.station.serial, build.boot_id, monotonic_ms(), wall_ms, status
         )
-        build.config.station.data_dir.mkdir(parents=True, exist_ok=True)
+        make_durable_directory(build.config.station.data_dir)
         opened = open_ledger(build.ledger_path, birth)
         if opened.rebuilt:
             log.warning("the ledger's table of transactions was wrong and is made anew from its rows")

@@ -14,6 +14,7 @@ import pytest
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, TariffFact
 from agent.ledger.space import Reserve
+from agent.station.build import make_durable_directory
 from agent.station.logic import PricesChanged
 from agent.station.upkeep import Upkeep
 
@@ -147,3 +148,10 @@ def test_what_the_whole_check_finds_is_an_alarm_and_two_facts(tmp_path: Path) ->
     asyncio.run(care._check_ledger())
     assert care.alarm()
     assert [type(fact) for fact in world.facts] == [LogFact, SecurityFact]
+
+
+def test_a_directory_is_made_once_with_all_above_it(tmp_path: Path) -> None:
+    folder = tmp_path / "var" / "lib" / "evsed"
+    make_durable_directory(folder)
+    make_durable_directory(folder)
+    assert folder.is_dir()
