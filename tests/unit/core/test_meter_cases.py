@@ -311,3 +311,17 @@ def test_what_a_meter_did_while_nobody_looked_ends_at_the_last_row(
         assert receipt.energy_mwh is not None and receipt.energy_mwh <= made.drawn_mwh
         assert receipt.facts.flags.not_billable is (state != "T")
         assert log in made.log() and made.audit() == []
+
+
+def test_a_driver_who_left_instead_has_all_of_the_limit_the_next_time() -> None:
+    limit = Assignment(token=CARD.id_token, max_energy_wh=25)
+    with before_rollover(assign=(limit,)) as made:
+        made.slow_disk = True
+        while made.core.evses[1].flow.active:
+            made.advance(200)
+        made.unplug()
+        made.finish()
+        made.charge(60)
+        made.finish()
+        last = made.receipts()[-1]
+        assert last.energy_mwh is not None and 20_000 < last.energy_mwh <= 25_000
