@@ -47,6 +47,7 @@ from hal.ports import MeterReading
 
 BOUNDARY_RETRY_MS = 5_000  # the meter did not answer at a boundary: it is asked again
 CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row (the core's measure, too)
+_ENDING = (SessionState.RELEASING, SessionState.END_READING)
 MOST_MONEY, MONEY_DIGITS = 10**9, 12
 LIMIT_INTERVAL_MS = 2_000  # how far ahead a limit is looked at: a reading a second, and one may be missing
 
@@ -242,7 +243,7 @@ class Billing:
     def _price(self, each: _Open, event: object) -> None:
         tx = self._running(each)
         if tx is None or tx.last is None:
-            return
+            return self._keep_promise(each)
         self._limit_by_site(each)
         if each.limit is not None:
             self._core.ctx.append(each.limit)
@@ -252,7 +253,7 @@ class Billing:
             self._change(each, tx.last)
         elif self._is_fresh(each, event, tx.last) and each.books.price_changes(tx.last):
             self._write(each, PriceCause.CHOICE, (tx.last,))
-        self._wait_for_boundary(each, tx.last)
+        return self._wait_for_boundary(each, tx.last)
 
     def _change(self, each: _Open, last: Sample) -> None:
         """Another tariff or another time holds from a reading on: what was before it is then known to the mWh. A
@@ -265,6 +266,16 @@ class Billing:
             cause = PriceCause.CLOCK if each.wanted is None else PriceCause.TARIFF
             self._write(each, cause, (last,), each.wanted)
             each.wanted, each.clock_moved, each.changed_ms = None, False, None
+
+    def _keep_promise(self, each: _Open) -> None:
+        """A tariff that was accepted holds also where the transaction is stopped before the next reading."""
+        flow = self._core.evses[each.evse].flow
+        ours = flow.tx is not None and flow.tx.tx_id == each.books.started.tx_id
+        if each.wanted is None or not ours or flow.state not in _ENDING or each.books.ended is not None:
+            return
+        if flow.tx is not None and flow.tx.last is not None:
+            self._write(each, PriceCause.TARIFF, (flow.tx.last,), each.wanted)
+            each.wanted, each.changed_ms = None, None
 
     def _clock_moved(self) -> bool:
         offset_ms, status = self._clock

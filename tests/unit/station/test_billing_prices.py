@@ -221,6 +221,20 @@ def test_a_silent_meter_does_not_keep_a_tariff_off() -> None:
         only(made)
 
 
+@pytest.mark.parametrize("stop", ["unplug", "swipe_to_stop"])
+def test_a_tariff_that_was_accepted_holds_although_the_end_comes_first(stop: str) -> None:
+    with BillingWorld(Site.selling(FLAT)) as made:
+        made.charge(10)
+        made.meter_silent = True  # its next answer is a second away
+        assert made.change_tariff(DEAR) == "Accepted"
+        getattr(made, stop)()
+        made.advance(300)
+        made.meter_silent = False
+        made.advance(10_000)
+        receipt = only(made)
+        assert [each.tariff_id for each in receipt.facts.tariffs] == ["T", "D"]
+
+
 def test_a_live_tariff_reaches_what_a_restart_has_cut_off_once_it_goes_on() -> None:
     """Its file is read before any device has answered; the time of the gap must not be charged by it."""
     site = Site.selling(FLAT)
