@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("evsed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("evsed")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that a test calls sets up logs for its process: not for the tests that follow."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
