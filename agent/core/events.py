@@ -158,7 +158,7 @@ class GapKind(enum.StrEnum):
 class Recovered:
     """A transaction that has a start but no end in the ledger; told before any device event.
 
-    ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it."""
+    ``energy_blocked``: the CSMS had refused its token. ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it."""
 
     evse: int
     tx_id: str
@@ -169,6 +169,8 @@ class Recovered:
     last: Sample
     gap: GapKind
     gap_ms: int | None
+    authorized_by: str = ""
+    energy_blocked: bool = False
 
 
 Event = (

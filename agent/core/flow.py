@@ -319,6 +319,7 @@ class Flow:
         self._recovered = found
         tx = Transaction(found.tx_id, found.token, found.group, next_seq_no=found.next_seq_no)
         tx.begin_energy_mwh, tx.last = found.begin_energy_mwh, found.last
+        tx.authorized_by, tx.energy_blocked = found.authorized_by, found.energy_blocked
         # We took its power away; a vehicle that had begun is not "getting ready" a second time.
         tx.told_state, tx.ever_closed = ChargingState.SUSPENDED_EVSE, True
         self.tx, self.state, self._blind = tx, _S.RECOVERING, True

@@ -23,6 +23,7 @@ from agent.core.facts import (
     Sample,
     TariffFact,
     TransactionFact,
+    Trigger,
 )
 from agent.ipc.codec import decode_fact
 from agent.ipc.port import CsmsTx, Progress, Record
@@ -150,11 +151,12 @@ class Archive:
         records = self._records(self._rows_of(start.tx_id, math.inf))
         first = records[0].fact
         assert isinstance(first, TransactionFact)
-        last, next_seq_no = first.samples[-1], 0
+        last, next_seq_no, blocked = first.samples[-1], 0, False
         for record in records:
             fact = record.fact
             if isinstance(fact, TransactionFact):
                 next_seq_no = fact.seq_no + 1
+                blocked = blocked or fact.trigger is Trigger.DEAUTHORIZED
                 last = _newest(last, fact.samples)
             elif isinstance(fact, CheckpointFact):
                 last = _newest(last, (fact.sample,))
@@ -176,6 +178,8 @@ class Archive:
             last=last,
             gap=GapKind.PROCESS if same_boot else GapKind.POWER,
             gap_ms=gap_ms,
+            authorized_by=first.authorized_by,
+            energy_blocked=blocked,
         )
 
 

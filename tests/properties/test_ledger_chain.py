@@ -188,7 +188,7 @@ def sound() -> Sound:
 
 def _contents(path: Path) -> tuple[list[Row], list[Row]]:
     with LedgerReader(path) as reader:
-        return read_all(path), reader.open_transactions("tx_started", "tx_ended")
+        return read_all(path), reader.open_transactions()
 
 
 @settings(unhurried, max_examples=60)

@@ -58,3 +58,15 @@ def test_recovery_without_any_meter_closes_with_the_last_good_value() -> None:
     end = made.transactions()[0]
     assert end.kind is TxKind.ENDED and end.samples[-1].energy_import_mwh == 1_000_000
     assert end.samples[-1].substituted
+
+
+def test_a_refused_token_gets_no_energy_after_a_restart_either() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.evses[1].cp = CpState.C
+    made.evses[1].energy_mwh = 1_000_500
+    found = Recovered(1, "old", 4, TOKEN, None, 900_000, sample(1_000_000), GapKind.PROCESS, 5_000, "csms", True)
+    made.give(found)
+    made.boot()
+    made.run(10_000)
+    assert made.transactions()[0].kind is TxKind.UPDATED
+    assert not made.evses[1].power

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from agent.core.events import GapKind
@@ -113,6 +114,15 @@ def test_open_transaction_is_found_with_its_newest_reading_and_next_number(tmp_p
     assert (found.tx_id, found.next_seq_no, found.begin_energy_mwh) == ("t1", 2, 100)
     assert found.last.energy_import_mwh == 180 and found.token == Token("AA")
     assert (found.gap, found.gap_ms) == (GapKind.PROCESS, 7_000)
+    archive.close()
+
+
+def test_an_open_transaction_remembers_that_its_token_was_refused(tmp_path: Path) -> None:
+    refused = replace(tx(TxKind.UPDATED, 1, 150), trigger=Trigger.DEAUTHORIZED)
+    started = replace(tx(TxKind.STARTED, 0, 100), authorized_by="cache")
+    archive = written(tmp_path / "l", (started, 1_000, 0, "S"), (refused, 2_000, 0, "S"))
+    [found] = archive.open_transactions(BOOT, 10_000, None)
+    assert (found.authorized_by, found.energy_blocked) == ("cache", True)
     archive.close()
 
 
