@@ -158,7 +158,8 @@ class GapKind(enum.StrEnum):
 class Recovered:
     """A transaction that has a start but no end in the ledger; told before any device event.
 
-    ``energy_blocked``: the CSMS had refused its token. ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it."""
+    ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it.
+    ``energy_blocked``: the CSMS had refused the token."""
 
     evse: int
     tx_id: str
