@@ -7,6 +7,7 @@ None, never guessed.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from agent.billing.account import decimal_of
 from agent.billing.read import Receipt
@@ -44,6 +45,7 @@ def bill_again(receipt: Receipt) -> Bill | None:
         raise ValueError("the usage names a price that its tariff does not have") from error
 
 
+@lru_cache(maxsize=32)  # a ledger's receipts share few tariffs
 def _tariff(text: str | None) -> Tariff | None:
     if text is None:
         return None
