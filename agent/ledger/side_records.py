@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.ledger.rows import BODY_MAX_BYTES, HASH_BYTES
+from agent.ledger.state import is_unicode
 
 NAME_MAX_CHARS: Final = 64
 SERIAL_MAX_CHARS: Final = 128
@@ -138,18 +139,10 @@ class Transaction:
 
 def _check_text(what: str, text: str, chars_min: int, chars_max: int) -> None:
     """Raises ``ValueError`` for what the tables cannot hold."""
-    if not chars_min <= len(text) <= chars_max or "\0" in text or not _is_unicode(text):
+    if not chars_min <= len(text) <= chars_max or "\0" in text or not is_unicode(text):
         raise ValueError(f"{what} {text[:80]!r} is not {chars_min} to {chars_max} storable characters")
 
 
 def _check_integer(what: str, value: int) -> None:
     if value not in _INT64:
         raise ValueError(f"{what} {value} is not an integer of at most 64 bits")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

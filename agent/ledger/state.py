@@ -68,11 +68,12 @@ def _check(namespace: Namespace, what: str, text: str, chars_max: int) -> None:
     """Raises ``ValueError`` for what the table cannot hold: too long, NUL, lone surrogates."""
     if len(text) > chars_max:
         raise ValueError(f"state {namespace}: {what} of {len(text)} characters, at most {chars_max}")
-    if "\0" in text or not _is_unicode(text):
+    if "\0" in text or not is_unicode(text):
         raise ValueError(f"state {namespace}: {what} {text[:80]!r} is not storable text")
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether the text can be stored as UTF-8 (a lone surrogate cannot)."""
     try:
         text.encode()
     except UnicodeEncodeError:
