@@ -139,8 +139,8 @@ def test_what_is_no_record_is_refused_with_its_place(data: bytes, section: str, 
 
 def test_offsets_count_bytes_not_characters() -> None:
     with pytest.raises(OcmfError) as caught:
-        parse('OCMF|{"A":"ü",}|{}'.encode())
-    assert caught.value.offset == len('OCMF|{"A":"ü",'.encode())
+        parse('OCMF|{"A":"ü";}|{}'.encode())
+    assert caught.value.offset == len('OCMF|{"A":"ü"'.encode())
 
 
 def test_too_many_readings_are_refused() -> None:
