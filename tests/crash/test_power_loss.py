@@ -224,7 +224,7 @@ def test_control_the_check_finds_what_a_careless_setting_loses(path: Path, synch
     run = record(path, Days(SEED).steps(40), synchronous)
     found = tally(run, 13 if FULL else 29, 2)
     assert found["lost"] > 10, found
-    assert found["ok"] < found.total() // 2, found
+    assert found["ok"] < found.total() * 2 // 3, found  # a cut soon after a checkpoint loses nothing
 
 
 def test_control_the_check_finds_an_answer_before_its_commit(path: Path) -> None:
