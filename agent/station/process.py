@@ -354,8 +354,8 @@ class StationProcess:
         if self._timer is not None:
             self._timer.cancel()
         await self._server.close()
+        self._archive.close()  # first: the last to close is the writer, which leaves one tidy file
         await self._writer.close()
-        self._archive.close()
 
 
 def _log_device(event: FromPilot | FromMeter | FromPower) -> None:

@@ -5,6 +5,7 @@ Everything here runs on real ptys, sockets and processes, in real time.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -112,3 +113,49 @@ def test_a_new_price_holds_from_its_instant_and_changes_no_past(tmp_path: Path) 
         assert_proved(stage, 1)
 
     on_stage(tmp_path, "1.6", ("mcu_ac",), scene)
+
+
+def test_a_damaged_ledger_is_kept_and_charging_waits_for_a_person(tmp_path: Path) -> None:
+    async def main() -> None:
+        csms = SimCsms("2.0.1")
+        stage = Stage(tmp_path, await csms.start(), sample_s=1, boards=("mcu_ac",))
+        stage.lay_out()
+        stage.config_file.write_text(f'{stage.config_file.read_text()}\n[metering]\nafter_damage = "refuse"\n')
+        story = Story(stage, csms, lambda _: None, pace_s=1.0)
+        try:
+            await stage.start()
+            await charge(stage, story)
+            await leave(stage)
+            await stage.stop()
+            _spoil(tmp_path / "data" / "ledger.sqlite")
+            (stage.run_dir / "bench.sock").unlink(missing_ok=True)
+            await stage.start()
+            await until(story._online)
+            status = await stage.status()
+            assert status is not None
+            assert "ledger.sqlite.damaged-1" in status.alarm
+            await stage.order(1, "plug")
+            await until(lambda: is_state(stage, 1, ConnectorState.PREPARING))
+            assert await story.swipe(1) == "not available now"
+            station = await stage.station()
+            assert await station.acknowledge_damage()
+            await station.close()
+            await story.swipe(1)
+            await until(lambda: is_state(stage, 1, ConnectorState.CHARGING))
+            await leave(stage)
+            assert_proved(stage, 1)
+            (genesis,) = rows_of(stage, "genesis")
+            assert json.loads(genesis.body)["previous"]["file"] == "ledger.sqlite.damaged-1"
+        finally:
+            await stage.stop()
+            await csms.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 180))
+
+
+def _spoil(ledger: Path) -> None:
+    """Change one letter of what a driver was charged."""
+    data = bytearray(ledger.read_bytes())
+    place = data.index(b'"total_cost":"') + len(b'"total_cost":"')
+    data[place] ^= 1
+    ledger.write_bytes(data)
