@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from agent.core.contactor import Contactor, ContactorEvent, ContactorState
 from agent.core.context import Context
 from agent.core.effects import ResetBoard, SetLock
-from agent.core.facts import LogEntry, LogFact, MeterFact, SampleContext, Token
+from agent.core.facts import MeterFact, SampleContext, Token
 from agent.core.faults import FROM_BOARD, Faults
 from agent.core.flow import Flow
 from agent.core.iec61851 import duty_for
@@ -21,6 +21,7 @@ from agent.core.limit import Limit
 from agent.core.lock import ConnectorLock, LockState
 from agent.core.outlook import charging_state
 from agent.core.outputs import Wanted, autonomous_effects, subordinate_effects
+from agent.core.register import Register
 from agent.core.sampling import AlignedClock, to_sample
 from agent.core.session import HOLDS_CABLE, STARTABLE, SessionState, Stop
 from agent.core.settings import DcBench, EvseHardware, Timing
@@ -46,9 +47,6 @@ from hal.ports import (
 from hal.ports import Contactor as ContactorSeen
 
 _C = ContactorEvent
-_JUMP_SLACK_MWH = 100_000  # the step of the coarsest register
-_AC_MV, _DC_MV = 3 * 300_000, 1_000_000  # all phases, generously
-_MS_PER_HOUR = 3_600_000
 _QUIET_MA = 1_000  # DC: below this the contactor may open without load
 
 
@@ -66,8 +64,8 @@ class Evse:
         self.lock = ConnectorLock(timing) if hardware.has_lock else None
         self.faults = Faults(timing.fault_clear_ms)
         self.limit = Limit(hardware, timing)
-        self._most_mw = hardware.hard_limit_ma * (_DC_MV if hardware.dc else _AC_MV) // 1_000
-        self.flow = Flow(hardware.evse, timing, ctx, self._can_have_risen)
+        self.register = Register(hardware, ctx)
+        self.flow = Flow(hardware.evse, timing, ctx, self.register.can_have_risen)
         self.reading: MeterReading | None = None
         self.sample_wanted = False
         self.force_unlock = False
@@ -76,7 +74,6 @@ class Evse:
         self._output: PowerOutput | None = None
         self._over_since_ms: int | None = None
         self._leak_since_ms: int | None = None
-        self._exchanged = self._jumped = False
         self._told: Wanted | None = None
 
     # ------------------------------------------------------------------------------ device events
@@ -119,8 +116,7 @@ class Evse:
             implausible = event.kind is LossKind.GARBAGE
             code = FaultCode.METER_IMPLAUSIBLE if implausible else FaultCode.METER_LOST
             if not self.faults.has(code):
-                entry = LogEntry.METER_IMPLAUSIBLE if implausible else LogEntry.METER_SILENT
-                self._log(entry, detail=event.detail[:200])
+                self.register.lost(implausible=implausible, detail=event.detail)
             self.flow.meter_state = "O" if implausible else "T"
             self.faults.set(code, "meter", True, now_ms)
 
@@ -138,14 +134,21 @@ class Evse:
 
     def _on_reading(self, reading: MeterReading) -> None:
         now_ms = self._ctx.at_ms
-        backwards = self._fell(reading)
-        exchanged = self._is_of_another_meter(reading)
-        self._jumped = not backwards and not exchanged and self._is_out_of_range(reading)
-        wrong = backwards or exchanged or self._jumped
-        self.faults.set(FaultCode.METER_IMPLAUSIBLE, "meter", wrong, now_ms)
-        if wrong:
+        tx, state = self.flow.tx, self.flow.state
+        free = state in (SessionState.RECOVERING, SessionState.BEGIN_READING)
+        rolled_over = self.register.judge(
+            reading,
+            self.reading,
+            tx.last if tx is not None and not free else None,
+            bounded=state is not SessionState.BEGIN_WRITING,
+            told=self.faults.has(FaultCode.METER_IMPLAUSIBLE),
+        )
+        if rolled_over:
+            self.flow.roll_over()
+        self.faults.set(FaultCode.METER_IMPLAUSIBLE, "meter", self.register.wrong is not None, now_ms)
+        if self.register.wrong is not None:
             # Nothing impossible is billed: the session ends, or waits, at the last good value.
-            self.flow.meter_state = "X" if exchanged else "O" if self._jumped else "M"
+            self.flow.meter_state = self.register.wrong
             return
         self.flow.meter_state = "T"
         self.faults.set(FaultCode.METER_LOST, "meter", False, now_ms)
@@ -161,60 +164,6 @@ class Evse:
         if due and not self.flow.in_transaction:
             sample = to_sample(reading, SampleContext.CLOCK, offered_ma)
             self._ctx.append(MeterFact(self.hardware.evse, sample))
-
-    def _is_of_another_meter(self, reading: MeterReading) -> bool:
-        """Than the one that the running transaction counts on."""
-        last = self.flow.tx.last if self.flow.tx is not None else None
-        free = self.flow.state in (SessionState.RECOVERING, SessionState.BEGIN_READING)
-        exchanged = not free and last is not None and last.meter_serial != reading.serial
-        if exchanged and not self._exchanged and last is not None:
-            self._log(LogEntry.METER_EXCHANGED, serial=reading.serial, before=last.meter_serial)
-        self._exchanged = exchanged
-        return exchanged
-
-    def _is_out_of_range(self, reading: MeterReading) -> bool:
-        """Whether the register rose more than this EVSE can have delivered since the last reading of the running
-        transaction. A driver tells a glitch from a fact; this is about facts."""
-        tx, state = self.flow.tx, self.flow.state
-        if tx is None or tx.last is None or state in (SessionState.RECOVERING, SessionState.BEGIN_WRITING):
-            return False
-        risen_mwh = reading.energy_import_mwh - tx.last.energy_import_mwh
-        jumped = not self._can_have_risen(risen_mwh, reading.at_ms - tx.last.at_ms)
-        if jumped and not self._jumped:
-            before, after = str(tx.last.energy_import_mwh), str(reading.energy_import_mwh)
-            self._log(LogEntry.METER_IMPLAUSIBLE, detail="out of range", before_mwh=before, after_mwh=after)
-        return jumped
-
-    def _can_have_risen(self, risen_mwh: int, within_ms: int) -> bool:
-        return risen_mwh <= self._most_mw * max(1_000, within_ms + 1_000) // _MS_PER_HOUR + _JUMP_SLACK_MWH
-
-    def _fell(self, reading: MeterReading) -> bool:
-        """Whether the register fell in a way that cannot be. One that starts again at 0 after its last
-        digit ends the transaction at the last reading, and the session goes on in another."""
-        last, modulus_mwh = self.reading, self.hardware.meter_rollover_mwh
-        if last is None or last.serial != reading.serial or reading.energy_import_mwh >= last.energy_import_mwh:
-            return False
-        if modulus_mwh is not None and last.energy_import_mwh >= modulus_mwh - modulus_mwh // 100:
-            wrapped_mwh = reading.energy_import_mwh + modulus_mwh - last.energy_import_mwh
-            if wrapped_mwh <= modulus_mwh // 100:
-                self._log(
-                    LogEntry.METER_ROLLOVER,
-                    serial=reading.serial,
-                    before_mwh=str(last.energy_import_mwh),
-                    after_mwh=str(reading.energy_import_mwh),
-                )
-                self.flow.roll_over()
-                return False
-        if not self.faults.has(FaultCode.METER_IMPLAUSIBLE):
-            self._log(
-                LogEntry.METER_BACKWARDS,
-                before_mwh=str(last.energy_import_mwh),
-                after_mwh=str(reading.energy_import_mwh),
-            )
-        return True
-
-    def _log(self, entry: LogEntry, **details: str) -> None:
-        self._ctx.append(LogFact(entry, self.hardware.evse, tuple(details.items())))
 
     def _check_current(self, reading: MeterReading) -> None:
         """Soft over-current against what was signalled, and current that no closed contactor explains."""
@@ -297,7 +246,7 @@ class Evse:
         reason = self.faults.ends
         if reason is not None and self.flow.active:
             self.flow.stop(Stop.abnormal(reason))
-        if (self._exchanged or self._jumped) and self.flow.active:
+        if self.register.wrong in ("X", "O") and self.flow.active:
             self.flow.stop(Stop.abnormal(None))
         self.flow.follow(self.vehicle.connected)
         self._begin_without_waiting()

@@ -1,0 +1,93 @@
+"""The meter's import register as billing must see it: what it says now, can it have come to that?
+
+Charter: judges one reading against the one before it. A driver tells a glitch from a fact; this is about facts.
+Nothing is corrected: what cannot be is named by the OCMF meter state, and the caller ends the session, or waits, at
+the last good value.
+
+Rules (metering reference 4.6):
+
+* M: the register fell. One that begins anew at 0 after its last digit has not: that ends the transaction at the
+  last reading, and the session goes on in another.
+* X: another meter than the one that the running transaction counts on.
+* O: it rose by more than this EVSE can have delivered.
+"""
+
+from __future__ import annotations
+
+from agent.core.context import Context
+from agent.core.facts import LogEntry, LogFact, Sample
+from agent.core.settings import EvseHardware
+from hal.ports import MeterReading
+
+_JUMP_SLACK_MWH = 100_000  # the step of the coarsest register
+_AC_MV, _DC_MV = 3 * 300_000, 1_000_000  # all phases, generously
+_MS_PER_HOUR = 3_600_000
+
+
+class Register:
+    """The register of one EVSE's meter. ``wrong`` is the OCMF meter state of the newest reading, None if it is good."""
+
+    def __init__(self, hardware: EvseHardware, ctx: Context) -> None:
+        self._hardware = hardware
+        self._ctx = ctx
+        self._most_mw = hardware.hard_limit_ma * (_DC_MV if hardware.dc else _AC_MV) // 1_000
+        self.wrong: str | None = None
+
+    def judge(
+        self, reading: MeterReading, before: MeterReading | None, counted: Sample | None, *, bounded: bool, told: bool
+    ) -> bool:
+        """Judge a reading; True if the register has begun anew at its last digit.
+
+        ``before`` is the last good reading, ``counted`` the last sample of the running transaction (None: none runs,
+        or it takes whatever meter is there). ``bounded``: how far it rose counts. ``told``: that something is wrong
+        is known already."""
+        rolled_over = self._has_rolled_over(reading, before)
+        if self._fell(reading, before) and not rolled_over:
+            wrong: str | None = "M"
+            if not told and before is not None:
+                self._log_step(LogEntry.METER_BACKWARDS, before.energy_import_mwh, reading)
+        elif counted is not None and counted.meter_serial != reading.serial:
+            wrong = "X"
+            if self.wrong != wrong:
+                self._log(LogEntry.METER_EXCHANGED, serial=reading.serial, before=counted.meter_serial)
+        elif counted is not None and bounded and self._is_out_of_range(reading, counted):
+            wrong = "O"
+            if self.wrong != wrong:
+                self._log_step(LogEntry.METER_IMPLAUSIBLE, counted.energy_import_mwh, reading, detail="out of range")
+        else:
+            wrong = None
+        self.wrong = wrong
+        if rolled_over and before is not None:
+            self._log_step(LogEntry.METER_ROLLOVER, before.energy_import_mwh, reading, serial=reading.serial)
+        return rolled_over
+
+    def can_have_risen(self, risen_mwh: int, within_ms: int) -> bool:
+        """Whether this EVSE can have delivered so much in that time."""
+        return risen_mwh <= self._most_mw * max(1_000, within_ms + 1_000) // _MS_PER_HOUR + _JUMP_SLACK_MWH
+
+    def lost(self, *, implausible: bool, detail: str) -> None:
+        """The meter does not answer any more, or tells what its driver cannot believe."""
+        self._log(LogEntry.METER_IMPLAUSIBLE if implausible else LogEntry.METER_SILENT, detail=detail[:200])
+
+    def _is_out_of_range(self, reading: MeterReading, counted: Sample) -> bool:
+        risen_mwh = reading.energy_import_mwh - counted.energy_import_mwh
+        return not self.can_have_risen(risen_mwh, reading.at_ms - counted.at_ms)
+
+    def _has_rolled_over(self, reading: MeterReading, before: MeterReading | None) -> bool:
+        modulus_mwh = self._hardware.meter_rollover_mwh
+        if modulus_mwh is None or before is None or not self._fell(reading, before):
+            return False
+        near_mwh = modulus_mwh // 100
+        wrapped_mwh = reading.energy_import_mwh + modulus_mwh - before.energy_import_mwh
+        return before.energy_import_mwh >= modulus_mwh - near_mwh and wrapped_mwh <= near_mwh
+
+    @staticmethod
+    def _fell(reading: MeterReading, before: MeterReading | None) -> bool:
+        same = before is not None and before.serial == reading.serial
+        return same and before is not None and reading.energy_import_mwh < before.energy_import_mwh
+
+    def _log_step(self, entry: LogEntry, before_mwh: int, reading: MeterReading, **details: str) -> None:
+        self._log(entry, **details, before_mwh=str(before_mwh), after_mwh=str(reading.energy_import_mwh))
+
+    def _log(self, entry: LogEntry, **details: str) -> None:
+        self._ctx.append(LogFact(entry, self._hardware.evse, tuple(details.items())))
