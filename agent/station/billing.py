@@ -15,8 +15,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 
 from agent.billing.books import Books, Stamp, Terms
 from agent.billing.facts import Bounds
@@ -38,24 +36,15 @@ from agent.core.facts import (
 )
 from agent.core.session import SessionState, Transaction
 from agent.core.station import Station
+from agent.station.prepaid import credit_of, reached, rest_of, site_limit, told_limit
 from agent.station.tariffs import TariffBook
 from agent.tariff.cost import Bill, bill
-from agent.tariff.currency import decimal_text, from_minor
-from agent.tariff.prepaid import Limit, TransactionLimits, exhausted
 from agent.tariff.usage import Usage
 from hal.ports import MeterReading
 
 BOUNDARY_RETRY_MS = 5_000  # the meter did not answer at a boundary: it is asked again
 CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row (the core's measure, too)
 _ENDING = (SessionState.RELEASING, SessionState.END_READING)
-MOST_MONEY, MONEY_DIGITS = 10**9, 12
-LIMIT_INTERVAL_MS = 2_000  # how far ahead a limit is looked at: a reading a second, and one may be missing
-
-_LIMIT_ENDS = {
-    Limit.COST: (Trigger.COST_LIMIT_REACHED, StopReason.LOCAL_OUT_OF_CREDIT),
-    Limit.ENERGY: (Trigger.ENERGY_LIMIT_REACHED, StopReason.ENERGY_LIMIT_REACHED),
-    Limit.TIME: (Trigger.TIME_LIMIT_REACHED, StopReason.TIME_LIMIT_REACHED),
-}
 
 
 @dataclass(slots=True)
@@ -134,12 +123,12 @@ class Billing:
                 self._price(each, event)
         more += self._say(event) + self._take()
         for each in list(self._open.values()):
-            reached = None
+            why = None
             with self._surviving(each):
-                reached = self._reached(each)
-            if reached is not None:
+                why = self._reached(each)
+            if why is not None:
                 each.ending = True
-                ended = self._core.step(Exhausted(each.books.started.tx_id, *reached), self._core.ctx.at_ms)
+                ended = self._core.step(Exhausted(each.books.started.tx_id, *why), self._core.ctx.at_ms)
                 self._note_all(ended)
                 more += ended
         for effect in effects + more:
@@ -341,13 +330,10 @@ class Billing:
     ) -> bool:
         """What the transaction may use up at most from now on; False: it does not run, or that is no limit."""
         each = self._open.get(tx_id)
-        cost = Decimal(0) if max_cost is None else amount_of(max_cost)
-        if each is None or each.books.ended is not None or cost is None:
+        limit = told_limit(tx_id, 0 if each is None else each.evse, max_cost, max_energy_mwh, max_time_ms, source)
+        if each is None or each.books.ended is not None or limit is None:
             return False
-        if cost < 0 or (max_energy_mwh or 0) < 0 or (max_time_ms or 0) < 0:
-            return False
-        text = None if max_cost is None else f"{cost:f}"
-        self._core.ctx.append(LimitFact(tx_id, each.evse, text, max_energy_mwh, max_time_ms, source))
+        self._core.ctx.append(limit)
         each.site_asked = True
         return True
 
@@ -360,31 +346,17 @@ class Billing:
             return
         limits = self.tariffs.limits_for(each.evse, started.token, started.group)
         if limits is not None:
-            each.limit = LimitFact(
-                started.tx_id,
-                each.evse,
-                None if limits.max_cost is None else f"{limits.max_cost:f}",
-                None if limits.max_energy_wh is None else limits.max_energy_wh * 1_000,
-                None if limits.max_time_s is None else limits.max_time_s * 1_000,
-                "site",
-            )
+            each.limit = site_limit(started, limits)
 
     def _carry_over(self, each: _Open) -> None:
         """The end of a transaction that another follows: what it leaves of its limits, and its tariff."""
         stop = tx.stop if (tx := self._core.evses[each.evse].flow.tx) is not None else None
         if stop is None or not stop.follow_up:
             return
-        books, limit, usage = each.books, each.books.limits, each.books.usage()
+        books, limit = each.books, each.books.limits
         if limit is not None:
-            bill = self.bill(books, usage, final=True)
-            spent = Fraction(0) if bill is None else from_minor(bill.total_incl, bill.currency)
-            cost, energy_mwh, time_ms = credit_of(limit), limit.max_energy_mwh, limit.max_time_ms
-            limit = replace(
-                limit,
-                max_cost=None if cost is None else decimal_text(max(Fraction(0), cost - spent)),
-                max_energy_mwh=None if energy_mwh is None else max(0, energy_mwh - usage.energy_mwh),
-                max_time_ms=None if time_ms is None else max(0, time_ms - usage.elapsed_ms),
-            )
+            usage = books.usage()
+            limit = rest_of(limit, self.bill(books, usage, final=True), usage)
         tariff = books.tariff_hashes[-1] if books.tariff_hashes else None
         self._carried[each.evse] = _Carried(books.started.token, limit, tariff)
 
@@ -406,14 +378,7 @@ class Billing:
         if limits is None or each.ending or tx is None or tx.last is None:
             return None
         usage = each.books.usage_at(self._core.ctx.at_ms, self._stamp(), tx.last)
-        found = exhausted(
-            TransactionLimits(credit_of(limits), limits.max_energy_mwh, limits.max_time_ms),
-            each.books.tariffs,
-            usage,
-            interval_ms=LIMIT_INTERVAL_MS,
-            max_power_mw=self._most_mw[each.evse],
-        )
-        return None if found is None else _LIMIT_ENDS[found]
+        return reached(limits, each.books, usage, self._most_mw[each.evse])
 
     # ------------------------------------------------------------------------------------- outlook
 
@@ -439,7 +404,7 @@ class Billing:
 
     def bill(self, books: Books, usage: Usage, *, final: bool) -> Bill | None:
         """What a usage costs here, with the credit of the transaction."""
-        credit = None if books.limits is None else credit_of(books.limits)
+        credit = credit_of(books.limits)
         return bill(
             books.tariffs,
             usage,
@@ -466,21 +431,6 @@ class Billing:
     def _stamp(self) -> Stamp:
         ctx = self._core.ctx
         return Stamp(self._boot_id, ctx.at_ms, ctx.wall_ms, ctx.time_status)
-
-
-def credit_of(limits: LimitFact) -> Fraction | None:
-    return None if limits.max_cost is None else Fraction(limits.max_cost)
-
-
-def amount_of(text: str) -> Decimal | None:
-    """An amount of money that somebody told; None for what is none. A number of a billion digits is none: to write
-    it, or to make a fraction of it, would stop the station."""
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        return None
-    fits = amount.is_finite() and -MOST_MONEY < amount < MOST_MONEY
-    return amount if fits and -int(amount.as_tuple().exponent) <= MONEY_DIGITS else None
 
 
 def _concerns(effect: Effect, tx_id: str) -> bool:

@@ -25,8 +25,9 @@ from agent.core.station import Station
 from agent.core.status import EvseView
 from agent.ipc.port import PriceView, TariffAssignment, ToldCost
 from agent.ledger.state import StateChange
-from agent.station.billing import Billing, amount_of
+from agent.station.billing import Billing
 from agent.station.logic import PricesChanged
+from agent.station.prepaid import amount_of
 from agent.tariff.currency import minor_text
 from agent.tariff.problem import TariffError
 from agent.tariff.text import price_lines
