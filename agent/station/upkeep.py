@@ -156,8 +156,9 @@ class Upkeep:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        try:
+        with contextlib.suppress(OSError):  # the unit's system call filter may forbid it, or it has ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, 19)
+        try:
             out, _ = await process.communicate()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):

@@ -140,8 +140,14 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     assert len(world.facts) == 1
 
 
-def test_what_the_whole_check_finds_is_an_alarm_and_two_facts(tmp_path: Path) -> None:
-    """The check runs as a process of its own on the configuration's ledger; here that file is no configuration."""
+def test_what_the_whole_check_finds_is_an_alarm_and_two_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check runs as a process of its own on the configuration's ledger; here that file is no configuration.
+    That it may not lower its priority (the unit's filter) is no harm."""
+
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("agent.station.upkeep.os.setpriority", forbidden)
     world = World()
     care = upkeep(tmp_path, world)
     care._config_file = tmp_path / "evsed.toml"
