@@ -31,6 +31,7 @@ def station(parsed: argparse.Namespace) -> int:
     config = load_config(parsed, "station")
     if config is None:
         return EXIT_CONFIG
+    from agent.security.keys import KeyUnusable
     from agent.station.build import make_build, take_boot_cause
     from agent.station.process import run_station
 
@@ -39,7 +40,11 @@ def station(parsed: argparse.Namespace) -> int:
     async def main() -> int:
         return await run_station(build)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except KeyUnusable as error:  # never replaced by us: a new key would make all later records a stranger's
+        print(f"evsed station: {error}", file=sys.stderr)
+        return EXIT_CONFIG
 
 
 def gateway(parsed: argparse.Namespace) -> int:

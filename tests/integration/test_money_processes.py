@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from agent.core.status import ConnectorState
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import Row
 from agent.ocmf.public_key import parse_key
+from agent.security.keys import load_or_create_key
 from agent.sim.csms import SimCsms
 from agent.sim.stage import TARIFF, Stage
 from agent.sim.story import Story
@@ -151,6 +154,24 @@ def test_a_damaged_ledger_is_kept_and_charging_waits_for_a_person(tmp_path: Path
             await csms.stop()
 
     asyncio.run(asyncio.wait_for(main(), 180))
+
+
+def test_a_key_that_others_may_read_stops_the_start_with_words_for_a_person(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "ws://127.0.0.1:9", boards=("mcu_ac",))
+    stage.lay_out()
+    load_or_create_key(_made(tmp_path / "data") / "metering.key")
+    (tmp_path / "data" / "metering.key").chmod(0o644)
+    command = [sys.executable, "-m", "agent.cli", "station", "--config", str(stage.config_file)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 78, ended.stderr
+    assert "metering.key" in ended.stderr
+    assert "0600" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _spoil(ledger: Path) -> None:
