@@ -43,6 +43,7 @@ from agent.tariff.usage import Usage
 from hal.ports import MeterReading
 
 BOUNDARY_RETRY_MS = 5_000  # the meter did not answer at a boundary: it is asked again
+CHOICE_EVERY_MS = 10_000  # conditions on power, current and energy are looked at so often (OCPP 2.1 I12.FR.31)
 CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row (the core's measure, too)
 _ENDING = (SessionState.RELEASING, SessionState.END_READING)
 
@@ -57,6 +58,7 @@ class _Open:
     before: Sample | None = None  # the last reading before it, once it has passed
     seen: Sample | None = None  # the newest reading when the core stepped last
     asked_at_ms: int | None = None
+    chosen_at_ms: int | None = None  # when power, current or energy last chose another price
     wanted: str | None = None  # content hash of a tariff that is to hold from the next reading on
     clock_moved: bool = False  # the clock was set: a row says so with the next reading
     changed_ms: int | None = None  # when that reading was asked for
@@ -240,9 +242,15 @@ class Billing:
         each.clock_moved |= isinstance(event, ClockSet) and self._clock_moved()
         if each.wanted is not None or each.clock_moved:
             self._change(each, tx.last)
-        elif self._is_fresh(each, event, tx.last) and each.books.price_changes(tx.last):
+        elif self._may_choose(each, event, tx.last) and each.books.price_changes(tx.last):
+            each.chosen_at_ms = self._core.ctx.at_ms
             self._write(each, PriceCause.CHOICE, (tx.last,))
         return self._wait_for_boundary(each, tx.last)
+
+    def _may_choose(self, each: _Open, event: object, last: Sample) -> bool:
+        """Power that swings around a bound must not write a row a second (flash wear)."""
+        since_ms = None if each.chosen_at_ms is None else self._core.ctx.at_ms - each.chosen_at_ms
+        return (since_ms is None or since_ms >= CHOICE_EVERY_MS) and self._is_fresh(each, event, last)
 
     def _change(self, each: _Open, last: Sample) -> None:
         """Another tariff or another time holds from a reading on: what was before it is then known to the mWh. A
