@@ -36,7 +36,7 @@ from agent.core.facts import (
 )
 from agent.core.session import SessionState, Transaction
 from agent.core.station import Station
-from agent.station.prepaid import credit_of, reached, rest_of, site_limit, told_limit
+from agent.station.prepaid import credit_of, lesser, reached, rest_of, site_limit, told_limit
 from agent.station.tariffs import TariffBook
 from agent.tariff.cost import Bill, bill
 from agent.tariff.usage import Usage
@@ -341,7 +341,7 @@ class Billing:
         limit = told_limit(tx_id, 0 if each is None else each.evse, max_cost, max_energy_mwh, max_time_ms, source)
         if each is None or each.books.ended is not None or limit is None:
             return False
-        self._core.ctx.append(limit)
+        self._core.ctx.append(lesser(limit, self._site_limit(each.books.started)))
         each.site_asked = True
         return True
 
@@ -349,12 +349,13 @@ class Billing:
         """Once per process: a restart may have come between a start and its limit."""
         if each.site_asked:
             return
-        each.site_asked, started = True, each.books.started
-        if started.token is None or each.books.limits is not None:
-            return
-        limits = self.tariffs.limits_for(each.evse, started.token, started.group)
-        if limits is not None:
-            each.limit = site_limit(started, limits)
+        each.site_asked = True
+        if each.books.limits is None:
+            each.limit = self._site_limit(each.books.started)
+
+    def _site_limit(self, started: TransactionFact) -> LimitFact | None:
+        limits = None if started.token is None else self.tariffs.limits_for(started.evse, started.token, started.group)
+        return None if limits is None else site_limit(started, limits)
 
     def _carry_over(self, each: _Open) -> None:
         """The end of a transaction that another follows: what it leaves of its limits, and its tariff."""

@@ -52,6 +52,23 @@ def site_limit(started: TransactionFact, limits: Assignment) -> LimitFact:
     )
 
 
+def lesser(told: LimitFact, site: LimitFact | None) -> LimitFact:
+    """Of each limit the smaller: what the site sells is not lifted by anybody else."""
+    if site is None:
+        return told
+    costs = [each for each in (told.max_cost, site.max_cost) if each is not None]
+    return replace(
+        told,
+        max_cost=min(costs, key=Fraction, default=None),
+        max_energy_mwh=_least(told.max_energy_mwh, site.max_energy_mwh),
+        max_time_ms=_least(told.max_time_ms, site.max_time_ms),
+    )
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((each for each in limits if each is not None), default=None)
+
+
 def rest_of(limit: LimitFact, bill: Bill | None, usage: Usage) -> LimitFact:
     """What a transaction leaves of its limit to the one that follows it in the same session."""
     spent = Fraction(0) if bill is None else from_minor(bill.total_incl, bill.currency)
