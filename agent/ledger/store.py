@@ -94,7 +94,8 @@ def _open(path: Path, birth: Birth) -> Opened:
     elif any(_beside(path, suffix).exists() for suffix in _SIDE_FILES):
         damage = f"{path}: gone, but not the files beside it"
         _set_aside(path)
-    previous = _last_evidence(path)
+    kept = evidence_of(path)
+    previous = kept[-1] if kept else None
     head = _create(path, birth, previous, damage)
     if previous is None:
         return Opened(head)
@@ -217,8 +218,8 @@ def _set_aside(path: Path) -> None:
     The ledger goes first: after a power cut between two renames, files without a ledger are seen at
     the next start and follow it; a ledger without its WAL would pass for a whole one."""
     files = [(suffix, file) for suffix in ("", *_SIDE_FILES) if (file := _beside(path, suffix)).exists()]
-    last = _last_evidence(path)
-    number = 1 if last is None else _evidence_number(path, last.name)
+    kept = evidence_of(path)
+    number = _evidence_number(path, kept[-1].name) if kept else 1
     while any(_beside(_evidence(path, number), suffix).exists() for suffix, _ in files):
         number += 1
     if number > EVIDENCE_MAX:
@@ -228,9 +229,10 @@ def _set_aside(path: Path) -> None:
     _sync_directory(path)
 
 
-def _last_evidence(path: Path) -> Path | None:
-    numbers = [_evidence_number(path, file.name) for file in path.parent.iterdir()]
-    return _evidence(path, max(numbers)) if any(numbers) else None
+def evidence_of(path: Path) -> list[Path]:
+    """What was set aside, oldest first. Of a ledger that was gone, only the files beside it were there to keep."""
+    numbers = {_evidence_number(path, file.name) for file in path.parent.iterdir()}
+    return [_evidence(path, number) for number in sorted(numbers - {0})]
 
 
 def _evidence(path: Path, number: int) -> Path:

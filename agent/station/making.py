@@ -141,12 +141,6 @@ def damage_note(config: Config, evidence: Sequence[Path], archive: Archive) -> s
     return f"the ledger was damaged and is kept as {kept}: `evsed ledger acknowledge` allows charging again"
 
 
-def evidence_of(ledger: Path) -> list[Path]:
-    """The damaged ledgers that were set aside."""
-    found = ledger.parent.glob(f"{ledger.name}.damaged-*")
-    return sorted(file for file in found if not file.name.endswith(("-wal", "-shm")))
-
-
 def read_text(file: str) -> str:
     return Path(file).read_text()
 

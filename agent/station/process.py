@@ -53,7 +53,7 @@ from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.side_records import PutKey, PutWitness
 from agent.ledger.space import Reserve
 from agent.ledger.state import Delete, Namespace, Put, StateChange
-from agent.ledger.store import Birth, open_ledger
+from agent.ledger.store import Birth, evidence_of, open_ledger
 from agent.ledger.writer import LedgerWriter
 from agent.security.keys import load_or_create_key, oca_key
 from agent.station.archive import Archive
@@ -63,7 +63,6 @@ from agent.station.hardware import Hardware
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.making import (
     damage_note,
-    evidence_of,
     identity_of,
     key_path,
     make_billing,

@@ -254,6 +254,22 @@ def test_evidence_is_numbered_and_limited(path: Path, monkeypatch: pytest.Monkey
     assert path.exists()
 
 
+def test_evidence_is_told_oldest_first(path: Path) -> None:
+    for number in range(1, 11):
+        path.write_bytes(b"garbage")
+        opened(path)
+        assert [each.name for each in store.evidence_of(path)] == [
+            f"ledger.db.damaged-{each}" for each in range(1, number + 1)
+        ]
+
+
+def test_a_ledger_that_was_gone_counts_as_evidence(path: Path) -> None:
+    leave_unclean(path)
+    path.unlink()
+    assert opened(path).damaged is not None
+    assert [each.name for each in store.evidence_of(path)] == ["ledger.db.damaged-1"]
+
+
 def test_a_newer_ledger_is_left_alone(path: Path) -> None:
     opened(path)
     tamper(path, "PRAGMA user_version = 3")
