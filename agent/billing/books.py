@@ -101,9 +101,7 @@ class Books:
     ) -> None:
         assert started.kind is TxKind.STARTED
         self.started = started
-        self.began = stamp
         self.ended: TransactionFact | None = None
-        self.end_stamp = stamp
         self.marks: list[Mark] = []
         self.limits: LimitFact | None = None
         self.offline = started.offline
@@ -149,7 +147,7 @@ class Books:
         sample = fact.samples[-1] if fact.samples else None
         if fact.kind is TxKind.ENDED:
             assert sample is not None
-            self.ended, self.end_stamp = fact, stamp
+            self.ended = fact
             letter = _END_LETTERS.get(fact.stopped_reason or StopReason.LOCAL, "E")
             self._add(sample.at_ms, stamp, sample, gap=fact.gap)
             self._mark(letter, sample, stamp, "E" if sample.substituted else "")
@@ -222,10 +220,6 @@ class Books:
         self.marks.append(Mark(letter, sample, _wall(stamp, sample.at_ms), stamp.time_status, error_flags))
 
     # ------------------------------------------------------------------------------------- outlook
-
-    @property
-    def begin_mwh(self) -> int:
-        return self.started.samples[-1].energy_import_mwh
 
     @property
     def tariff(self) -> Tariff | None:

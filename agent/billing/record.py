@@ -14,6 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from agent.billing.books import Books, Mark
+from agent.billing.facts import Moment
 from agent.core.facts import Token
 from agent.ocmf.record import Draft, Identification, Reading, plain_text, split_readings
 from agent.tariff.text import machine
@@ -110,17 +111,23 @@ def tariff_text(books: Books) -> str:
     return plain_text(" ".join(f"{tariff.tariff_id};{digest[:16]}" for tariff, digest in pairs[-4:]), 250)
 
 
-def _reading(mark: Mark, zone: ZoneInfo, evse_kind: str, who: Identity) -> Reading:
+def moment_of(mark: Mark, zone: ZoneInfo, who: Identity) -> Moment:
+    """When a reading was taken, as record and receipt both tell it."""
     wall_ms = max(0, mark.wall_ms)
     local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=wall_ms)).astimezone(zone)
     offset = local.utcoffset() or timedelta(0)
     status = mark.time_status if mark.time_status != "S" or who.synchronised else "I"
+    return Moment(wall_ms=wall_ms, offset_minutes=int(offset.total_seconds()) // 60, time_status=status)
+
+
+def _reading(mark: Mark, zone: ZoneInfo, evse_kind: str, who: Identity) -> Reading:
+    at = moment_of(mark, zone, who)
     return Reading(
-        wall_ms=wall_ms,
+        wall_ms=at.wall_ms,
         energy_mwh=mark.sample.energy_import_mwh,
         tx=mark.letter,
-        zone_offset_minutes=int(offset.total_seconds()) // 60,
-        time_status=status,
+        zone_offset_minutes=at.offset_minutes,
+        time_status=at.time_status,
         current_type=evse_kind,
         error_flags=mark.error_flags,
         status=mark.sample.meter_state,

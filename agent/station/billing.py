@@ -123,7 +123,9 @@ class Billing:
         for each in list(self._open.values()):
             with self._surviving(each):
                 self._price(each, event)
-        more += self._say(event) + self._take()
+        if isinstance(event, Tick):  # before the first one, nobody writes
+            self._say()
+        more += self._take()
         for each in list(self._open.values()):
             why = None
             with self._surviving(each):
@@ -207,11 +209,10 @@ class Billing:
         self._give_up(tx_id, evse, error)
         return self._unsaid.pop()
 
-    def _say(self, event: object) -> list[Effect]:
-        if self._unsaid and isinstance(event, Tick):  # before the first one, nobody writes
+    def _say(self) -> None:
+        if self._unsaid:
             self._core.ctx.append(*self._unsaid)
             self._unsaid.clear()
-        return []
 
     # -------------------------------------------------------------------------------------- prices
 

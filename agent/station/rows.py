@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from zoneinfo import ZoneInfo
 
@@ -280,12 +279,7 @@ class RowMaker:
         )
 
     def _moment(self, mark: Mark) -> Moment:
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=max(0, mark.wall_ms))
-        offset = at.astimezone(ZoneInfo(self._seller.time_zone)).utcoffset() or timedelta(0)
-        status = mark.time_status if mark.time_status != "S" or self._who.synchronised else "I"
-        return Moment(
-            wall_ms=max(0, mark.wall_ms), offset_minutes=int(offset.total_seconds()) // 60, time_status=status
-        )
+        return ocmf_record.moment_of(mark, ZoneInfo(self._seller.time_zone), self._who)
 
     def _unassigned_mwh(self, evse: int, begin: Mark) -> int | None:
         """What ran through the meter since the transaction before (E3); a register that fell meanwhile cannot
