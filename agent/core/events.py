@@ -155,6 +155,14 @@ class GapKind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateHold:
+    """A firmware update waits for the station to be free (``on``): no new session begins, and what nobody uses is
+    shown as unavailable. What the CSMS said of availability is untouched, so it holds again afterwards."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """A transaction that has a start but no end in the ledger; told before any device event.
 
@@ -192,5 +200,6 @@ Event = (
     | Durable
     | LedgerLost
     | LedgerRoom
+    | UpdateHold
     | Recovered
 )

@@ -289,6 +289,26 @@ class SecurityFact:
     tech_info: str
 
 
+class UpdateVia(enum.StrEnum):
+    """Who asked for a firmware update, and in which words he is told of it."""
+
+    PLAIN = "plain"  # OCPP UpdateFirmware without certificate (1.6 core, 2.0.1 L02)
+    SIGNED = "signed"  # with signing certificate and signature (1.6 SignedUpdateFirmware, 2.0.1 L01)
+    LOCAL = "local"  # a technician: the CSMS hears of the new version, not of the steps
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareFact:
+    """A step of a firmware update. ``status`` is the OCPP 2.0.1 FirmwareStatusEnumType; ``why`` says in plain
+    words what a failure was."""
+
+    status: str
+    via: UpdateVia
+    request_id: int | None
+    version: str = ""
+    why: str = ""
+
+
 Fact = (
     TransactionFact
     | CheckpointFact
@@ -300,6 +320,7 @@ Fact = (
     | BootFact
     | ClockFact
     | SecurityFact
+    | FirmwareFact
     | LogFact
     | SignedFact
     | ReceiptFact
@@ -315,6 +336,7 @@ KIND_OF: dict[type, str] = {
     BootFact: "boot",
     ClockFact: "clock",
     SecurityFact: "security",
+    FirmwareFact: "firmware",
     LogFact: "log",
     SignedFact: "signed",
     ReceiptFact: "receipt",

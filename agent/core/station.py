@@ -38,6 +38,7 @@ from agent.core.events import (
     LinkChanged,
     Recovered,
     StopAuthorized,
+    UpdateHold,
 )
 from agent.core.evse import Evse
 from agent.core.facts import ClockFact, LogEntry, LogFact, SampleContext, StopReason, Trigger
@@ -65,6 +66,7 @@ class Station:
             for hardware in settings.evses
         }
         self.operative = settings.operative
+        self._held = False
         self._pending_operative: bool | None = None
         self._reset: Reset | None = None
         self._unlocks: dict[int, tuple[int, int]] = {}  # evse -> (command id, answer by)
@@ -86,7 +88,22 @@ class Station:
         return min(times, default=None)
 
     def views(self) -> tuple[EvseView, ...]:
-        return tuple(view(evse, station_operative=self.operative) for evse in self.evses.values())
+        return tuple(view(evse, station_operative=self.available) for evse in self.evses.values())
+
+    @property
+    def available(self) -> bool:
+        """Whether new sessions may begin on the station as a whole."""
+        return self.operative and not self._held
+
+    @property
+    def busy(self) -> bool:
+        """Whether any transaction runs or is being opened or closed."""
+        return any(evse.flow.in_transaction for evse in self.evses.values())
+
+    @property
+    def engaged(self) -> bool:
+        """Whether there is a session that an update must not cut: a transaction, or one about to begin."""
+        return self.busy or any(evse.flow.state is SessionState.BEGIN_READING for evse in self.evses.values())
 
     def statuses(self) -> list[ConnectorStatus]:
         """What was last told of the station (0) and of every connector."""
@@ -96,7 +113,7 @@ class Station:
     def accepts_start(self, evse_id: int) -> bool:
         """Whether a token presented at this EVSE could start a transaction now."""
         evse = self.evses[evse_id]
-        available = self.operative and evse.operative and evse.pending_operative is not False
+        available = self.available and evse.operative and evse.pending_operative is not False
         return available and self._reset is None and self._pending_operative is not False and evse.startable()
 
     def find_startable(self, evse_id: int | None) -> int | None:
@@ -148,6 +165,8 @@ class Station:
             self.ctx.ledger_ok = False
         elif isinstance(event, LedgerRoom):
             self._room(event.enough)
+        elif isinstance(event, UpdateHold):
+            self._held = event.on
 
     def _on_meter(self, event: FromMeter) -> None:
         evse = self.evses[event.evse]
@@ -248,9 +267,8 @@ class Station:
         """B11/B12, 16-CMD-07. A single EVSE has nothing to restart."""
         if command.evse is not None:
             return answer(Outcome.REJECTED)
-        busy = any(evse.flow.in_transaction for evse in self.evses.values())
         self._reset = command
-        answer(Outcome.SCHEDULED if busy and not command.immediate else Outcome.ACCEPTED)
+        answer(Outcome.SCHEDULED if self.busy and not command.immediate else Outcome.ACCEPTED)
         if command.immediate:
             reason = StopReason.IMMEDIATE_RESET if command.hard else StopReason.REBOOT
             for evse in self.evses.values():
@@ -286,13 +304,12 @@ class Station:
     def _after(self) -> None:
         self._apply_availability()
         self._answer_unlocks()
-        idle = not any(evse.flow.in_transaction for evse in self.evses.values())
-        if self._reset is not None and idle:
+        if self._reset is not None and not self.busy:
             self.ctx.emit(Restart("RemoteReset"))
             self._reset = None
         for evse_id, evse in self.evses.items():
-            self._tell(evse_id, connector_state(evse, station_operative=self.operative), evse.faults.active)
-        station = ConnectorState.AVAILABLE if self.operative else ConnectorState.UNAVAILABLE
+            self._tell(evse_id, connector_state(evse, station_operative=self.available), evse.faults.active)
+        station = ConnectorState.AVAILABLE if self.available else ConnectorState.UNAVAILABLE
         if not self.ctx.ledger_ok:
             station = ConnectorState.FAULTED
         self._tell(0, station, () if self.ctx.ledger_ok else (FaultCode.LEDGER,))
@@ -303,8 +320,7 @@ class Station:
             self.ctx.emit(StatusChanged(ConnectorStatus(evse_id, state, faults, self.ctx.wall_ms)))
 
     def _apply_availability(self) -> None:
-        busy = any(evse.flow.in_transaction for evse in self.evses.values())
-        if self._pending_operative is not None and (self._pending_operative or not busy):
+        if self._pending_operative is not None and (self._pending_operative or not self.busy):
             self.operative, self._pending_operative = self._pending_operative, None
             self.ctx.emit(SaveAvailability(None, self.operative))
         for evse_id, evse in self.evses.items():
@@ -313,7 +329,7 @@ class Station:
                 evse.operative, evse.pending_operative = wish, None
                 self.ctx.emit(SaveAvailability(evse_id, wish))
         for evse in self.evses.values():
-            if not (self.operative and evse.operative) and evse.flow.state is SessionState.WAITING:
+            if not (self.available and evse.operative) and evse.flow.state is SessionState.WAITING:
                 evse.flow.stop(Stop(Trigger.REMOTE_STOP, StopReason.REMOTE))
 
     def _answer_unlocks(self) -> None:

@@ -18,6 +18,8 @@ from agent.ipc.port import (
     CommandAnswer,
     CompositeSchedule,
     CsmsTx,
+    FetchReport,
+    FirmwareStatus,
     News,
     ProfileAnswer,
     Progress,
@@ -28,6 +30,8 @@ from agent.ipc.port import (
     TariffAssignment,
     TokenVerdict,
     ToldCost,
+    UpdateAnswer,
+    UpdateRequest,
     Welcome,
 )
 from agent.ipc.server import METHODS
@@ -200,6 +204,18 @@ class RemoteStation:
 
     async def security_event(self, event_type: str, tech_info: str) -> None:
         await self._call("security_event", event_type=event_type, tech_info=tech_info)
+
+    async def update_firmware(self, request: UpdateRequest) -> UpdateAnswer:
+        return cast(UpdateAnswer, await self._call("update_firmware", request=request))
+
+    async def install_staged(self) -> str:
+        return cast(str, await self._call("install_staged"))
+
+    async def fetch_report(self, report: FetchReport) -> None:
+        await self._call("fetch_report", report=report)
+
+    async def firmware_status(self) -> FirmwareStatus:
+        return cast(FirmwareStatus, await self._call("firmware_status"))
 
     async def status(self) -> StationStatus:
         return cast(StationStatus, await self._call("status"))

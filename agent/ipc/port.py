@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.core.commands import Command
-from agent.core.facts import Fact, Token
+from agent.core.facts import Fact, Token, UpdateVia
 from agent.core.status import ConnectorStatus, EvseView, Outcome
 
 # ------------------------------------------------------------------------------- ledger, upwards
@@ -125,6 +125,97 @@ class PriceView:
     limit: str = ""  # prepaid, in plain words
 
 
+# ------------------------------------------------------------------------------------- updates
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRequest:
+    """A firmware update as the CSMS asks for it. Times are UTC; ``install_wall_ms`` None: as soon as possible.
+
+    ``retries``: how often a download is tried at most, None: as the station likes. Certificate (PEM) and
+    signature (Base64, over the whole file) come with ``UpdateVia.SIGNED`` only."""
+
+    via: UpdateVia
+    request_id: int | None
+    location: str
+    retrieve_wall_ms: int
+    install_wall_ms: int | None = None
+    retries: int | None = None
+    retry_interval_s: int | None = None
+    signing_certificate: str = ""
+    signature: str = ""
+
+
+class UpdateOutcome(enum.StrEnum):
+    """OCPP 2.0.1 UpdateFirmwareStatusEnumType, and that this station has no updates at all."""
+
+    ACCEPTED = "Accepted"
+    REJECTED = "Rejected"
+    ACCEPTED_CANCELED = "AcceptedCanceled"
+    INVALID_CERTIFICATE = "InvalidCertificate"
+    REVOKED_CERTIFICATE = "RevokedCertificate"
+    NOT_SUPPORTED = "NotSupported"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAnswer:
+    outcome: UpdateOutcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOrder:
+    """What the gateway is to download and hand to the installer. ``ticket`` names this try in its reports."""
+
+    ticket: int
+    location: str
+    signing_certificate: str
+    signature: str
+
+
+class FetchStep(enum.StrEnum):
+    PROGRESS = "progress"
+    PAUSED = "paused"  # the link to the file's server broke; it is tried again
+    RESUMED = "resumed"
+    STAGED = "staged"  # the installer has all of it, and has judged it
+    LOST = "lost"  # the bytes cannot be had
+    REFUSED = "refused"  # the installer will not have it
+    FAILED = "failed"  # slot or installer failed
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """How a download goes. ``retryable`` with LOST; ``refusal`` (``agent.firmware.errors.Refusal``) with REFUSED."""
+
+    ticket: int
+    step: FetchStep
+    done_bytes: int = 0
+    total_bytes: int = 0
+    why: str = ""
+    retryable: bool = False
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareStatus:
+    """What a TriggerMessage for FirmwareStatusNotification is answered with; ``request_id`` None with Idle."""
+
+    status: str
+    request_id: int | None
+    via: UpdateVia
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateView:
+    """An update under way, for people: its phase, what it brings, how far it is."""
+
+    phase: str
+    version: str
+    done_bytes: int
+    total_bytes: int
+    why: str = ""
+
+
 # ---------------------------------------------------------------------------------------- news
 
 
@@ -143,6 +234,7 @@ class Welcome:
     evses: tuple[int, ...]
     settings: dict[str, str]  # DeviceModel snapshot
     head_seq: int
+    firmware_version: str = ""  # of the image that runs; empty: the software's own version is all there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +276,30 @@ class RestartComing:
     cause: str
 
 
-News = RowsAppended | ConnectorChanged | SettingsChanged | AuthorizeWanted | SampleTaken | RestartComing
+@dataclass(frozen=True, slots=True)
+class FetchWanted:
+    """The gateway shall download this; None: stop what is under way."""
+
+    order: FetchOrder | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateChanged:
+    """An update made a step; None: none is under way any more."""
+
+    update: UpdateView | None
+
+
+News = (
+    RowsAppended
+    | ConnectorChanged
+    | SettingsChanged
+    | AuthorizeWanted
+    | SampleTaken
+    | RestartComing
+    | FetchWanted
+    | UpdateChanged
+)
 
 
 class ProfileOutcome(enum.StrEnum):
@@ -232,6 +347,8 @@ class StationStatus:
     evses: tuple[EvseView, ...] = field(default=())
     prices: tuple[PriceView, ...] = field(default=())
     alarm: str = ""  # what is wrong with the ledger or its disk, in plain words
+    firmware_version: str = ""
+    update: UpdateView | None = None
 
 
 class StationLost(Exception):
@@ -333,5 +450,18 @@ class StationPort(Protocol):
         ...
 
     async def security_event(self, event_type: str, tech_info: str) -> None: ...
+
+    async def update_firmware(self, request: UpdateRequest) -> UpdateAnswer:
+        """The CSMS wants other firmware; what was accepted is durable before this returns."""
+        ...
+
+    async def install_staged(self) -> str:
+        """A technician has handed a bundle to the installer himself: install it when nobody charges. Says in
+        plain words what happens now."""
+        ...
+
+    async def fetch_report(self, report: FetchReport) -> None: ...
+
+    async def firmware_status(self) -> FirmwareStatus: ...
 
     async def status(self) -> StationStatus: ...

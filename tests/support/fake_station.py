@@ -25,6 +25,7 @@ from agent.core.facts import (
     TransactionFact,
     Trigger,
     TxKind,
+    UpdateVia,
     kind_of,
 )
 from agent.core.status import ConnectorState, ConnectorStatus, FaultCode, Outcome
@@ -33,6 +34,8 @@ from agent.ipc.port import (
     CompositeSchedule,
     ConnectorChanged,
     CsmsTx,
+    FetchReport,
+    FirmwareStatus,
     News,
     ProfileAnswer,
     ProfileOutcome,
@@ -45,6 +48,9 @@ from agent.ipc.port import (
     TariffAssignment,
     TokenVerdict,
     ToldCost,
+    UpdateAnswer,
+    UpdateOutcome,
+    UpdateRequest,
     Welcome,
 )
 
@@ -117,6 +123,10 @@ class FakeStation:
     limits: list[tuple[str, str | None, int | None, int | None]] = field(default_factory=list)
     costs: list[ToldCost] = field(default_factory=list)
     prices: list[tuple[Token | None, str]] = field(default_factory=list)
+    update_requests: list[UpdateRequest] = field(default_factory=list)
+    update_answer: UpdateAnswer = field(default_factory=lambda: UpdateAnswer(UpdateOutcome.ACCEPTED))
+    firmware: FirmwareStatus = field(default_factory=lambda: FirmwareStatus("Idle", None, UpdateVia.PLAIN))
+    fetch_reports: list[FetchReport] = field(default_factory=list)
     records_asked_max: int = 0  # the largest page anyone wanted
     _rows_of: dict[str, list[int]] = field(default_factory=dict)
 
@@ -259,6 +269,19 @@ class FakeStation:
 
     async def security_event(self, event_type: str, tech_info: str) -> None:
         self.security_events.append((event_type, tech_info))
+
+    async def update_firmware(self, request: UpdateRequest) -> UpdateAnswer:
+        self.update_requests.append(request)
+        return self.update_answer
+
+    async def install_staged(self) -> str:
+        return "noted"
+
+    async def fetch_report(self, report: FetchReport) -> None:
+        self.fetch_reports.append(report)
+
+    async def firmware_status(self) -> FirmwareStatus:
+        return self.firmware
 
     async def status(self) -> StationStatus:
         return StationStatus("CP-1", "boot-1", "0.1.0", 0, True, None, T0_MS, "S", len(self.ledger), self.delivered_seq)
