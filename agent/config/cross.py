@@ -16,6 +16,7 @@ from agent.config.model import CableKind, Config, ConnectorType, CsmsConfig, Evs
 from agent.config.problem import Problem
 from agent.config.station_model import bare_specs
 from agent.config.tariff_files import tariff_problems
+from agent.config.update import EngineKind, SelectorKind, UpdateConfig
 from agent.config.variable import BadValue, Mutability
 from hal.boards import BoardKind
 from hal.meters.map_file import load_map
@@ -34,6 +35,8 @@ def contradictions(config: Config) -> list[Problem]:
         problems += _evse(f"evse[{index}]", evse)
     if config.csms is not None:
         problems += _csms(config.csms)
+    if config.update is not None:
+        problems += _update(config.update)
     return [*problems, *_settings(config)]
 
 
@@ -45,6 +48,32 @@ def _station(config: Config) -> Iterator[Problem]:
             str(config.station.run_dir),
             '"/run/evsed"',
         )
+
+
+def _update(update: UpdateConfig) -> Iterator[Problem]:
+    if update.engine is EngineKind.RAUC:
+        return
+    if update.slots is None:
+        yield Problem(
+            "update.slots", "the two slots", "nothing", 'slots = { a = "/dev/mmcblk0p2", b = "/dev/mmcblk0p3" }'
+        )
+    elif update.slots.a == update.slots.b:
+        yield Problem("update.slots", "two different slots", f"twice {update.slots.a}")
+    needed = {SelectorKind.TRYBOOT: ("tryboot", update.tryboot), SelectorKind.UBOOT: ("uboot", update.uboot)}
+    name, table = needed.get(update.selector, ("", update))
+    if table is None:
+        yield Problem(f"update.{name}", "a table, since the selector needs it", "nothing", f"[update.{name}]")
+    if update.tryboot is not None and update.tryboot.partition_a == update.tryboot.partition_b:
+        yield Problem("update.tryboot", "two different partitions", f"twice {update.tryboot.partition_a}")
+    uboot = update.uboot
+    one_place = uboot is not None and uboot.environment_copy is None
+    if uboot is not None and one_place and abs(uboot.offset_bytes - uboot.offset_copy_bytes) < uboot.size_bytes:
+        where = "update.uboot.offset_copy_bytes"
+        yield Problem(where, "two copies that do not overlap", str(uboot.offset_copy_bytes), "4_325_376")
+    for kind, names in (("files", [f.name for f in update.files]), ("mcu", [m.name for m in update.mcu])):
+        for each, count in Counter(names).items():
+            if count > 1:
+                yield Problem(f"update.{kind}", "each name once", f"twice {each!r}")
 
 
 def _evse_ids(config: Config) -> Iterator[Problem]:

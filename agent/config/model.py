@@ -38,6 +38,7 @@ from agent.config.fields import (
     url_rule,
 )
 from agent.config.money import MeteringConfig, OperatorConfig, PriceConfig
+from agent.config.update import UpdateConfig
 from agent.core.settings import Timing
 from hal.boards import Board, BoardKind, Parity
 
@@ -117,6 +118,11 @@ class StationConfig:
     data_dir: Path = ruled(path_rule("/var/lib/evsed"))
     run_dir: Path = ruled(path_rule("/run/evsed"))
     time_zone: str = ruled(time_zone_rule("Europe/Berlin"), "UTC")
+
+    @property
+    def installer_socket(self) -> Path:
+        """Where the installer listens: a folder of its own, since root makes it."""
+        return self.run_dir.with_name(f"{self.run_dir.name}-installer") / "installer.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +281,7 @@ class Config:
     metering: MeteringConfig = field(default_factory=MeteringConfig)
     price: PriceConfig = field(default_factory=PriceConfig)
     operator: OperatorConfig = field(default_factory=OperatorConfig)
+    update: UpdateConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
     timing: Timing = field(default_factory=Timing)
     settings: Mapping[str, str] = ruled(settings_rule(), default_factory=dict)
