@@ -8,6 +8,7 @@ All methods raise ``OSError``. Offsets and sizes are bytes.
 from __future__ import annotations
 
 import contextlib
+import enum
 import mmap
 import os
 import stat
@@ -17,6 +18,14 @@ from typing import Final, Protocol
 
 BLOCK_BYTES: Final = 4096
 """Uncached reads are aligned to this."""
+
+
+class Kind(enum.Enum):
+    """What stands under a name; a symbolic link is OTHER, wherever it leads."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"
 
 
 class StoredFile(Protocol):
@@ -42,9 +51,12 @@ class StoredFile(Protocol):
 class Storage(Protocol):
     """Files by their paths."""
 
-    def open(self, path: Path, *, writable: bool = False, uncached: bool = False) -> StoredFile:
+    def open(
+        self, path: Path, *, writable: bool = False, uncached: bool = False, exclusive: bool = False
+    ) -> StoredFile:
         """An existing file or device. ``uncached``: reads come from the medium, not from memory, where the
-        file system can do that."""
+        file system can do that; of a writable one, what is written goes to the medium soon and does not fill the
+        memory. ``exclusive``: a device that is in use otherwise (mounted) is refused (EBUSY)."""
         ...
 
     def create(self, path: Path, mode: int = 0o600) -> StoredFile:
@@ -53,6 +65,10 @@ class Storage(Protocol):
 
     def names(self, folder: Path) -> list[str]:
         """Sorted names in ``folder``."""
+        ...
+
+    def kind(self, path: Path) -> Kind | None:
+        """What stands there; None: nothing."""
         ...
 
     def rename(self, old: Path, new: Path) -> None:
@@ -64,6 +80,10 @@ class Storage(Protocol):
 
     def make_folder(self, path: Path) -> None:
         """One folder; nothing happens if it is there."""
+        ...
+
+    def remove_folder(self, path: Path) -> None:
+        """An empty one."""
         ...
 
     def sync_folder(self, folder: Path) -> None: ...
@@ -105,10 +125,14 @@ def replace(storage: Storage, path: Path, data: bytes, mode: int = 0o600) -> Non
 class FileStorage:
     """The machine's own files. Never follows a symbolic link in the last part of a path."""
 
-    def open(self, path: Path, *, writable: bool = False, uncached: bool = False) -> StoredFile:
+    def open(
+        self, path: Path, *, writable: bool = False, uncached: bool = False, exclusive: bool = False
+    ) -> StoredFile:
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        if exclusive:
+            flags |= os.O_EXCL  # means something for block devices only
         direct = False
-        if uncached:
+        if uncached and not writable:
             try:
                 descriptor, direct = os.open(path, flags | os.O_DIRECT), True
             except OSError:  # not on this file system
@@ -126,6 +150,13 @@ class FileStorage:
     def names(self, folder: Path) -> list[str]:
         return sorted(os.listdir(folder))  # noqa: PTH208 - names are wanted, not paths
 
+    def kind(self, path: Path) -> Kind | None:
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return None
+        return Kind.FILE if stat.S_ISREG(mode) else Kind.FOLDER if stat.S_ISDIR(mode) else Kind.OTHER
+
     def rename(self, old: Path, new: Path) -> None:
         old.replace(new)
 
@@ -134,6 +165,9 @@ class FileStorage:
 
     def make_folder(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
+
+    def remove_folder(self, path: Path) -> None:
+        path.rmdir()
 
     def sync_folder(self, folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -186,11 +220,13 @@ class _File:
             return buffer[offset - start : min(offset - start + length, read)]
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        view = memoryview(data)
+        view, end = memoryview(data), offset + len(data)
         while view:
-            written = os.pwrite(self._descriptor, view, offset)
-            view, offset = view[written:], offset + written
-        self.size = max(self.size, offset)
+            written = os.pwrite(self._descriptor, view, end - len(view))
+            view = view[written:]
+        self.size = max(self.size, end)
+        if self._uncached:  # the kernel begins to write now, and the last sync has little left to wait for
+            os.posix_fadvise(self._descriptor, offset, end - offset, os.POSIX_FADV_DONTNEED)
 
     def sync(self) -> None:
         os.fsync(self._descriptor)

@@ -1,0 +1,114 @@
+"""The installer, as station, gateway and command line see it: blocking calls over its socket.
+
+Charter: one connection, one call at a time; errors come back as the types that the installer raised. ``close`` from
+another thread ends a call under way. Nothing of the installer's own code is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, cast
+
+from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
+from agent.firmware.ports import Progress, Source
+from agent.firmware.view import InstallerView, InstallOrder, StagedView
+from agent.firmware.wire import PeerGone, receive, send
+from agent.ipc.codec import from_plain, to_plain
+
+ANSWER_MAX_S: Final = 600.0  # reading back a large slot takes its time
+
+
+class InstallerAway(Exception):
+    """The installer does not answer, or refuses this user."""
+
+
+class InstallerClient:
+    """A connection to the installer. Methods raise ``InstallerAway`` beside what they say."""
+
+    def __init__(self, path: Path) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._sock.settimeout(ANSWER_MAX_S)
+            self._sock.connect(str(path))
+        except OSError as error:
+            self._sock.close()
+            raise InstallerAway(f"the installer does not answer at {path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> InstallerClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+
+    def status(self) -> InstallerView:
+        return cast(InstallerView, from_plain(self._call("status"), InstallerView))
+
+    def install(self, source: Source, order: InstallOrder, on_progress: Callable[[Progress], None]) -> StagedView:
+        """Give a bundle. Raises ``UpdateRefused``, ``SlotFailed``, and ``SourceLost`` of the source."""
+        args = {"size": source.size, "order": to_plain(order)}
+        return cast(StagedView, from_plain(self._call("install", args, source, on_progress), StagedView))
+
+    def activate(self, digest: str) -> StagedView:
+        """Raises ``UpdateRefused``, ``SlotFailed``."""
+        return cast(StagedView, from_plain(self._call("activate", {"digest": digest}), StagedView))
+
+    def confirm(self) -> None:
+        """Raises ``SlotFailed``."""
+        self._call("confirm")
+
+    def revert(self) -> str:
+        """The slot that runs after the next boot. Raises ``UpdateRefused``, ``SlotFailed``."""
+        return str(self._call("revert"))
+
+    def reboot(self) -> None:
+        """Restart the machine. Raises ``SlotFailed``."""
+        self._call("reboot")
+
+    def _call(
+        self,
+        method: str,
+        args: dict[str, Any] | None = None,
+        source: Source | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Any:
+        try:
+            send(self._sock, {"call": method, "args": args or {}})
+            while True:
+                message = receive(self._sock)
+                if "value" in message:
+                    return message["value"]
+                if isinstance(error := message.get("error"), dict):
+                    _raise(error)
+                if "read" in message and source is not None:
+                    self._bring(source, *message["read"])
+                if "progress" in message and on_progress is not None:
+                    on_progress(cast(Progress, from_plain(message["progress"], Progress)))
+        except PeerGone as gone:
+            raise InstallerAway(f"the installer went away: {gone}") from gone
+
+    def _bring(self, source: Source, offset: int, length: int) -> None:
+        try:
+            data = source.read(offset, length)
+        except SourceLost as lost:
+            send(self._sock, {"lost": {"why": lost.why, "retryable": lost.retryable}})
+            return
+        send(self._sock, {"data": len(data)}, data)
+
+
+def _raise(error: dict[str, Any]) -> None:
+    kind, where, why = error.get("kind"), str(error.get("where", "")), str(error.get("why", ""))
+    if kind == "refused":
+        raise UpdateRefused(Refusal(error["refusal"]), where, why, str(error.get("remedy", "")))
+    if kind == "lost":
+        raise SourceLost(why, retryable=error.get("retryable") is True)
+    if kind == "slot":
+        raise SlotFailed(where, why, str(error.get("remedy", "")))
+    raise InstallerAway(f"the installer does not take this: {why}")

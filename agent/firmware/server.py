@@ -1,0 +1,210 @@
+"""The installer's socket: who may ask for what, and the bytes of a bundle on their way in.
+
+Charter: one thread for each connection, few of them. A peer is known by its user (SO_PEERCRED, cannot be forged): the
+gateway may bring bundles on behalf of OCPP and look; the station and root may do everything. A peer that is silent for
+too long is dropped. Whatever goes wrong with a bundle is an answer; an error of ours ends the process, which is
+restarted and finds out where it was.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from agent.firmware.errors import SlotFailed, SourceLost, UpdateRefused
+from agent.firmware.installer import Installer
+from agent.firmware.ports import Progress
+from agent.firmware.view import InstallOrder, Origin
+from agent.firmware.wire import PeerGone, receive, receive_data, send
+from agent.ipc.codec import CodecError, from_plain, to_plain
+
+CONNECTIONS_MAX: Final = 8
+SILENCE_MAX_S: Final = 300.0  # a peer that has to bring bytes brings some, or says that it cannot
+_PROGRESS_PARTS: Final = 200
+
+log = structlog.get_logger("installer")
+
+
+class Role(enum.Enum):
+    GATEWAY = "gateway"
+    STATION = "station"  # and root
+
+
+_MAY: Final = {
+    Role.GATEWAY: frozenset({"status", "install"}),
+    Role.STATION: frozenset({"status", "install", "activate", "confirm", "revert", "reboot"}),
+}
+
+
+class InstallerServer:
+    """Serves ``installer`` on a listening socket until ``stop``, or until nobody has been there for ``idle_s``."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        installer: Installer,
+        role_of: Callable[[int], Role | None],
+        reboot_command: tuple[str, ...],
+        *,
+        idle_s: float | None,
+    ) -> None:
+        self._listener = listener
+        self._installer = installer
+        self._role_of = role_of
+        self._reboot_command = reboot_command
+        self._idle_s = idle_s
+        self._connections = 0
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Until idle for too long, or the listener is closed."""
+        self._listener.settimeout(self._idle_s)
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except TimeoutError:
+                if self._connections == 0:
+                    return
+                continue
+            except OSError:
+                return  # closed: we are to end
+            role = self._role_of(_peer_uid(peer))
+            with self._lock:
+                refused = role is None or self._connections >= CONNECTIONS_MAX
+                self._connections += not refused
+            if refused or role is None:
+                log.warning("peer refused", uid=_peer_uid(peer), connections=self._connections)
+                peer.close()
+                continue
+            threading.Thread(target=self._serve, args=(peer, role), daemon=True).start()
+
+    def _serve(self, peer: socket.socket, role: Role) -> None:
+        try:
+            peer.settimeout(SILENCE_MAX_S)
+            with peer:
+                while True:
+                    self._answer(peer, role, receive(peer))
+        except PeerGone as gone:
+            log.debug("peer gone", reason=str(gone))
+        except BaseException:
+            log.critical("error of our own", exc_info=True)
+            os._exit(70)  # a thread cannot end the process otherwise; the next start finds out where we were
+        finally:
+            with self._lock:
+                self._connections -= 1
+
+    def _answer(self, peer: socket.socket, role: Role, message: dict[str, Any]) -> None:
+        method, args = message.get("call"), message.get("args", {})
+        try:
+            if method not in _MAY[role]:
+                raise CodecError(f"{role.value} may not call {str(method)[:40]!r}")
+            value = self._call(peer, role, str(method), args)
+        except CodecError as error:
+            send(peer, {"error": {"kind": "protocol", "where": str(method)[:40], "why": str(error)}})
+        except UpdateRefused as refused:
+            log.warning("refused", method=method, refusal=refused.refusal.value, why=str(refused))
+            send(peer, {"error": _plain_refusal(refused)})
+        except SourceLost as lost:
+            log.warning("source lost", why=lost.why)
+            send(peer, {"error": {"kind": "lost", "why": lost.why, "retryable": lost.retryable}})
+        except SlotFailed as failed:
+            log.error("failed", method=method, why=str(failed))
+            send(peer, {"error": {"kind": "slot", "where": failed.what, "why": failed.why, "remedy": failed.remedy}})
+        else:
+            send(peer, {"value": to_plain(value)})
+
+    def _call(self, peer: socket.socket, role: Role, method: str, args: Any) -> Any:
+        if method == "install":
+            return self._install(peer, role, args)
+        if method == "activate":
+            if not isinstance(args, dict) or not isinstance(digest := args.get("digest"), str):
+                raise CodecError("activate needs a digest")
+            return self._installer.activate(digest)
+        if method == "reboot":
+            return self._reboot()
+        log.debug("called", method=method)
+        return getattr(self._installer, method)()
+
+    def _install(self, peer: socket.socket, role: Role, args: Any) -> Any:
+        if not isinstance(args, dict) or not isinstance(size := args.get("size"), int) or size < 0:
+            raise CodecError("install needs the size of the bundle")
+        order = from_plain(args.get("order"), InstallOrder)
+        if role is Role.GATEWAY and order.origin is not Origin.OCPP:
+            raise CodecError("the gateway brings bundles on behalf of OCPP only")
+        log.info("install begins", origin=order.origin.value, size=size, signed=bool(order.signature))
+        staged = self._installer.install(_PeerSource(peer, size), order, _Teller(peer))
+        log.info("installed", slot=staged.slot, version=staged.version)
+        return staged
+
+    def _reboot(self) -> None:
+        command = list(self._reboot_command)
+        if (argument := self._installer.reboot_argument) is not None:
+            command.append(f"--reboot-argument={argument}")
+        log.warning("machine restarts", command=command)
+        done = subprocess.run(command, check=False, capture_output=True, timeout=60, text=True)
+        if done.returncode != 0:
+            raise SlotFailed(command[0], f"ended with {done.returncode}: {done.stderr[-200:]}", "restart by hand")
+
+
+class _PeerSource:
+    """The bundle, as the peer brings it. Data of a length that nobody asked for is a lost source."""
+
+    def __init__(self, peer: socket.socket, size: int) -> None:
+        self.size = size
+        self._peer = peer
+
+    def read(self, offset: int, length: int) -> bytes:
+        try:
+            send(self._peer, {"read": [offset, length]})
+            answer = receive(self._peer)
+            if isinstance(lost := answer.get("lost"), dict):
+                raise SourceLost(str(lost.get("why", ""))[:500], retryable=lost.get("retryable") is True)
+            if answer.get("data") != length:
+                raise SourceLost("the peer brought other bytes than were asked for", retryable=False)
+            return receive_data(self._peer, length)
+        except PeerGone as gone:
+            raise SourceLost(f"the peer went away: {gone}", retryable=True) from gone
+
+
+class _Teller:
+    """Progress to the peer, in not too many steps."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self._peer = peer
+        self._told_bytes = -1
+
+    def __call__(self, progress: Progress) -> None:
+        step = progress.total_bytes // _PROGRESS_PARTS
+        if self._told_bytes < 0 or progress.done_bytes - self._told_bytes >= step or self._is_last(progress):
+            self._told_bytes = progress.done_bytes
+            try:
+                send(self._peer, {"progress": to_plain(progress)})
+            except PeerGone as gone:
+                raise SourceLost(f"the peer went away: {gone}", retryable=True) from gone
+
+    def _is_last(self, progress: Progress) -> bool:
+        return progress.done_bytes == progress.total_bytes != self._told_bytes
+
+
+def _plain_refusal(refused: UpdateRefused) -> dict[str, str]:
+    return {
+        "kind": "refused",
+        "refusal": refused.refusal.value,
+        "where": refused.where[:300],
+        "why": refused.why[:500],
+        "remedy": refused.remedy[:300],
+    }
+
+
+def _peer_uid(sock: socket.socket) -> int:
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
