@@ -16,6 +16,7 @@ from dataclasses import replace
 from agent.config.catalogue import CONTROLLERS, boolean, fixed_integer, key, option, text
 from agent.config.device_model import DeviceModel, Provider, with_defaults
 from agent.config.model import CableKind, Config, EvseConfig
+from agent.config.update import Scheme
 from agent.config.variable import DataType, Key, Mutability, VariableSpec
 from hal.boards import BoardKind
 
@@ -43,6 +44,9 @@ def bare_specs(config: Config) -> dict[Key, VariableSpec]:
     _restate(specs, "SecurityCtrlr.Identity", config.station.identity)
     _restate(specs, "SecurityCtrlr.OrganizationName", config.station.vendor)
     _restate(specs, "SecurityCtrlr.SecurityProfile", str(profile))
+    if config.update is not None:
+        offered = ",".join(scheme.value.upper() for scheme in config.update.schemes if scheme is not Scheme.FILE)
+        _restate(specs, "OCPPCommCtrlr.FileTransferProtocols", offered)
     detachable = any(each.cable is CableKind.SOCKET for each in config.evse)
     unlock = boolean(True, Mutability.READ_WRITE) if detachable else boolean(False, _R)  # a fixed cable stays
     specs[key("OCPPCommCtrlr.UnlockOnEVSideDisconnect")] = unlock
@@ -70,6 +74,7 @@ def _charging_station(config: Config) -> dict[Key, VariableSpec]:
         key("ChargingStation.VendorName"): text(config.station.vendor, 20, _R),
         key("ChargingStation.SerialNumber"): text(config.station.serial, 25, _R),
         key("ChargingStation.Problem"): replace(boolean(False, _R), persistent=False),
+        key("ChargingStation.AllowNewSessionsPendingFirmwareUpdate"): boolean(False, Mutability.READ_WRITE),
     }
 
 

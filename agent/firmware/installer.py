@@ -76,8 +76,8 @@ class FileSigner(Protocol):
 class Policy(Protocol):
     """What an order must bring. Raises ``UpdateRefused``."""
 
-    def signer(self, certificate: str, state: InstallerState) -> FileSigner:
-        """The owner of an OCPP signing certificate, if it is acceptable."""
+    def signer(self, certificate: str, trusted_wall_ms: int) -> FileSigner:
+        """The owner of an OCPP signing certificate, if it is acceptable. ``trusted_wall_ms``: has surely passed."""
         ...
 
     def check_unsigned(self, origin: Origin) -> None:
@@ -183,7 +183,7 @@ class Installer:
         if not order.signing_certificate and not order.signature:
             self._policy.check_unsigned(order.origin)
             return None
-        signer = self._policy.signer(order.signing_certificate, self._state)
+        signer = self._policy.signer(order.signing_certificate, self._state.trusted_wall_ms)
         return lambda digest: signer.verify(digest, order.signature)
 
     def _free_slot(self) -> tuple[str, str]:

@@ -112,6 +112,7 @@ UPDATE: Final[Table[Phase, Happening]] = Table(
     },
 )
 
+WAITS: Final = frozenset({_P.SCHEDULED, _P.RETRYING, _P.STAGED, _P.WAITING})
 FETCHING: Final = frozenset({_P.DOWNLOADING, _P.PAUSED})
 CANCELLABLE: Final = frozenset(
     {_P.IDLE, _P.SCHEDULED, _P.DOWNLOADING, _P.PAUSED, _P.RETRYING, _P.STAGED, _P.WAITING},
@@ -290,7 +291,7 @@ class UpdateMachine:
 
     def tick(self, now: Now) -> list[Effect]:
         """Time passed, or a session began or ended."""
-        if self.phase in (Phase.SCHEDULED, Phase.RETRYING, Phase.STAGED, Phase.WAITING):
+        if self.phase in WAITS:
             return self._step(lambda: self._look(now), now)
         return []
 

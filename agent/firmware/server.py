@@ -149,9 +149,10 @@ class InstallerServer:
         if (argument := self._installer.reboot_argument) is not None:
             command.append(f"--reboot-argument={argument}")
         log.warning("machine restarts", command=command)
-        done = subprocess.run(command, check=False, capture_output=True, timeout=60, text=True)
-        if done.returncode != 0:
-            raise SlotFailed(command[0], f"ended with {done.returncode}: {done.stderr[-200:]}", "restart by hand")
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=60, text=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SlotFailed(command[0], str(error), "restart by hand") from error
 
 
 class _PeerSource:

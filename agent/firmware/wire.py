@@ -2,8 +2,9 @@
 
 Charter: bytes to messages and back, with limits. A frame is a length in four bytes, big-endian, then JSON; a frame
 ``{"data": n}`` is followed by n raw bytes. The client calls ``{"call": method, "args": {...}}``; the installer answers
-``{"value": ...}`` or ``{"error": {...}}``. In between, during ``install``, it asks ``{"read": [offset, length]}``, which is
-answered by data or by ``{"lost": {...}}``, and tells ``{"progress": {...}}``. One call at a time on a connection.
+``{"value": ...}`` or ``{"error": {...}}``. In between, during ``install``, it asks ``{"read": [offset, length]}``,
+which is answered by data or by ``{"lost": {...}}``, and tells ``{"progress": {...}}``. One call at a time on a
+connection.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def receive(sock: socket.socket) -> dict[str, Any]:
     if size > MAX_FRAME_BYTES:
         raise PeerGone(f"frame of {size} bytes, at most {MAX_FRAME_BYTES} allowed")
     try:
-        message = from_json(_exactly(sock, size))
+        message = from_json(bytes(_exactly(sock, size)))
     except CodecError as error:
         raise PeerGone(str(error)) from error
     if not isinstance(message, dict):

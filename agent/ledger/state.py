@@ -27,6 +27,7 @@ class Namespace(enum.StrEnum):
     TARIFF = "tariff"  # the CSMS's default tariffs
     DAMAGE = "damage"  # "acknowledged" -> how much evidence of damage a person has seen
     METER = "meter"  # EVSE -> serial and register at the end of its last transaction
+    FIRMWARE = "firmware"  # "update" -> the firmware update under way, or the last one
     PROFILE = "profile"  # charging profile id -> the profile
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from agent.config.model import Config
 
-# No correct clock shows an earlier time than this software was made (2026-11-01).
-BUILD_TIME_MS = 1_793_491_200_000
+VERSION_MAX_CHARS = 50  # OCPP: firmwareVersion
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -29,6 +28,7 @@ class Build:
     software_version: str
     started_at_ms: int
     config_file: Path | None = None
+    firmware_version: str = ""  # of the image that runs, where it says one
 
     @property
     def ledger_path(self) -> Path:
@@ -47,7 +47,20 @@ def monotonic_ms() -> int:
 def make_build(config: Config, boot_cause: str, config_file: Path | None = None) -> Build:
     # Where the kernel tells none, every start counts as a boot: nothing is resumed by mistake.
     boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else str(uuid.uuid4())
-    return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms(), config_file)
+    image = "" if config.update is None else _image_version(config.update.image_version_file)
+    return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms(), config_file, image)
+
+
+def _image_version(file: Path | None) -> str:
+    """What the running image says of itself; a file that is not there, or says nothing, is no reason not to charge."""
+    if file is None:
+        return ""
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(VERSION_MAX_CHARS).decode("ascii", errors="replace")
+    except OSError:
+        return ""
+    return "".join(c for c in text.partition("\n")[0].strip() if c.isprintable())
 
 
 def make_durable_directory(folder: Path) -> None:

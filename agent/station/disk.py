@@ -135,11 +135,12 @@ class Disk:
         changes: Sequence[Change | PutKey | PutMeter] = (),
         on_durable: Callable[[], None] | None = None,
     ) -> None:
-        """Facts that no effect brings: security, log book, tariffs, what the CSMS told."""
+        """Facts that no effect brings: security, updates, log book, tariffs, what the CSMS told."""
         rows, own_changes = self._rows.rows(facts, stamp)
 
         def durable(rows: list[Row]) -> None:
-            self._shell.publish(RowsAppended(rows[-1].seq))
+            if rows:
+                self._shell.publish(RowsAppended(rows[-1].seq))
             if on_durable is not None:
                 on_durable()
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 import structlog
 
 from agent.billing.books import Stamp
+from agent.config.built import BUILD_TIME_MS
 from agent.config.variable import Key
 from agent.core.effects import (
     Answer,
@@ -42,6 +43,7 @@ from agent.core.events import (
     LedgerLost,
     LinkChanged,
     Tick,
+    UpdateHold,
 )
 from agent.core.facts import BootFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
 from agent.ipc.port import ConnectorChanged, News, Record, RestartComing, Welcome
@@ -57,7 +59,7 @@ from agent.ledger.store import Birth, evidence_of, open_ledger
 from agent.ledger.writer import LedgerWriter
 from agent.security.keys import load_or_create_key, oca_key
 from agent.station.archive import Archive
-from agent.station.build import BUILD_TIME_MS, Build, make_durable_directory, monotonic_ms, note_boot_cause
+from agent.station.build import Build, make_durable_directory, monotonic_ms, note_boot_cause
 from agent.station.disk import Disk, raise_what_crashed
 from agent.station.hardware import Hardware
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
@@ -74,9 +76,12 @@ from agent.station.making import (
     make_upkeep,
     read_text,
 )
+from agent.station.self_test import DeviceWatch
 from agent.station.service import StationService, profiles_change
 from agent.station.signers import MeterRecords
 from agent.station.tokens import Tokens
+from agent.station.updates import KEY as UPDATE_KEY
+from agent.station.updates import Updates
 from hal.ports import Back, Lost, MeterReading
 
 EXIT_STOPPED, EXIT_ERROR, EXIT_LEDGER, EXIT_RESTART = 0, 70, 74, 75
@@ -95,6 +100,7 @@ class StationProcess:
         self._build = build
         self._stopping = asyncio.Event()
         self._exit_code = EXIT_STOPPED
+        self._stop_cause = "ApplicationReset"
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         wall_ms, status = _kept_clock()
@@ -116,7 +122,11 @@ class StationProcess:
         self._billing = make_billing(build, core, self._tariffs)
         self._logic = Logic(core, make_limits(build, self._archive, self._model), self._billing)
         self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
-        self._service = StationService(build, self._logic, self._tokens, self._archive, self._model, self)
+        self._watch = DeviceWatch(build.config)
+        self._updates = self._make_updates()
+        self._service = StationService(
+            build, self._logic, self._tokens, self._archive, self._model, self._updates, self
+        )
         self._hardware = Hardware(build.config, monotonic_ms)
         signers = MeterRecords(
             self._hardware.signers(), identity_of(build), build.config.station.time_zone, self.append
@@ -142,6 +152,8 @@ class StationProcess:
         self._upkeep.look_at_tariff()
         self._hardware.start(self.give)
         self.give(Tick())
+        if self._updates is not None:
+            self._updates.start()
         upkeep = self._loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(raise_what_crashed)
         # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.
@@ -150,6 +162,8 @@ class StationProcess:
         log.info("station ready", identity=self._build.config.station.identity, socket=str(self._build.socket_path))
         await self._stopping.wait()
         upkeep.cancel()
+        if self._updates is not None:
+            self._updates.close()
         await self._close()
         return self._exit_code
 
@@ -159,12 +173,15 @@ class StationProcess:
         """Let the logic handle an event and carry out what follows, before anything else happens."""
         if isinstance(event, FromPilot | FromMeter | FromPower):
             _log_device(event)
+            self._watch.hear(event)
         if isinstance(event, FromMeter) and isinstance(event.event, MeterReading):
             self._disk.note_meter(event.evse, event.event)
         for effect in self._logic.step(event, monotonic_ms()):
             if not self._hardware.carry_out(effect):
                 self._carry_out(effect)
         self._tokens.start_free_vehicles()
+        if self._updates is not None and not isinstance(event, UpdateHold):
+            self._updates.look()
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -264,11 +281,37 @@ class StationProcess:
     def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
         self._disk.append(*facts, stamp=self.now_stamp(), on_durable=on_durable)
 
+    def commit(self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None]) -> None:
+        """Facts and changes in one commit."""
+        self._disk.append(*facts, stamp=self.now_stamp(), changes=changes, on_durable=on_durable)
+
+    def wall_ms(self) -> int:
+        return self.now_stamp().wall_ms
+
+    def engaged(self) -> bool:
+        return self._logic.core.engaged
+
+    def told_all(self) -> bool:
+        online = self._logic.core.ctx.online
+        return not online or self._service.delivered_seq >= self._archive.head_seq()
+
+    def rebooting(self) -> None:
+        """Whoever stops us now does it for the update."""
+        self._stop_cause = "FirmwareUpdate"
+        note_boot_cause(self._build.config, self._stop_cause)
+
     def now_stamp(self) -> Stamp:
         ctx, now_ms = self._logic.core.ctx, monotonic_ms()
         return Stamp(self._build.boot_id, now_ms, now_ms + ctx.wall_offset_ms, ctx.time_status)
 
     # ------------------------------------------------------------------------------------- start up
+
+    def _make_updates(self) -> Updates | None:
+        build = self._build
+        if build.config.update is None:
+            return None
+        kept = self._archive.state(Namespace.FIRMWARE).get(UPDATE_KEY)
+        return Updates(build.config, build.boot_id, self._model, self._watch, kept, self)
 
     def _begin(self, damaged: str | None, wall_ms: int, status: str, signers: MeterRecords) -> None:
         """The first events of every start, in this order: clock, open transactions, boot row."""
@@ -319,16 +362,20 @@ class StationProcess:
             evses=tuple(self._logic.core.evses),
             settings=self._model.snapshot(secrets=True),
             head_seq=self._archive.head_seq(),
+            firmware_version=self._build.firmware_version,
         )
 
     def _greetings(self) -> list[News]:
-        return [ConnectorChanged(status) for status in self._logic.core.statuses()]
+        updates = [] if self._updates is None else self._updates.greetings()
+        return [*(ConnectorChanged(status) for status in self._logic.core.statuses()), *updates]
 
     # ---------------------------------------------------------------------------------------- ends
 
     def _gateway_gone(self) -> None:
         self._tokens.link(False, None)
         self.give(LinkChanged(False))
+        if self._updates is not None:
+            self._updates.gateway_gone()
 
     def _ledger_failed(self, error: LedgerFailed) -> None:
         log.critical("ledger failed, charging stops", reason=str(error))
@@ -348,7 +395,7 @@ class StationProcess:
     async def _close(self) -> None:
         log.info("station stops", exit_code=self._exit_code)
         if self._exit_code == EXIT_STOPPED:
-            note_boot_cause(self._build.config, "ApplicationReset")
+            note_boot_cause(self._build.config, self._stop_cause)
         await self._hardware.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -29,12 +29,14 @@ from agent.config.report import report_data
 from agent.config.variable import Key, Mutability
 from agent.core.commands import Command, RemoteStart
 from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
-from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token
+from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token, UpdateVia
 from agent.core.status import Outcome
 from agent.ipc.port import (
     CommandAnswer,
     CompositeSchedule,
     CsmsTx,
+    FetchReport,
+    FirmwareStatus,
     News,
     ProfileAnswer,
     ProfileOutcome,
@@ -47,6 +49,9 @@ from agent.ipc.port import (
     TariffAssignment,
     TokenVerdict,
     ToldCost,
+    UpdateAnswer,
+    UpdateOutcome,
+    UpdateRequest,
 )
 from agent.ledger.side_records import PutWitness
 from agent.ledger.state import Namespace, Put, StateChange
@@ -56,6 +61,7 @@ from agent.station.build import Build
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.money import Money
 from agent.station.tokens import Tokens
+from agent.station.updates import Updates
 
 _CLOCK_TOLERANCE_MS = 1_000  # the CSMS's answer travelled; less than this is no news
 log = structlog.get_logger("station")
@@ -91,19 +97,27 @@ class StationService:
     """Answers requests. All methods run in the station's event loop."""
 
     def __init__(
-        self, build: Build, logic: Logic, tokens: Tokens, archive: Archive, model: DeviceModel, shell: Shell
+        self,
+        build: Build,
+        logic: Logic,
+        tokens: Tokens,
+        archive: Archive,
+        model: DeviceModel,
+        updates: Updates | None,
+        shell: Shell,
     ) -> None:
         self._build = build
         self._logic = logic
         self._tokens = tokens
         self._archive = archive
         self._model = model
+        self._updates = updates
         self._shell = shell
         self._command_ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[CommandAnswer]] = {}
         self._money = Money(logic.core, logic.billing, model, shell)
         self._dialect: str | None = None
-        self._delivered_seq = archive.delivered_seq()
+        self.delivered_seq = archive.delivered_seq()
 
     # ------------------------------------------------------------------------------------ commands
 
@@ -137,8 +151,8 @@ class StationService:
         return self._archive.progress()
 
     async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
-        self._delivered_seq = max(self._delivered_seq, seq)
-        changes: list[StateChange | PutWitness] = [Put(Namespace.CURSOR, CURSOR, str(self._delivered_seq))]
+        self.delivered_seq = max(self.delivered_seq, seq)
+        changes: list[StateChange | PutWitness] = [Put(Namespace.CURSOR, CURSOR, str(self.delivered_seq))]
         if (hash_of_end := self._archive.hash_of_end(seq)) is not None:
             # The CSMS knows this row's transaction: a ledger that lost it later is found out.
             changes.append(PutWitness(seq, hash_of_end, "csms", self._wall_ms()))
@@ -213,7 +227,7 @@ class StationService:
         wall = datetime.fromtimestamp(self._wall_ms() / 1_000, UTC)
         views = list(self._logic.core.views())
         text = wall.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        provide_live_values(self._model, views, operative=self._logic.core.operative, date_time=text)
+        provide_live_values(self._model, views, operative=self._logic.core.available, date_time=text)
 
     async def clear_cache(self) -> bool:
         return self._tokens.clear_cache()
@@ -280,6 +294,25 @@ class StationService:
     async def told_price(self, token: Token | None, text: str) -> None:
         self._money.told_price(token, text)
 
+    # ------------------------------------------------------------------------------------- updates
+
+    async def update_firmware(self, request: UpdateRequest) -> UpdateAnswer:
+        if self._updates is None:
+            return UpdateAnswer(UpdateOutcome.NOT_SUPPORTED, "this station is configured without updates")
+        return await self._updates.request(request)
+
+    async def install_staged(self) -> str:
+        if self._updates is None:
+            return "this station is configured without updates"
+        return await self._updates.install_staged()
+
+    async def fetch_report(self, report: FetchReport) -> None:
+        if self._updates is not None:
+            await self._updates.report(report)
+
+    async def firmware_status(self) -> FirmwareStatus:
+        return FirmwareStatus("Idle", None, UpdateVia.PLAIN) if self._updates is None else self._updates.status()
+
     # --------------------------------------------------------------------------------------- other
 
     async def acknowledge_damage(self) -> bool:
@@ -300,10 +333,12 @@ class StationService:
             wall_ms=self._wall_ms(),
             time_status=ctx.time_status,
             head_seq=self._archive.head_seq(),
-            delivered_seq=self._delivered_seq,
+            delivered_seq=self.delivered_seq,
             evses=(views := self._logic.core.views()),
             prices=self._money.views(views),
             alarm=self._shell.alarm(),
+            firmware_version=self._build.firmware_version,
+            update=None if self._updates is None else self._updates.view(),
         )
 
     def _wall_ms(self) -> int:

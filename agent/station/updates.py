@@ -1,0 +1,375 @@
+"""Firmware updates in the station: the update machine, its disk, and its calls to the installer.
+
+Charter: asks the installer what is true, lets the machine decide, and carries out what it answers. A step and its
+status rows are one commit; what follows from it happens when that is durable. Only a hold on new sessions comes at
+once, since it can only make things safer. Decides nothing about bundles: the installer does. The installer may be away,
+for a while or for ever: charging goes on.
+
+Sources: OCPP 2.0.1 L01, L02; firmware reference 1.4, 1.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Protocol, TypeVar
+
+import structlog
+
+from agent.config.catalogue import key
+from agent.config.device_model import DeviceModel
+from agent.config.model import Config
+from agent.config.update import SourcePolicy
+from agent.core.events import UpdateHold
+from agent.core.facts import Fact, SecurityFact, UpdateVia
+from agent.firmware.client import InstallerAway, InstallerClient
+from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
+from agent.firmware.machine import (
+    CANCELLABLE,
+    WAITS,
+    Act,
+    Booted,
+    Effect,
+    Fetch,
+    Hold,
+    Now,
+    Phase,
+    Save,
+    Staged,
+    Tell,
+    Update,
+    UpdateMachine,
+)
+from agent.firmware.view import InstallerView, StagedPhase
+from agent.ipc.codec import CodecError, from_plain, to_plain
+from agent.ipc.port import (
+    FetchReport,
+    FetchStep,
+    FetchWanted,
+    FirmwareStatus,
+    News,
+    UpdateAnswer,
+    UpdateChanged,
+    UpdateOutcome,
+    UpdateRequest,
+    UpdateView,
+)
+from agent.ledger.state import Namespace, Put, StateChange
+from agent.station.disk import raise_what_crashed
+from agent.station.self_test import DeviceWatch
+
+KEY = "update"
+ALLOW_NEW = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
+_ASK_AGAIN_S = 10.0
+_LOOK_S = 0.5
+_ANNOUNCE_S = 10.0  # InstallRebooting is given this long to reach the CSMS
+_CONFIRM_TRIES = 3
+T = TypeVar("T")
+
+log = structlog.get_logger("updates")
+
+
+class Shell(Protocol):
+    """What updates need of the process around them."""
+
+    def give(self, event: UpdateHold) -> None: ...
+
+    def now_ms(self) -> int: ...
+
+    def wall_ms(self) -> int: ...
+
+    def engaged(self) -> bool: ...
+
+    def told_all(self) -> bool:
+        """Whether the CSMS has heard of every row, or cannot be reached."""
+        ...
+
+    def publish(self, news: News) -> None: ...
+
+    def commit(self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None]) -> None: ...
+
+    def rebooting(self) -> None:
+        """The machine restarts any moment, for an update."""
+        ...
+
+
+class Updates:
+    """See the module. All methods run in the station's loop; calls to the installer run beside it."""
+
+    def __init__(
+        self, config: Config, boot_id: str, model: DeviceModel, watch: DeviceWatch, kept: str | None, shell: Shell
+    ) -> None:
+        assert config.update is not None
+        self._config, self._update_config = config, config.update
+        self._boot_id = boot_id
+        self._model = model
+        self._watch = watch
+        self._shell = shell
+        self._machine = UpdateMachine(_read(kept))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._talks: set[InstallerClient] = set()
+
+    def start(self) -> None:
+        """Find out which slot this is, and go on where the last boot stopped."""
+        self._later(self._find_slot())
+
+    def close(self) -> None:
+        """End all work; a call to the installer that is under way ends at once, whatever the installer does."""
+        for task in list(self._tasks):
+            task.cancel()
+        for talk in list(self._talks):
+            talk.close()
+
+    # -------------------------------------------------------------------------------------- asked
+
+    async def request(self, request: UpdateRequest) -> UpdateAnswer:
+        """UpdateFirmware, in any dialect; accepted ones are durable before this returns."""
+        if request.via is UpdateVia.PLAIN and self._update_config.plain is SourcePolicy.REFUSE:
+            return UpdateAnswer(UpdateOutcome.NOT_SUPPORTED, "only signed updates are taken")
+        if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
+            return refusal
+        try:
+            found = await self._ask(InstallerClient.status)
+        except (InstallerAway, SlotFailed, CodecError) as error:
+            return UpdateAnswer(UpdateOutcome.REJECTED, str(error))
+        if found.on_trial or self._machine.phase not in CANCELLABLE:
+            return UpdateAnswer(UpdateOutcome.REJECTED, "an update is being installed")
+        cancels = self._machine.phase is not Phase.IDLE
+        await self._durably(self._machine.ask(request, self._now()))
+        return UpdateAnswer(UpdateOutcome.ACCEPTED_CANCELED if cancels else UpdateOutcome.ACCEPTED)
+
+    async def _judge_certificate(self, request: UpdateRequest) -> UpdateAnswer | None:
+        """Before anything is accepted (L01.FR.02, 03); the installer judges it again."""
+        try:
+            await asyncio.to_thread(self._judge, request.signing_certificate)
+        except UpdateRefused as refused:
+            log.warning("signing certificate refused", why=str(refused))
+            self._shell.commit(
+                [SecurityFact("InvalidFirmwareSigningCertificate", str(refused)[:255])], [], lambda: None
+            )
+            revoked = refused.refusal is Refusal.REVOKED
+            outcome = UpdateOutcome.REVOKED_CERTIFICATE if revoked else UpdateOutcome.INVALID_CERTIFICATE
+            return UpdateAnswer(outcome, str(refused))
+        except SlotFailed as failed:
+            log.error("signing certificate cannot be judged", why=str(failed))
+            return UpdateAnswer(UpdateOutcome.REJECTED, str(failed))
+        return None
+
+    def _judge(self, certificate: str) -> None:
+        from agent.firmware.policy import DevicePolicy  # brings the cryptography
+
+        DevicePolicy(self._update_config, self._shell.wall_ms).signer(certificate, 0)
+
+    async def install_staged(self) -> str:
+        """A technician's bundle is in the slot already."""
+        if self._machine.phase not in CANCELLABLE:
+            return "not now: an update is being installed"
+        staged = await self._staged()
+        if staged is None:
+            return "nothing to install: the installer holds no bundle"
+        await self._durably(self._machine.hand(staged, self._now()))
+        if self._shell.engaged():
+            return f"{staged.version} is installed when nobody charges"
+        return f"{staged.version} is installed now, then the charger restarts"
+
+    async def report(self, report: FetchReport) -> None:
+        """The gateway tells how its download goes."""
+        staged = await self._staged() if report.step is FetchStep.STAGED else None
+        self._carry_out(self._machine.report(report, staged, self._now()))
+        self._shell.publish(UpdateChanged(self.view()))
+
+    def gateway_gone(self) -> None:
+        self._carry_out(self._machine.gateway(False, self._now()))
+
+    def look(self) -> None:
+        """Time passed, or a session began or ended."""
+        if self._machine.phase in WAITS:
+            self._carry_out(self._machine.tick(self._now()))
+
+    def status(self) -> FirmwareStatus:
+        return self._machine.status()
+
+    def view(self) -> UpdateView | None:
+        return self._machine.view()
+
+    def greetings(self) -> list[News]:
+        """What whoever connects must know: the gateway may be a new one, in the middle of a download."""
+        order, view = self._machine.order(), self.view()
+        return [*([FetchWanted(order)] if order else []), *([UpdateChanged(view)] if view else [])]
+
+    # --------------------------------------------------------------------------------- carrying out
+
+    def _now(self) -> Now:
+        shell = self._shell
+        return Now(shell.wall_ms(), shell.now_ms(), shell.engaged(), self._model.boolean(key(ALLOW_NEW)))
+
+    def _carry_out(self, effects: Sequence[Effect], on_durable: Callable[[], None] = lambda: None) -> None:
+        facts = [effect.fact for effect in effects if isinstance(effect, Tell)]
+        changes = [
+            Put(Namespace.FIRMWARE, KEY, json.dumps(to_plain(effect.update), sort_keys=True))
+            for effect in effects
+            if isinstance(effect, Save)
+        ]
+        for effect in effects:
+            if isinstance(effect, Hold):
+                self._shell.give(UpdateHold(effect.on))
+
+        def durable() -> None:
+            for effect in effects:
+                self._act(effect)
+            on_durable()
+
+        if facts or changes:
+            self._shell.commit(facts, changes, durable)
+            for fact in facts:
+                log.info("update", phase=self._machine.phase.value, told=getattr(fact, "status", str(fact)))
+            self._shell.publish(UpdateChanged(self.view()))
+        else:
+            durable()
+
+    async def _durably(self, effects: Sequence[Effect]) -> None:
+        done = asyncio.Event()
+        self._carry_out(effects, done.set)
+        await done.wait()
+
+    def _act(self, effect: Effect) -> None:
+        match effect:
+            case Fetch(order):
+                self._shell.publish(FetchWanted(order))
+            case Act.ACTIVATE:
+                self._later(self._activate())
+            case Act.REBOOT:
+                self._later(self._reboot())
+            case Act.TEST:
+                self._later(self._test())
+            case Act.CONFIRM:
+                self._later(self._confirm())
+            case Act.REVERT:
+                self._later(self._revert())
+
+    async def _find_slot(self) -> None:
+        """Until the installer tells. It may be slow to start; nothing waits for it but the update."""
+        while True:
+            try:
+                found = await self._ask(InstallerClient.status)
+                break
+            except (InstallerAway, SlotFailed, CodecError) as error:
+                log.warning("installer does not tell which slot runs", why=str(error))
+                await asyncio.sleep(_ASK_AGAIN_S)
+        if found.booted is None:
+            log.error("nobody can tell which slot runs: updates are off")
+            return
+        version = next((slot.version for slot in found.slots if slot.running), "")
+        log.info("slot", slot=found.booted, version=version, on_trial=found.on_trial)
+        booted = Booted(found.booted, found.on_trial, self._boot_id, version)
+        self._carry_out(self._machine.booted(booted, self._now()))
+        self.look()
+
+    async def _activate(self) -> None:
+        assert self._machine.update is not None
+        digest = self._machine.update.digest
+        try:
+            await self._ask(lambda installer: installer.activate(digest))
+        except (InstallerAway, CodecError, SlotFailed, SourceLost) as error:
+            self._carry_out(self._machine.activation_failed(str(error), self._now(), content=False))
+        except UpdateRefused as refused:
+            content = refused.refusal is Refusal.CORRUPT
+            self._carry_out(self._machine.activation_failed(str(refused), self._now(), content=content))
+        else:
+            self._carry_out(self._machine.activated(self._boot_id, self._watch.silent(), self._now()))
+
+    async def _reboot(self) -> None:
+        """Tell the CSMS, if it listens; then restart, and ask again while nothing happens."""
+        await _until(self._shell.told_all, _ANNOUNCE_S)
+        await _until(lambda: not self._shell.engaged())
+        while True:
+            self._shell.rebooting()
+            try:
+                await self._ask(InstallerClient.reboot)
+            except (InstallerAway, CodecError, SlotFailed, UpdateRefused) as error:
+                log.error("the machine does not restart", why=str(error))
+            await asyncio.sleep(60)
+
+    async def _test(self) -> None:
+        """Every device that can be expected to answer must have answered."""
+        assert self._machine.update is not None
+        forgiven = self._machine.update.silent_before
+        await _until(lambda: not self._watch.missing(forgiven), self._update_config.self_test_s)
+        missing = self._watch.missing(forgiven)
+        faults = f"self-test: no answer from {', '.join(missing)}" if missing else ""
+        log.info("self-test", passed=not faults, faults=faults)
+        self._carry_out(self._machine.tested(faults, self._now()))
+
+    async def _confirm(self) -> None:
+        why_not = ""
+        for _ in range(_CONFIRM_TRIES):
+            try:
+                await self._ask(InstallerClient.confirm)
+                why_not = ""
+                break
+            except (InstallerAway, CodecError, SlotFailed, UpdateRefused) as error:
+                why_not = str(error)
+                log.error("slot cannot be marked good", why=why_not)
+                await asyncio.sleep(_LOOK_S)
+        self._carry_out(self._machine.confirmed(why_not, self._now()))
+
+    async def _revert(self) -> None:
+        """The boot loader is told; if it cannot be, its tries run out by themselves."""
+        try:
+            slot = await self._ask(InstallerClient.revert)
+            log.warning("going back to the old image", slot=slot)
+        except (InstallerAway, CodecError, SlotFailed, UpdateRefused) as error:
+            log.critical("the boot loader cannot be told to go back", why=str(error))
+        await self._reboot()
+
+    # ------------------------------------------------------------------------------------ installer
+
+    async def _staged(self) -> Staged | None:
+        """What the installer itself says it holds, ready to be activated."""
+        try:
+            found: InstallerView = await self._ask(InstallerClient.status)
+        except (InstallerAway, SlotFailed, CodecError) as error:
+            log.error("installer does not tell what it holds", why=str(error))
+            return None
+        staged = found.staged
+        if staged is None or staged.phase is not StagedPhase.READY:
+            return None
+        return Staged(staged.slot, staged.version, staged.digest)
+
+    async def _ask(self, question: Callable[[InstallerClient], T]) -> T:
+        def ask() -> T:
+            with InstallerClient(self._config.station.installer_socket) as installer:
+                self._talks.add(installer)
+                try:
+                    return question(installer)
+                finally:
+                    self._talks.discard(installer)
+
+        return await asyncio.to_thread(ask)
+
+    def _later(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(raise_what_crashed)
+
+
+async def _until(reached: Callable[[], bool], within_s: float | None = None) -> None:
+    """Wait for a condition that nobody announces, so long at most."""
+    loop = asyncio.get_running_loop()
+    until_s = None if within_s is None else loop.time() + within_s
+    while not reached() and (until_s is None or loop.time() < until_s):  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_S)
+
+
+def _read(kept: str | None) -> Update | None:
+    """The record of the last boot. One that a later version wrote is worth nothing here: the slot that runs tells."""
+    if kept is None:
+        return None
+    try:
+        update: Update = from_plain(json.loads(kept), Update)
+    except (CodecError, ValueError) as error:
+        log.error("record of an update cannot be read", why=str(error))
+        return None
+    return update
