@@ -76,6 +76,8 @@ class Book:
         self.violations: list[str] = []
         self.statuses: list[tuple[int, str]] = []
         self.tokens_refused: set[str] = set()
+        self.firmware: list[tuple[str, int | None]] = []  # every status of an update as it came, with its request's id
+        self.security_events: list[str] = []  # their types
         self.boots = 0
 
     @property
@@ -164,6 +166,35 @@ class SimCsms:
             "charging_schedule": [{"id": 1, **schedule, "start_schedule": _now()}],
         }
         return await self.call("SetChargingProfile", evse_id=0, charging_profile=profile)
+
+    async def update_firmware(
+        self,
+        location: str,
+        request_id: int,
+        signing_certificate: str | None = None,
+        signature: str | None = None,
+        retrieve: str | None = None,
+        install: str | None = None,
+        retries: int | None = None,
+    ) -> str:
+        """Order other firmware; times are RFC 3339, ``retrieve`` None is now. Returns the status of the answer:
+        Accepted for the empty one of 1.6 without signature, which knows no id and no ``install`` either; CallError
+        where the station refuses the message."""
+        optional = {"retries": retries} if retries is not None else {}
+        if self.version == "1.6" and signing_certificate is None and signature is None:
+            answer = await self.call("UpdateFirmware", location=location, retrieve_date=retrieve or _now(), **optional)
+            return "CallError" if answer is None else "Accepted"
+        firmware = {
+            "location": location,
+            "retrieve_date_time": retrieve or _now(),
+            "install_date_time": install,
+            "signing_certificate": signing_certificate,
+            "signature": signature,
+        }
+        given = {name: value for name, value in firmware.items() if value is not None}
+        name = "SignedUpdateFirmware" if self.version == "1.6" else "UpdateFirmware"
+        answer = await self.call(name, request_id=request_id, firmware=given, **optional)
+        return "CallError" if answer is None else str(answer.status)
 
     async def tell_cost(self, booked: Booked, *, final: bool = False, **details: Any) -> Any:
         """What a transaction costs by our price, with more of the California extension beside it, if you like.

@@ -88,8 +88,19 @@ class Peer16(ChargePoint):  # type: ignore[misc]
         return call_result.DataTransfer(status="UnknownVendorId")
 
     @on("SecurityEventNotification")
-    async def security_event(self, **_: Any) -> Any:
+    async def security_event(self, type: str, **_: Any) -> Any:
+        self.book.security_events.append(type)
         return call_result.SecurityEventNotification()
+
+    @on("FirmwareStatusNotification")
+    async def firmware_status(self, status: str, **_: Any) -> Any:
+        self.book.firmware.append((status, None))
+        return call_result.FirmwareStatusNotification()
+
+    @on("SignedFirmwareStatusNotification")
+    async def signed_firmware_status(self, status: str, request_id: int | None = None, **_: Any) -> Any:
+        self.book.firmware.append((status, request_id))
+        return call_result.SignedFirmwareStatusNotification()
 
     def _booked(self, transaction_id: int) -> Booked | None:
         booked = list(self.book.transactions.values())

@@ -94,8 +94,14 @@ class Peer201(ChargePoint):  # type: ignore[misc]
         return call_result.NotifyReport()
 
     @on("SecurityEventNotification")
-    async def security_event(self, **_: Any) -> Any:
+    async def security_event(self, type: str, **_: Any) -> Any:
+        self.book.security_events.append(type)
         return call_result.SecurityEventNotification()
+
+    @on("FirmwareStatusNotification")
+    async def firmware_status(self, status: str, request_id: int | None = None, **_: Any) -> Any:
+        self.book.firmware.append((status, request_id))
+        return call_result.FirmwareStatusNotification()
 
     @on("DataTransfer")
     async def data_transfer(self, **_: Any) -> Any:

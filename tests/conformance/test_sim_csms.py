@@ -1,4 +1,4 @@
-"""The book of the simulated CSMS: signed records, totals and costs, over a real WebSocket in both dialects.
+"""The book of the simulated CSMS: signed records, totals, costs and updates, over a real WebSocket in both dialects.
 
 It is an independent peer: the ``ocpp`` package checks every frame of both directions.
 """
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.facts import TransactionFact, TxKind
+from agent.core.facts import FirmwareFact, SecurityFact, TransactionFact, TxKind, UpdateVia
+from agent.ipc.port import UpdateAnswer, UpdateOutcome
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.endpoint import Endpoint
 from agent.ocpp.link import Link
@@ -33,7 +34,7 @@ VERSIONS = {"1.6": (Rig16, Version.V16), "2.0.1": (Rig201, Version.V201)}
 def played(version: str, csms: SimCsms, scene: Callable[[Any], Awaitable[None]]) -> Any:
     """A station of this version on the simulated CSMS."""
     make_rig, ocpp_version = VERSIONS[version]
-    rig: Any = make_rig()
+    rig: Any = make_rig(protocols="HTTPS")
 
     async def main() -> None:
         endpoint = Endpoint(await csms.start(), "CP-1", versions=(ocpp_version,))
@@ -147,3 +148,47 @@ def test_a_csms_without_price_tells_no_cost() -> None:
             await csms.tell_cost(booked)
 
     assert played("2.0.1", csms, scene).station.costs == []
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_a_signed_update_and_what_the_book_keeps_of_it(version: str) -> None:
+    csms = SimCsms(version)
+
+    async def scene(rig: Any) -> None:
+        await csms.connected.wait()
+        status = await csms.update_firmware(
+            "https://x/y", 7, "PEM", "c2ln", "2026-11-24T08:00:00Z", "2026-11-24T09:00:00Z", 2
+        )
+        assert status == "Accepted"
+        rig.station.update_answer = UpdateAnswer(UpdateOutcome.INVALID_CERTIFICATE)
+        assert await csms.update_firmware("https://x/y", 8, "PEM", "c2ln") == "InvalidCertificate"
+        statuses = [FirmwareFact(status, UpdateVia.SIGNED, 7) for status in ("Downloading", "InvalidSignature")]
+        await told(rig, *statuses, SecurityFact("InvalidFirmwareSignature", ""))
+
+    asked = played(version, csms, scene).station.update_requests
+    assert [(each.via, each.request_id, each.location, each.retries) for each in asked] == [
+        (UpdateVia.SIGNED, 7, "https://x/y", 2),
+        (UpdateVia.SIGNED, 8, "https://x/y", None),
+    ]
+    assert asked[0].install_wall_ms - asked[0].retrieve_wall_ms == 3_600_000
+    assert csms.book.firmware == [("Downloading", 7), ("InvalidSignature", 7)]
+    assert csms.book.security_events == ["InvalidFirmwareSignature"]
+
+
+@pytest.mark.parametrize(("version", "request_id"), [("1.6", None), ("2.0.1", 7)])
+def test_an_update_without_signature(version: str, request_id: int | None) -> None:
+    csms = SimCsms(version)
+
+    async def scene(rig: Any) -> None:
+        await csms.connected.wait()
+        assert await csms.update_firmware("https://x/y", 7) == "Accepted"
+        await told(rig, FirmwareFact("Downloading", UpdateVia.PLAIN, request_id))
+        rig.station.update_answer = UpdateAnswer(UpdateOutcome.NOT_SUPPORTED)
+        assert await csms.update_firmware("https://x/y", 8) == "CallError"
+
+    asked = played(version, csms, scene).station.update_requests
+    assert [(each.via, each.request_id) for each in asked] == [
+        (UpdateVia.PLAIN, request_id),
+        (UpdateVia.PLAIN, None if request_id is None else 8),
+    ]
+    assert csms.book.firmware == [("Downloading", request_id)]

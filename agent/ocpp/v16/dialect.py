@@ -15,13 +15,13 @@ from functools import partial
 from agent.core.commands import TakeSample
 from agent.core.facts import MeterFact, Token
 from agent.ipc.port import AuthorizeWanted, Record, StationPort, TokenVerdict
-from agent.ocpp import tariff_messages
-from agent.ocpp.conversation import Answerer, Conversation
+from agent.ocpp import firmware_messages, tariff_messages
+from agent.ocpp.conversation import Answerer, Conversation, Job
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import beat
 from agent.ocpp.session import Reply
-from agent.ocpp.v16 import charging, commands, keys, messages
+from agent.ocpp.v16 import charging, commands, firmware, keys, messages
 from agent.ocpp.v16.status import StatusReporter
 from agent.ocpp.v16.transactions import TransactionIds, TransactionTranslator, meter_values
 from agent.ocpp.version import Version
@@ -40,21 +40,26 @@ class Dialect16(Conversation):
 
     def _table(self) -> dict[str, Answerer]:
         station, view, ids = self._station, self._view, self._ids
-        return {
+        table: dict[str, Answerer] = {
             "ChangeAvailability": partial(commands.change_availability, station, view),
             "ChangeConfiguration": self._change_configuration,
             "ClearCache": self._clear_cache,
             "ClearChargingProfile": partial(charging.clear_charging_profile, station),
             "DataTransfer": self._data_transfer,
+            "ExtendedTriggerMessage": partial(self._trigger, partial(firmware.tell_signed_status, station=station)),
             "GetCompositeSchedule": partial(charging.get_composite_schedule, station, view),
             "GetConfiguration": self._get_configuration,
             "RemoteStartTransaction": partial(commands.remote_start, station, view),
             "RemoteStopTransaction": partial(commands.remote_stop, station, ids),
             "Reset": partial(commands.reset, station),
             "SetChargingProfile": partial(charging.set_charging_profile, station, view, ids),
-            "TriggerMessage": self._trigger,
+            "TriggerMessage": partial(self._trigger, partial(firmware.tell_status, station=station)),
             "UnlockConnector": partial(commands.unlock_connector, station, view),
         }
+        if firmware_messages.offered(view):
+            table["UpdateFirmware"] = partial(firmware.update_firmware, station)
+            table["SignedUpdateFirmware"] = partial(firmware.signed_update_firmware, station)
+        return table
 
     # ------------------------------------------------------------------------- what 1.6 says
 
@@ -92,8 +97,9 @@ class Dialect16(Conversation):
         """Our transaction of the number that the CSMS gave it."""
         return self._ids.told_tx_id(int(csms_id)) if re.fullmatch(r"-?[0-9]{1,10}", csms_id) else None
 
-    async def _trigger(self, request: Payload) -> Payload | Reply:
-        """TriggerMessage.conf: the answer goes first, then the message (16-CMD-08)."""
+    async def _trigger(self, tell_firmware: Job, request: Payload) -> Payload | Reply:
+        """TriggerMessage.conf and ExtendedTriggerMessage.conf: the answer goes first, then the message (16-CMD-08,
+        16-SEC-13). Of a firmware update each asks for a notification of its own."""
         connector = request.get("connectorId")
         known = connector is None or connector == 0 or connector in self._view.welcome.evses
         match request["requestedMessage"]:
@@ -103,6 +109,8 @@ class Dialect16(Conversation):
                 return Reply({"status": "Accepted"}, after=self._registration.ask_again)
             case "Heartbeat":
                 return self._accept_and(partial(beat, station=self._station))
+            case "FirmwareStatusNotification" if firmware_messages.offered(self._view):
+                return self._accept_and(tell_firmware)
             case "StatusNotification" if known:
                 return self._accept_and(partial(self._tell_statuses, connector))
             case "MeterValues" if known:

@@ -24,6 +24,7 @@ from agent.config.catalogue import CHARGING_PROFILES
 from agent.ipc.port import SettingWrite, StationPort
 from agent.ocpp.dialect import StationView, setting_key
 from agent.ocpp.errors import ErrorCode, RpcError
+from agent.ocpp.firmware_messages import FILE_TRANSFER_PROTOCOLS, offered
 from agent.ocpp.frames import Payload
 from agent.ocpp.v16.metering import MEASURANDS
 from agent.tariff.canonical import load
@@ -121,8 +122,14 @@ def _fixed(view: StationView) -> dict[str, str]:
     """Keys that 1.6 has and the device model has not: what this station is, not what it is set to."""
     evses = view.welcome.evses
     list_max = str(len(MEASURANDS))
+    profiles = "Core,SmartCharging,RemoteTrigger"
+    updates = {}
+    if offered(view):
+        profiles += ",FirmwareManagement"
+        updates["SupportedFileTransferProtocols"] = view.text(FILE_TRANSFER_PROTOCOLS)
     return {
         **_meter_public_keys(view),
+        **updates,
         # Required; which phase of the grid is where is not known to this station.
         "ConnectorPhaseRotation": ",".join(f"{connector}.Unknown" for connector in (0, *evses)),
         "MaxChargingProfilesInstalled": str(CHARGING_PROFILES),
@@ -132,7 +139,7 @@ def _fixed(view: StationView) -> dict[str, str]:
         "NumberOfConnectors": str(len(evses)),
         "StopTxnAlignedDataMaxLength": list_max,
         "StopTxnSampledDataMaxLength": list_max,
-        "SupportedFeatureProfiles": "Core,SmartCharging,RemoteTrigger",
+        "SupportedFeatureProfiles": profiles,
     }
 
 

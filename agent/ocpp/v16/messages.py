@@ -27,7 +27,7 @@ def boot_notification(welcome: Welcome) -> Payload:
     payload = {"chargePointVendor": welcome.vendor[:20], "chargePointModel": welcome.model[:20]}
     optional = {
         "chargePointSerialNumber": welcome.serial[:25],
-        "firmwareVersion": welcome.software_version[:50],
+        "firmwareVersion": (welcome.firmware_version or welcome.software_version)[:50],
     }
     return payload | {name: value for name, value in optional.items() if value}
 

@@ -1,9 +1,9 @@
 """Ledger rows as 1.6 transaction messages, and the CSMS's ids for our transactions.
 
 Charter: the 1.6 ``Translator`` of the delivery pump. StartTransaction, MeterValues, StopTransaction
-(and SecurityEventNotification) are derived from rows, never stored. The CSMS names a transaction in
-its answer to StartTransaction; that number is kept with the cursor, and since delivery is strictly in
-order it is known before any later message of the transaction goes out (16-TX-06).
+(and SecurityEventNotification, and firmware statuses) are derived from rows, never stored. The CSMS
+names a transaction in its answer to StartTransaction; that number is kept with the cursor, and since
+delivery is strictly in order it is known before any later message of the transaction goes out (16-TX-06).
 
 Where the CSMS has no number for a transaction, because StartTransaction was given up or because the
 transaction began under another OCPP version, its messages carry -1 (16-TX-07, WS-03). A number is
@@ -20,6 +20,7 @@ from typing import Any, Final
 import structlog
 
 from agent.core.facts import (
+    FirmwareFact,
     MeterFact,
     Sample,
     SampleContext,
@@ -38,6 +39,7 @@ from agent.ocpp.frames import Payload
 from agent.ocpp.metering import thin
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v16 import keys
+from agent.ocpp.v16.firmware import FirmwareRows
 from agent.ocpp.v16.messages import id_tag, read_id_tag_info
 from agent.ocpp.v16.metering import meter_value, signed_value, whole_wh
 
@@ -127,6 +129,7 @@ class TransactionTranslator:
         self._station = station
         self._view = view
         self._ids = ids
+        self._firmware = FirmwareRows()
         self._begin_refused: set[str] = set()  # transactions whose signed begin, and its key, the CSMS did not take
 
     # ------------------------------------------------------------------------------- Translator
@@ -148,6 +151,8 @@ class TransactionTranslator:
                 return await self._begin_record(fact)
             case SecurityFact() as fact:
                 return Message("SecurityEventNotification", _security_event(fact, record), once=True)
+            case FirmwareFact() as fact:
+                return self._firmware.render(fact)
             case _:
                 return None
 
@@ -163,6 +168,8 @@ class TransactionTranslator:
                 if "idTagInfo" in answer and "idTag" in message.payload:
                     # It teaches the cache only: the transaction has ended (16-TX-14).
                     await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=None)
+            case FirmwareFact() as fact:
+                self._firmware.done(fact)
         return None
 
     async def given_up(self, record: Record) -> CsmsTx | None:
@@ -175,6 +182,8 @@ class TransactionTranslator:
                 self._end(fact)
             case SignedFact() as fact:
                 self._begin_refused.add(fact.tx_id)
+            case FirmwareFact() as fact:
+                self._firmware.done(fact)
         return None
 
     def _end(self, fact: TransactionFact) -> None:

@@ -15,12 +15,13 @@ from functools import partial
 from agent.core.commands import TakeSample
 from agent.core.facts import MeterFact, Token
 from agent.ipc.port import AuthorizeWanted, Record, StationPort, TokenVerdict
+from agent.ocpp import firmware_messages
 from agent.ocpp.conversation import Answerer, Conversation
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import beat
 from agent.ocpp.session import Reply
-from agent.ocpp.v201 import charging, commands, messages, variables
+from agent.ocpp.v201 import charging, commands, firmware, messages, variables
 from agent.ocpp.v201.status import StatusReporter
 from agent.ocpp.v201.transactions import TransactionTranslator, meter_values
 from agent.ocpp.version import Version
@@ -38,7 +39,7 @@ class Dialect201(Conversation):
 
     def _table(self) -> dict[str, Answerer]:
         station, view = self._station, self._view
-        return {
+        table: dict[str, Answerer] = {
             "ChangeAvailability": partial(commands.change_availability, station, view),
             "ClearCache": partial(commands.clear_cache, station),
             "CostUpdated": partial(commands.cost_updated, station),
@@ -56,6 +57,9 @@ class Dialect201(Conversation):
             "TriggerMessage": self._trigger,
             "UnlockConnector": partial(commands.unlock_connector, station, view),
         }
+        if firmware_messages.offered(view):
+            table["UpdateFirmware"] = partial(firmware.update_firmware, station)
+        return table
 
     # ----------------------------------------------------------------------- what 2.0.1 says
 
@@ -103,6 +107,8 @@ class Dialect201(Conversation):
                 return Reply({"status": "Accepted"}, after=self._registration.ask_again)
             case "Heartbeat":
                 return self._accept_and(partial(beat, station=self._station))
+            case "FirmwareStatusNotification" if firmware_messages.offered(self._view):
+                return self._accept_and(partial(firmware.tell_status, station=self._station))
             case "StatusNotification":
                 if evse is None or "connectorId" not in evse:  # F06: it is of one connector
                     return {"status": "Rejected"}

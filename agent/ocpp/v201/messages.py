@@ -43,7 +43,8 @@ _BOOT_REASONS: Final = frozenset(
 def boot_notification(welcome: Welcome) -> Payload:
     """BootNotificationRequest."""
     station = {"model": welcome.model[:20], "vendorName": welcome.vendor[:50]}
-    optional = {"serialNumber": welcome.serial[:25], "firmwareVersion": welcome.software_version[:50]}
+    firmware = welcome.firmware_version or welcome.software_version
+    optional = {"serialNumber": welcome.serial[:25], "firmwareVersion": firmware[:50]}
     return {
         "chargingStation": station | {name: value for name, value in optional.items() if value},
         "reason": welcome.boot_cause if welcome.boot_cause in _BOOT_REASONS else "Unknown",

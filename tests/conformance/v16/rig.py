@@ -42,13 +42,15 @@ class NumberingCsms(FakeCsms):
 
 
 class Rig:
-    """``station`` and ``dialect`` live on while connections come and go."""
+    """``station`` and ``dialect`` live on while connections come and go. ``protocols``: how the station may fetch
+    files; with none it takes no firmware updates."""
 
-    def __init__(self, csms: FakeCsms | None = None) -> None:
+    def __init__(self, csms: FakeCsms | None = None, *, protocols: str = "") -> None:
         self.csms = csms or NumberingCsms()
         self.model = DeviceModel(CONTROLLERS)
         self.model.put(Key.parse("SampledDataCtrlr.TxUpdatedMeasurands"), MEASURED)
         self.model.put(Key.parse("SecurityCtrlr.BasicAuthPassword"), "secret-of-the-station")
+        self.model.put(Key.parse("OCPPCommCtrlr.FileTransferProtocols"), protocols)
         self.station = FakeStation(
             settings=self.model.snapshot(secrets=True),
             write_status=lambda write: self.model.set(_key(write), write.value).status.value,

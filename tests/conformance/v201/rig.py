@@ -67,11 +67,13 @@ def _evse_view(evse: int, tx_id: str) -> EvseView:
 
 
 class Rig:
-    """``station`` and ``dialect`` live on while connections come and go."""
+    """``station`` and ``dialect`` live on while connections come and go. ``protocols``: how the station may fetch
+    files; with none it takes no firmware updates."""
 
-    def __init__(self, csms: FakeCsms | None = None) -> None:
+    def __init__(self, csms: FakeCsms | None = None, *, protocols: str = "") -> None:
         self.csms = csms or accepting_csms()
         self.model = DeviceModel(CONTROLLERS)
+        self.model.put(Key.parse("OCPPCommCtrlr.FileTransferProtocols"), protocols)
         self.station = Station201(
             settings=self.model.snapshot(),
             write_status=lambda write: self.model.set(_key(write), write.value, write.attribute).status.value,
