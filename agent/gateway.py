@@ -11,19 +11,31 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from agent.config.model import Config, CsmsConfig, KeyEncoding
 from agent.ipc.client import RemoteStation
-from agent.ipc.port import AuthorizeWanted, News, RestartComing, SampleTaken, SettingsChanged, StationLost, StationPort
+from agent.ipc.port import (
+    AuthorizeWanted,
+    FetchWanted,
+    News,
+    RestartComing,
+    SampleTaken,
+    SettingsChanged,
+    StationLost,
+    StationPort,
+)
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings
 from agent.ocpp.link import Link
 from agent.ocpp.session import Direction, Hooks
 from agent.ocpp.version import Version
+
+if TYPE_CHECKING:
+    from agent.fetcher import Fetcher
 
 _STATION_RETRY_S = 0.05
 _PASSWORD = "SecurityCtrlr.BasicAuthPassword"
@@ -46,6 +58,7 @@ class Gateway:
         self._port = _SwitchedPort()
         self._view: StationView | None = None
         self._link: Link | None = None
+        self._fetcher: Fetcher | None = None
 
     async def run(self) -> None:
         """For ever: find the station, speak for it until it is lost."""
@@ -62,6 +75,8 @@ class Gateway:
             except* StationLost:
                 log.warning("station lost, the CSMS hears nothing until it is back")
             finally:
+                if self._fetcher is not None:
+                    self._fetcher.stop()
                 await station.close()
 
     async def _speak_for(self, station: RemoteStation) -> None:
@@ -97,6 +112,8 @@ class Gateway:
     def _take(self, news: News) -> None:
         if isinstance(news, RestartComing):
             log.info("station restarts", cause=news.cause)
+        if isinstance(news, FetchWanted):
+            self._fetch(news)
         if not isinstance(news, SettingsChanged) or self._link is None:
             return
         if _PING in news.settings:
@@ -105,6 +122,13 @@ class Gateway:
             self._link.set_backoff(self._backoff())
         if _PASSWORD in news.settings:
             self._link.drop("new password")  # A01: reconnect with it
+
+    def _fetch(self, wanted: FetchWanted) -> None:
+        if self._fetcher is None:
+            from agent.fetcher import Fetcher  # most gateways never download
+
+            self._fetcher = Fetcher(self._config, cast(StationPort, self._port))
+        self._fetcher.take(wanted.order)
 
     async def _keep_link(self) -> None:
         assert self._view is not None

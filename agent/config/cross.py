@@ -53,12 +53,13 @@ def _station(config: Config) -> Iterator[Problem]:
 def _update(update: UpdateConfig) -> Iterator[Problem]:
     if update.engine is EngineKind.RAUC:
         return
-    if update.slots is None:
-        yield Problem(
-            "update.slots", "the two slots", "nothing", 'slots = { a = "/dev/mmcblk0p2", b = "/dev/mmcblk0p3" }'
-        )
-    elif update.slots.a == update.slots.b:
-        yield Problem("update.slots", "two different slots", f"twice {update.slots.a}")
+    if not update.slot:
+        example = '[[update.slot]] with target = "rootfs", a = "/dev/mmcblk0p5", b = "/dev/mmcblk0p6"'
+        yield Problem("update.slot", "at least one table", "nothing", example)
+    places = Counter(path for each in update.slot for path in (each.a, each.b))
+    for path, count in places.items():
+        if count > 1:
+            yield Problem("update.slot", "every device once", f"{count} times {path}")
     needed = {SelectorKind.TRYBOOT: ("tryboot", update.tryboot), SelectorKind.UBOOT: ("uboot", update.uboot)}
     name, table = needed.get(update.selector, ("", update))
     if table is None:
@@ -70,7 +71,8 @@ def _update(update: UpdateConfig) -> Iterator[Problem]:
     if uboot is not None and one_place and abs(uboot.offset_bytes - uboot.offset_copy_bytes) < uboot.size_bytes:
         where = "update.uboot.offset_copy_bytes"
         yield Problem(where, "two copies that do not overlap", str(uboot.offset_copy_bytes), "4_325_376")
-    for kind, names in (("files", [f.name for f in update.files]), ("mcu", [m.name for m in update.mcu])):
+    named = {"slot": [each.target for each in update.slot], "files": [each.name for each in update.files]}
+    for kind, names in {**named, "mcu": [each.name for each in update.mcu]}.items():
         for each, count in Counter(names).items():
             if count > 1:
                 yield Problem(f"update.{kind}", "each name once", f"twice {each!r}")

@@ -76,11 +76,13 @@ def command_rule(example: tuple[str, ...]) -> Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlotPaths:
-    """``[update.slots]``: the block devices (or files) that hold an image each."""
+class SlotTarget:
+    """``[[update.slot]]``: a pair of block devices (or files), one for each slot. A slot has as many as ``target``s:
+    kernel and device tree belong to the slot as the root file system does."""
 
-    a: Path = ruled(path_rule("/dev/mmcblk0p2"))
-    b: Path = ruled(path_rule("/dev/mmcblk0p3"))
+    target: str = ruled(text_rule(32, "rootfs"), "rootfs")
+    a: Path = ruled(path_rule("/dev/mmcblk0p5"))
+    b: Path = ruled(path_rule("/dev/mmcblk0p6"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +159,7 @@ class UpdateConfig:
     self_test_s: int = ruled(integer_rule(5, 900, 90), 90)
     image_version_file: Path | None = ruled(path_rule("/etc/evsed/image-version"), None)
     reboot_command: tuple[str, ...] = ruled(command_rule(("systemctl", "reboot")), ("systemctl", "reboot"))
-    slots: SlotPaths | None = None  # RAUC knows its own
+    slot: tuple[SlotTarget, ...] = ()  # RAUC knows its own
     tryboot: TrybootConfig | None = None
     uboot: UbootConfig | None = None
     systemd_boot: SystemdBootConfig = field(default_factory=SystemdBootConfig)
