@@ -2,8 +2,7 @@
 
 Charter: starts station and gateway, restarts what dies with a bounded back-off, and makes the
 hardware safe the moment the station is gone. Under systemd each process has its own unit instead,
-and ``ExecStopPost`` calls ``evsed make-safe``. The installer has no process here yet: it will be
-started on demand.
+``ExecStopPost`` calls ``evsed make-safe``, and the installer is started on demand; here it runs all the time.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -26,14 +26,13 @@ log = structlog.get_logger("supervisor")
 
 
 class Supervisor:
-    """Runs the processes of one configuration until told to stop.
+    """Runs the processes of one configuration (``station`` and others, by their commands) until told to stop.
 
-    Reads no more of the configuration than whether there is a CSMS: the processes check it themselves,
-    and start that much sooner."""
+    Reads nothing of the configuration: the processes check it themselves, and start that much sooner."""
 
-    def __init__(self, config_file: Path, *, gateway: bool) -> None:
+    def __init__(self, config_file: Path, names: Sequence[str]) -> None:
         self._config_file = config_file
-        self._names = ["station", "gateway"] if gateway else ["station"]
+        self._names = names
         self._stopping = asyncio.Event()
         self._exit_code = 0
 
@@ -64,7 +63,7 @@ class Supervisor:
 
     async def _run_once(self, name: str) -> int:
         command = [sys.executable, "-m", "agent.cli", name, "--config", str(self._config_file)]
-        if name == "gateway":
+        if name != "station":
             command.append("--quiet-config")  # what is wrong with the file is said once, by the station
         # A session of its own: a Ctrl-C at the terminal reaches the supervisor only, which stops them in order.
         process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
@@ -97,5 +96,5 @@ def _make_safe(config_file: Path) -> None:
     make_safe(load(config_file))
 
 
-async def run_supervisor(config_file: Path, *, gateway: bool) -> int:
-    return await Supervisor(config_file, gateway=gateway).run()
+async def run_supervisor(config_file: Path, names: Sequence[str]) -> int:
+    return await Supervisor(config_file, names).run()

@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _looking(commands)
     _ledger(commands)
     _money(commands)
+    _updates(commands)
     _simulated(commands)
     return parser
 
@@ -68,7 +69,9 @@ def _processes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _config(_add(commands, "run", _daemon("run"), "Run all processes under one supervisor."))
     _config(_add(commands, "station", _daemon("station"), "Run the station process alone."))
     gateway = _config(_add(commands, "gateway", _daemon("gateway"), "Run the gateway process alone."))
-    gateway.add_argument("--quiet-config", action="store_true", help=argparse.SUPPRESS)
+    installer = _config(_add(commands, "installer", _daemon("installer"), "Run the installer process alone."))
+    for each in (gateway, installer):
+        each.add_argument("--quiet-config", action="store_true", help=argparse.SUPPRESS)
     safe = _add(commands, "make-safe", _later("processes", "safe"), "Open every contactor while no station runs.")
     _config(safe)
     check = _add(commands, "check-config", _later("checks", "check_config"), "List every error of a configuration.")
@@ -144,6 +147,38 @@ def _money(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     limit.add_argument("--max-cost", metavar="AMOUNT", help="with tax, in the tariff's currency, e.g. 12.50")
     limit.add_argument("--max-energy-wh", type=int, metavar="WH")
     limit.add_argument("--max-time-s", type=int, metavar="S")
+
+
+def _updates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    update = _config(_add(commands, "update", _later("updates", "update"), "Install a bundle from this machine."))
+    update.add_argument("file", type=Path, metavar="FILE")
+    slots = commands.add_parser("slots", help="Look at the two images, and pick one.", allow_abbrev=False)
+    parts = slots.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _json(_config(_add(parts, "show", _later("updates", "slots"), "Show what runs, what waits, and what boots next.")))
+    _config(_add(parts, "mark-good", _later("updates", "mark_good"), "Keep the running image."))
+    _config(_add(parts, "rollback", _later("updates", "rollback"), "Boot the other image from now on, if it is good."))
+    bundle = commands.add_parser("bundle", help="Make, sign, look at and judge update bundles.", allow_abbrev=False)
+    parts = bundle.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    create = _add(parts, "create", _later("bundles", "create"), "Make a bundle from a description.")
+    create.add_argument("description", type=Path, metavar="DESCRIPTION", help="TOML file")
+    create.add_argument("out", type=Path, metavar="OUT")
+    sign = _add(parts, "sign", _later("bundles", "sign"), "Add a signature to a bundle.")
+    sign.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sign.add_argument("--key", type=Path, metavar="FILE", help="private key, PEM")
+    sign.add_argument("--command", dest="run", metavar="CMD", help="sign by a program: {in} and {out} are files")
+    sign.add_argument("--chain", type=Path, required=True, metavar="FILE", help="certificates, PEM, the signer's first")
+    sign.add_argument("--algorithm", metavar="NAME", help="default: by the kind of key")
+    inspect = _json(_add(parts, "inspect", _later("bundles", "inspect"), "Show what a bundle says of itself."))
+    inspect.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verify = _json(_add(parts, "verify", _later("bundles", "verify"), "Judge a bundle and all of its content."))
+    verify.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verify.add_argument("--roots", type=Path, required=True, metavar="FILE", help="trusted certificates, PEM")
+    verify.add_argument("--revoked", type=Path, metavar="FILE", help="fingerprints of revoked certificates")
+    verify.add_argument("--threshold", type=int, default=1, metavar="N", help="signers that are needed (default: 1)")
+    verify.add_argument("--compatible", metavar="NAME", help="the product it must be made for")
+    verify.add_argument("--hardware", type=int, metavar="N", help="the hardware revision it must fit")
+    verify.add_argument("--epoch", type=int, metavar="N", help="the least security epoch")
+    verify.add_argument("--pkcs1", action="store_true", help="accept RSA signatures with PKCS#1 v1.5 padding")
 
 
 def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

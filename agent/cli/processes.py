@@ -1,4 +1,4 @@
-"""``evsed run``, ``station``, ``gateway``, ``make-safe``: the processes themselves."""
+"""``evsed run``, ``station``, ``gateway``, ``installer``, ``make-safe``: the processes themselves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ def run(parsed: argparse.Namespace) -> int:
 
     configure_logs("supervisor", "info", "auto")
     try:
-        gateway = "csms" in tomllib.loads(parsed.config.read_text())
+        document = tomllib.loads(parsed.config.read_text())
     except (OSError, ValueError):
-        gateway = False  # the station says what is wrong with the file
-    return asyncio.run(run_supervisor(parsed.config, gateway=gateway))
+        document = {}  # the station says what is wrong with the file
+    needed = {"csms": "gateway", "update": "installer"}
+    names = ["station", *(process for table, process in needed.items() if table in document)]
+    return asyncio.run(run_supervisor(parsed.config, names))
 
 
 def station(parsed: argparse.Namespace) -> int:
@@ -57,6 +59,18 @@ def gateway(parsed: argparse.Namespace) -> int:
     from agent.gateway import run_gateway
 
     return asyncio.run(run_gateway(config))
+
+
+def installer(parsed: argparse.Namespace) -> int:
+    config = load_config(parsed, "installer")
+    if config is None:
+        return EXIT_CONFIG
+    if config.update is None:
+        print("evsed installer: the configuration has no [update] table, nothing to do", file=sys.stderr)
+        return EXIT_CONFIG
+    from agent.installer import run_installer
+
+    return run_installer(config)
 
 
 def safe(parsed: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ class Writer(Protocol):
 
     name: str
 
-    def judge(self, source: Source, state: InstallerState) -> Candidate:
+    def judge(self, source: Source, state: InstallerState, on_progress: OnProgress) -> Candidate:
         """May this bundle be installed here? Before the first byte of a slot is written."""
         ...
 
@@ -167,7 +167,7 @@ class Installer:
         with self._one_change():
             check_file = self._gate_a(order)
             active, target = self._free_slot()
-            found = self._writer.judge(source, self._state)
+            found = self._writer.judge(source, self._state, on_progress)
             view = StagedView(target, StagedPhase.WRITING, found.digest, found.version, found.security_epoch, False)
             slots = {slot: record for slot, record in self._state.slots.items() if slot != target}
             self._save(replace(self._state, staged=view, slots=slots))

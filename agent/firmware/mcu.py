@@ -1,4 +1,4 @@
-"""The microcontroller's firmware belongs to the slot: after every boot the controller gets what its slot was built with.
+"""The microcontroller's firmware belongs to the slot: after every boot the controller gets what its slot brings.
 
 Charter: the decision (pure) and the run of it, at the station's start, before the pilot driver opens the port and
 while no transaction runs; the caller sees to both. A new slot brings the controller forward, a rollback to the old
@@ -10,7 +10,6 @@ Source: firmware reference 1.5 (payload ``mcu-firmware``), 1.3 items 6 and 15. U
 
 from __future__ import annotations
 
-import enum
 import hashlib
 from dataclasses import dataclass
 from typing import Final
@@ -28,12 +27,6 @@ class Staged:
     version: str
     image: bytes
     sha256: bytes
-
-
-class Step(enum.StrEnum):
-    NOTHING = "nothing"  # the slot brings no firmware for the controller
-    SAME = "same"
-    WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +56,9 @@ class Failed:
 Outcome = Same | Written | Failed
 
 
-def decide(staged: Staged | None, running: str | None) -> Step:
+def must_write(staged: Staged | None, running: str | None) -> bool:
     """``running`` None: the controller has no application, or cannot tell."""
-    if staged is None:
-        return Step.NOTHING
-    return Step.SAME if running == staged.version else Step.WRITE
+    return staged is not None and running != staged.version
 
 
 async def bring_in_line(
@@ -80,24 +71,24 @@ async def bring_in_line(
     """
     if staged is None:
         return Same(None)
-    reason = ""
+    before, touched, reason = None, False, ""
     for attempt in range(1, attempts + 1):
         try:
-            before = await controller.version()
-            if decide(staged, before) is Step.SAME:
-                return Same(before)
-            if problem := _problem_of(staged, controller.max_image_bytes):
-                return Failed(problem, attempt)
-            await controller.write(staged.image, on_progress)
-            after = await controller.version()
+            running = await controller.version()
+            if must_write(staged, running):
+                if problem := _problem_of(staged, controller.max_image_bytes):
+                    return Failed(problem, attempt)
+                if not touched:
+                    before, touched = running, True
+                await controller.write(staged.image, on_progress)
+                running = await controller.version()
+                if must_write(staged, running):
+                    why = f"was written and read back as {staged.version}, but tells {running or 'no version'}"
+                    return Failed(f"controller: {why}; the bundle's image is not of its version", attempt)
         except FirmwareFailed as error:
             reason = str(error)
-            continue
-        if decide(staged, after) is Step.SAME:
-            return Written(before, staged.version, attempt)
-        return Failed(
-            f"written and read back as {staged.version}, but the controller tells {after or 'nothing'}", attempt
-        )
+        else:
+            return Written(before, staged.version, attempt) if touched else Same(running)
     return Failed(reason, attempts)
 
 

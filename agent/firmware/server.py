@@ -14,7 +14,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -51,14 +51,14 @@ class InstallerServer:
         self,
         listener: socket.socket,
         installer: Installer,
-        role_of: Callable[[int], Role | None],
+        roles: Mapping[int, Role],
         reboot_command: tuple[str, ...],
         *,
         idle_s: float | None,
     ) -> None:
         self._listener = listener
         self._installer = installer
-        self._role_of = role_of
+        self._roles = roles
         self._reboot_command = reboot_command
         self._idle_s = idle_s
         self._connections = 0
@@ -76,7 +76,7 @@ class InstallerServer:
                 continue
             except OSError:
                 return  # closed: we are to end
-            role = self._role_of(_peer_uid(peer))
+            role = self._roles.get(_peer_uid(peer))
             with self._lock:
                 refused = role is None or self._connections >= CONNECTIONS_MAX
                 self._connections += not refused

@@ -1,0 +1,130 @@
+"""Our own bundles: gate B, then the native engine. An ``agent.firmware.installer.Writer``.
+
+Charter: judges a bundle's head, checks that it brings all that makes a slot, and lets the engine write. Keeps the head
+of what it wrote, so that a slot can be read back after any restart without the bundle. Imports what judges and writes
+when there is something to judge or write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from agent.config.update import UpdateConfig
+from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
+from agent.firmware.installer import Candidate, CheckFile
+from agent.firmware.installer_state import InstallerState
+from agent.firmware.policy import DevicePolicy
+from agent.firmware.ports import OnProgress, Progress, Source
+from agent.firmware.storage import Storage, read_small, replace
+
+if TYPE_CHECKING:
+    from agent.firmware.engines.native import NativeEngine
+    from agent.firmware.manifest import Manifest
+
+_HEAD_MAX_BYTES: Final = 9 * 1024 * 1024
+
+
+class NativeWriter:
+    """See the module. ``state_dir`` holds heads and the engine's indexes."""
+
+    name = "native"
+
+    def __init__(self, storage: Storage, config: UpdateConfig, policy: DevicePolicy, agent_version: str) -> None:
+        self._storage = storage
+        self._config = config
+        self._policy = policy
+        self._agent_version = agent_version
+        self._judged: tuple[Manifest, bytes] | None = None
+
+    def judge(self, source: Source, state: InstallerState, on_progress: OnProgress) -> Candidate:  # noqa: ARG002
+        from agent.firmware.bundle.device import DeviceFacts, check_device
+        from agent.firmware.bundle.head import judge, read_head
+
+        head = read_head(source)
+        manifest = judge(head, self._policy.of_bundles(), self._policy.time(state.trusted_wall_ms))
+        config = self._config
+        device = DeviceFacts(
+            compatible=config.compatible,
+            hardware_revision=config.hardware_revision,
+            epoch=state.security_epoch,
+            agent_version=self._agent_version,
+            bootloader_version=config.bootloader_version,
+            mcu_version="",
+            targets=self._engine().targets(),
+        )
+        check_device(manifest, device)
+        self._check_whole(manifest)
+        self._judged = manifest, head.header.encode() + head.manifest_bytes
+        return Candidate(manifest.version, manifest.digest.hex(), manifest.security_epoch, manifest.built_ms)
+
+    def _check_whole(self, manifest: Manifest) -> None:
+        """A slot is replaced as a whole: kernel and root file system of two releases do not fit each other."""
+        from agent.firmware.manifest import PayloadType
+
+        brought = {each.target for each in manifest.payloads if each.type is PayloadType.SLOT_IMAGE}
+        if missing := [each.target for each in self._config.slot if each.target not in brought]:
+            why = f"no slot image for {', '.join(missing)}"
+            raise UpdateRefused(Refusal.UNSUPPORTED, "manifest: payloads", why, "bring every part of the slot")
+
+    def write(
+        self, source: Source, target: str, active: str, check_file: CheckFile | None, on_progress: OnProgress
+    ) -> None:
+        assert self._judged is not None
+        (manifest, head), self._judged = self._judged, None
+        self._keep(target, head)
+        from agent.firmware.engines.native import HashOverFile
+
+        whole = None if check_file is None else HashOverFile()
+        self._engine().write(manifest, source, target, active, whole_file=whole, on_progress=on_progress)
+        if check_file is not None and whole is not None:
+            check_file(whole.digest())
+
+    def read_back(self, slot: str, digest: str) -> None:
+        manifest = self._kept(slot, digest)
+        try:
+            self._engine().read_back(manifest, slot, on_progress=_no_progress)
+        except SlotFailed as failed:
+            raise UpdateRefused(Refusal.CORRUPT, failed.what, failed.why, failed.remedy) from failed
+
+    def _engine(self) -> NativeEngine:
+        from agent.firmware.engines.native import NativeEngine
+
+        config = self._config
+        return NativeEngine(
+            self._storage,
+            {each.target: {"a": each.a, "b": each.b} for each in config.slot},
+            {each.name: each.folder for each in config.files},
+            {each.name: config.state_dir / f"mcu-{each.name}" for each in config.mcu},
+            config.state_dir,
+        )
+
+    # ----------------------------------------------------------------------------------------- heads
+
+    def _head_file(self, slot: str) -> Path:
+        return self._config.state_dir / f"head-{slot}.bin"
+
+    def _keep(self, slot: str, head: bytes) -> None:
+        try:
+            replace(self._storage, self._head_file(slot), head)
+        except OSError as error:
+            raise SlotFailed(str(self._head_file(slot)), str(error), "check the disk") from error
+
+    def _kept(self, slot: str, digest: str) -> Manifest:
+        """The manifest of what was written; its own hash says whether it is the right one."""
+        from agent.firmware.bundle.layout import HEADER_BYTES, parse_header
+        from agent.firmware.bundle.parse import parse_manifest
+
+        file = self._head_file(slot)
+        try:
+            data = read_small(self._storage, file, _HEAD_MAX_BYTES)
+        except OSError as error:
+            raise SlotFailed(str(file), str(error), "install the bundle again") from error
+        if data is None or hashlib.sha256(data[HEADER_BYTES:]).hexdigest() != digest:
+            raise UpdateRefused(Refusal.CORRUPT, str(file), "not the head of what is staged", "install it again")
+        return parse_manifest(data[HEADER_BYTES:], parse_header(data[:HEADER_BYTES], None))
+
+
+def _no_progress(_progress: Progress) -> None:
+    pass
