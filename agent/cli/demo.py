@@ -33,6 +33,10 @@ _STORY_SHOWN = 6
 
 def demo(parsed: argparse.Namespace) -> int:
     folder = parsed.dir or Path(tempfile.mkdtemp(prefix="evsed-demo-"))
+    if parsed.story == "update":
+        from agent.cli.demo_update import demo_update
+
+        return demo_update(parsed, folder.resolve())
     return asyncio.run(_Demo(parsed, folder.resolve()).run())
 
 

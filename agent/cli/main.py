@@ -183,6 +183,7 @@ def _updates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = _add(commands, "demo", _later("demo", "demo"), "A charger on simulated hardware, a CSMS, a car, a story.")
+    demo.add_argument("story", nargs="?", choices=("charge", "update"), default="charge", help="(default: charge)")
     demo.add_argument("--once", action="store_true", help="play the story, compare the energies, exit 0 if they agree")
     demo.add_argument("--fast", action="store_true", help="compress the story's time")
     demo.add_argument("--csms", metavar="URL", help="use this CSMS instead of the demo's own")

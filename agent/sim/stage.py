@@ -79,7 +79,7 @@ cable = "{cable}"
 max_current_ma = {max_ma}
 phases = {phases}
 pilot = {{ port = "{folder}/dev/pilot{id}" }}
-meter = {{ port = "{folder}/dev/meter{id}"{meter} }}
+meter = {{ port = "{folder}/dev/{word}{id}"{meter} }}
 {extra}
 """
 
@@ -99,6 +99,8 @@ class Stage:
     sample_s: int = 10
     boards: tuple[str, ...] = ("mcu_ac", "openevse", "mcu_dc")
     meter_map: str | None = None  # of every EVSE; None: that of its board
+    meter_word: str = "meter"  # what the names of the meters' ports begin with
+    extra: str = ""  # more of the configuration
     _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
@@ -126,21 +128,27 @@ class Stage:
                 max_ma=40_000 if dc else 16_000,
                 phases=1 if dc else 3,
                 folder=self.folder,
+                word=self.meter_word,
                 meter="" if self.meter_map is None else f', map = "{self.meter_map}"',
                 extra=_DC_EXTRA.format(folder=self.folder, id=number) if dc else "",
             )
+        text += self.extra
         (self.folder / "tariff.json").write_text(json.dumps(TARIFF, indent=2))
         self.config_file.write_text(text)
 
     async def start(self) -> None:
         """Start bench and station processes; returns when the station answers."""
+        await self.start_bench()
+        await self.launch("run")
+        await (await self.station()).close()
+
+    async def start_bench(self) -> None:
+        """Start the simulated devices; returns when they are there."""
         bench = await self.launch("sim-bench")
         while not (self.run_dir / "bench.sock").exists():
             if bench.returncode is not None:
                 raise RuntimeError(f"the bench did not start, see {self.folder / 'sim-bench.log'}")
             await asyncio.sleep(0.02)
-        await self.launch("run")
-        await (await self.station()).close()
 
     async def launch(self, command: str) -> asyncio.subprocess.Process:
         """Start one ``evsed`` process of this stage; its log goes to a file."""
