@@ -48,21 +48,20 @@ async def _play(parsed: argparse.Namespace, folder: Path) -> int:
     finally:
         await stage.stop()
         await csms.stop()
-    return _judge(console, story, csms, stage)
+    return _judge(console, story, csms)
 
 
-def _judge(console: Console, story: UpdateStory, csms: SimCsms, stage: Stage) -> int:
-    table = Table(title="Six orders of the CSMS, and what came of them", header_style="bold")
-    for name in ("order", "statuses told", "runs now", "over the network", "as it must be"):
-        table.add_column(name, justify="right" if name == "over the network" else "left")
+def _judge(console: Console, story: UpdateStory, csms: SimCsms) -> int:
+    table = Table(title="The orders of the CSMS, and what came of them", header_style="bold", show_lines=True)
+    for name in ("order", "statuses told", "runs now", "fetched (MiB)", "right"):
+        table.add_column(name, justify="right" if name.startswith("fetched") else "left", overflow="fold")
     for chapter in story.chapters:
-        fetched = f"{chapter.fetched_bytes / 2**20:.1f} of {chapter.bundle_bytes / 2**20:.1f} MiB"
+        fetched = f"{chapter.fetched_bytes / 2**20:.1f} of {chapter.bundle_bytes / 2**20:.1f}"
         good = "yes" if chapter.good else f"NO: {', '.join(chapter.expected)}; {chapter.runs_expected}"
-        table.add_row(chapter.name, ", ".join(chapter.told), chapter.runs, fetched, good)
+        table.add_row(chapter.name, "\n".join(chapter.told), chapter.runs, fetched, good)
     console.print(table)
     events = [event for event in csms.book.security_events if event != "StartupOfTheDevice"]
     console.print(f"Security events: {', '.join(events)}")
     for violation in csms.book.violations:
         console.print(f"CSMS refused: {violation[:200]}")
-    console.print(f"The slots: start a machine on {stage.folder}, then evsed slots show --config {stage.config_file}")
     return 0 if all_good(story.chapters, csms) and len(story.chapters) == 5 else 1

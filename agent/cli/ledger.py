@@ -210,6 +210,8 @@ def _what(kind: str, body: Any) -> str:
         return _energy([body["sample"]]).strip()
     if kind == "price":
         return f"{body['cause']}{_energy(body.get('samples'))}"
+    if kind == "firmware":
+        return " ".join(str(each) for each in (body["status"], body["version"], body["why"]) if each)
     names = ("cause", "event_type", "entry", "tariff_id", "cost", "source", "product", "last_seq")
     return next((str(body[name]) for name in names if body.get(name)), "")
 
