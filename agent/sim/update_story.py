@@ -57,13 +57,14 @@ class UpdateStory:
         self._csms = csms
         self._tell = tell
         self._size_bytes = size_bytes
-        self._maker, self._stranger = Signer.make("Maker"), Signer.make("Stranger")
+        self.maker, self._stranger = Signer.make("Maker"), Signer.make("Stranger")
         stage.folder.mkdir(parents=True, exist_ok=True)
-        self._machine = SimMachine(stage, self._maker.root_pem, rate_kib_s=rate_kib_s, tell=tell)
+        self._machine = SimMachine(stage, self.maker.root_pem, rate_kib_s=rate_kib_s, tell=tell)
         self._orders = 0
         self.chapters: list[Chapter] = []
 
-    async def play(self) -> None:
+    async def play(self, scene: Callable[[FileServer], Awaitable[None]] | None = None) -> None:
+        """Power on, play the whole story (or ``scene``), power off."""
         stage = self._stage
         Image("1.0.0").write(self._machine.slot_file("a"), self._size_bytes, seed=1)
         self._machine.slot_file("b").write_bytes(bytes(self._size_bytes))
@@ -72,17 +73,17 @@ class UpdateStory:
         running = asyncio.create_task(self._machine.run())
         try:
             with FileServer(stage.folder) as server:
-                await self._chapters(server)
+                await self._until("the CSMS link", self._online)
+                await (scene or self._chapters)(server)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
     async def _chapters(self, server: FileServer) -> None:
-        await self._until("the CSMS link", self._online)
         good, sick = Image("2.0.0"), Image("3.0.0", meters="nowhere")
-        await self._update_in_mid_charge(server, self._bundle(good, self._maker, epoch=2))
-        await self._order(
-            server, "a sick image", self._bundle(sick, self._maker, epoch=3), (*_AT_ONCE, "InstallationFailed"), "2.0.0"
+        await self._update_in_mid_charge(server, self.bundle(good, self.maker, epoch=2))
+        await self.order(
+            server, "a sick image", self.bundle(sick, self.maker, epoch=3), (*_AT_ONCE, "InstallationFailed"), "2.0.0"
         )
         await self._attacks(server)
 
@@ -106,31 +107,29 @@ class UpdateStory:
 
         leaving = asyncio.create_task(unplug())
         try:
-            await self._order(server, "an update in mid-charge", bundle, (*_TO_INSTALLED, "Installed"), "2.0.0")
+            await self.order(server, "an update in mid-charge", bundle, (*_TO_INSTALLED, "Installed"), "2.0.0")
         finally:
             leaving.cancel()
         await self._until("EVSE 2 to be available again", lambda: self._is(2, ConnectorState.AVAILABLE))
         self._tell("EVSE 2 is available again")
 
     async def _attacks(self, server: FileServer) -> None:
-        stranger = self._bundle(Image("6.6.6"), self._stranger, epoch=6)
-        await self._order(
-            server, "attack: signed by a stranger", stranger, ("Downloading", "InvalidSignature"), "2.0.0"
-        )
-        old = self._bundle(Image("1.0.1"), self._maker, epoch=1)
-        await self._order(server, "attack: an old release", old, ("Downloading", "InstallVerificationFailed"), "2.0.0")
-        swapped = self._bundle(Image("2.0.1"), self._maker, epoch=2)
-        signature = self._maker.sign_file(swapped)
+        stranger = self.bundle(Image("6.6.6"), self._stranger, epoch=6)
+        await self.order(server, "attack: signed by a stranger", stranger, ("Downloading", "InvalidSignature"), "2.0.0")
+        old = self.bundle(Image("1.0.1"), self.maker, epoch=1)
+        await self.order(server, "attack: an old release", old, ("Downloading", "InstallVerificationFailed"), "2.0.0")
+        swapped = self.bundle(Image("2.0.1"), self.maker, epoch=2)
+        signature = self.maker.sign_file(swapped)
         content = bytearray(swapped.read_bytes())
         content[-1_000_000:-999_000] = bytes(1_000)
         swapped.write_bytes(content)
-        await self._order(
+        await self.order(
             server, "attack: a swapped payload", swapped, ("Downloading", "InvalidSignature"), "2.0.0", signature
         )
 
     # ---------------------------------------------------------------------------------------- orders
 
-    def _bundle(self, image: Image, signer: Signer, *, epoch: int) -> Path:
+    def bundle(self, image: Image, signer: Signer, *, epoch: int) -> Path:
         """A bundle of an image that is mostly that of the first release."""
         folder = self._stage.folder
         image.write(folder / "image", self._size_bytes, seed=1, changed=0.4 if image.version == "2.0.0" else 0.02)
@@ -138,7 +137,7 @@ class UpdateStory:
             folder / "image", folder / f"evsed-{image.version}.bundle", version=image.version, epoch=epoch
         )
 
-    async def _order(
+    async def order(
         self,
         server: FileServer,
         name: str,
@@ -147,6 +146,7 @@ class UpdateStory:
         runs: str,
         signature: str | None = None,
     ) -> None:
+        """One order of the CSMS, to its end; a chapter says how it went."""
         self._orders += 1
         self._tell(f"the CSMS orders an update: {name} ({bundle.name}, {bundle.stat().st_size / 2**20:.1f} MiB)")
         sent_before, watching = server.sent_bytes, asyncio.create_task(self._watch_progress())
@@ -154,8 +154,8 @@ class UpdateStory:
             answer = await self._csms.update_firmware(
                 server.url(bundle.name),
                 self._orders,
-                self._maker.certificate_pem,
-                signature or self._maker.sign_file(bundle),
+                self.maker.certificate_pem,
+                signature or self.maker.sign_file(bundle),
             )
             if answer != "Accepted":
                 raise StoryFailed(f"the order was answered with {answer}")
