@@ -10,12 +10,14 @@ from typing import Any
 from agent.core import contactor, faults, lock, session
 from agent.core.status import FaultCode
 from agent.core.table import Table
+from agent.firmware import machine as firmware_machine
 
 FILE = Path(__file__).parent / "state-machines.md"
 MACHINES: tuple[tuple[ModuleType, Table[Any, Any]], ...] = (
     (session, session.SESSION),
     (contactor, contactor.CONTACTOR),
     (lock, lock.LOCK),
+    (firmware_machine, firmware_machine.UPDATE),
 )
 
 
@@ -43,7 +45,7 @@ def catalogue() -> str:
 
 
 def document() -> str:
-    head = "# State machines\n\nMade from the tables in `agent/core` by `make docs`; do not edit.\n"
+    head = "# State machines\n\nMade from the tables in `agent/core` and `agent/firmware` by `make docs`; do not edit.\n"
     note = "\nA dot means: this event never reaches this state (it would be a programming error).\n"
     return "\n".join([head + note, *(machine(module, table) for module, table in MACHINES), catalogue()])
 

@@ -43,6 +43,11 @@ class SelectorKind(enum.StrEnum):
     FILE = "file"  # development: one file, read by a simulated boot loader
 
 
+class ControlLineName(enum.StrEnum):
+    DTR = "dtr"
+    RTS = "rts"
+
+
 class SourcePolicy(enum.StrEnum):
     """What an update must bring when nobody signed the order itself."""
 
@@ -107,10 +112,11 @@ class UbootConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemdBootConfig:
-    """``[update.systemd_boot]``: the folder of entries, and the word their names begin with."""
+    """``[update.systemd_boot]``: the folder of entries, the word their names begin with, and what an entry says."""
 
     entries_dir: Path = ruled(path_rule("/boot/efi/loader/entries"), Path("/boot/efi/loader/entries"))
-    name: str = ruled(text_rule(32, "evsed", forbidden="/+"), "evsed")
+    name: str = ruled(text_rule(16, "evsed", forbidden="/+-."), "evsed")
+    template_file: Path = ruled(path_rule("/etc/evsed/boot-entry.conf"), Path("/etc/evsed/boot-entry.conf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +129,20 @@ class FilesTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McuTarget:
-    """``[[update.mcu]]``: a control pilot's microcontroller that takes firmware at ``port``."""
+    """``[[update.mcu]]``: an STM32 behind a control pilot, whose ROM boot loader takes firmware at ``port``.
+
+    Its flash has ``pages`` of ``page_bytes``. Its version stands at ``version_offset`` of the flash; left out: it is
+    heard in what the protobuf board says. ``boot0_line``: control line of the port that BOOT0 hangs on, RESET being
+    the other (both must be released while the station drives the board); left out: the application is asked."""
 
     name: str = ruled(text_rule(32, "pilot"))
     port: str = ruled(text_rule(255, "/dev/ttyS1"))
+    baud: int = ruled(integer_rule(1_200, 115_200, 115_200), 115_200)
+    chip_id: int = ruled(integer_rule(0, 65_535, 0x468))
+    page_bytes: int = ruled(integer_rule(256, 262_144, 2_048))
+    pages: int = ruled(integer_rule(1, 1_024, 64))
+    version_offset: int | None = ruled(integer_rule(8, 4_194_304, 512), None)
+    boot0_line: ControlLineName | None = ruled(choice_rule(ControlLineName, ControlLineName.DTR), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +175,7 @@ class UpdateConfig:
     self_test_s: int = ruled(integer_rule(5, 900, 90), 90)
     image_version_file: Path | None = ruled(path_rule("/etc/evsed/image-version"), None)
     reboot_command: tuple[str, ...] = ruled(command_rule(("systemctl", "reboot")), ("systemctl", "reboot"))
+    command_line_file: Path = ruled(path_rule("/proc/cmdline"), Path("/proc/cmdline"))  # holds evsed.slot=
     slot: tuple[SlotTarget, ...] = ()  # RAUC knows its own
     tryboot: TrybootConfig | None = None
     uboot: UbootConfig | None = None

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
+from agent.firmware.mcu import Staged
 from agent.firmware.ports import Progress, Source
 from agent.firmware.view import InstallerView, InstallOrder, StagedView
-from agent.firmware.wire import PeerGone, receive, send
+from agent.firmware.wire import PeerGone, receive, receive_data, send
 from agent.ipc.codec import from_plain, to_plain
 
 ANSWER_MAX_S: Final = 600.0  # reading back a large slot takes its time
@@ -55,6 +56,18 @@ class InstallerClient:
         """Give a bundle. Raises ``UpdateRefused``, ``SlotFailed``, and ``SourceLost`` of the source."""
         args = {"size": source.size, "order": to_plain(order)}
         return cast(StagedView, from_plain(self._call("install", args, source, on_progress), StagedView))
+
+    def mcu(self, target: str) -> Staged | None:
+        """What the running slot brings for a microcontroller; None: nothing. Raises ``UpdateRefused``,
+        ``SlotFailed``."""
+        value = self._call("mcu", {"target": target})
+        if value is None:
+            return None
+        try:
+            image = receive_data(self._sock, int(value["data"]))
+        except PeerGone as gone:
+            raise InstallerAway(f"the installer went away: {gone}") from gone
+        return Staged(str(value["version"]), image, bytes.fromhex(value["sha256"]))
 
     def activate(self, digest: str) -> StagedView:
         """Raises ``UpdateRefused``, ``SlotFailed``."""

@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.installer_state import InstallerState, SlotRecord, StateFile
+from agent.firmware.mcu import Staged
 from agent.firmware.ports import BootSelector, BootState, OnProgress, Source
 from agent.firmware.view import (
     InstallerView,
@@ -60,6 +61,10 @@ class Writer(Protocol):
         self, source: Source, target: str, active: str, check_file: CheckFile | None, on_progress: OnProgress
     ) -> None:
         """Put the bundle that was judged last into slot ``target``; durable when it returns."""
+        ...
+
+    def staged_mcu(self, target: str, slot: str) -> Staged | None:
+        """Firmware of a microcontroller that belongs to the slot; None: none does."""
         ...
 
     def read_back(self, slot: str, digest: str) -> None:
@@ -159,6 +164,10 @@ class Installer:
             security_epoch=record.security_epoch if record else None,
             installed_wall_ms=record.installed_wall_ms if record else None,
         )
+
+    def mcu(self, target: str) -> Staged | None:
+        """What the running slot brings for a microcontroller."""
+        return self._writer.staged_mcu(target, self._booted())
 
     # ------------------------------------------------------------------------------------ changing
 

@@ -15,6 +15,7 @@ from agent.config.update import UpdateConfig
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.installer import Candidate, CheckFile
 from agent.firmware.installer_state import InstallerState
+from agent.firmware.mcu import Staged
 from agent.firmware.policy import DevicePolicy
 from agent.firmware.ports import OnProgress, Progress, Source
 from agent.firmware.storage import Storage, read_small, replace
@@ -80,6 +81,11 @@ class NativeWriter:
         self._engine().write(manifest, source, target, active, whole_file=whole, on_progress=on_progress)
         if check_file is not None and whole is not None:
             check_file(whole.digest())
+
+    def staged_mcu(self, target: str, slot: str) -> Staged | None:
+        if target not in {each.name for each in self._config.mcu}:
+            raise UpdateRefused(Refusal.UNSUPPORTED, "microcontroller", f"{target[:40]!r} is not configured")
+        return self._engine().staged_mcu(target, slot)
 
     def read_back(self, slot: str, digest: str) -> None:
         manifest = self._kept(slot, digest)

@@ -20,6 +20,7 @@ from agent.firmware.engines.rauc_spool import spool
 from agent.firmware.errors import SlotFailed
 from agent.firmware.installer import Candidate, CheckFile
 from agent.firmware.installer_state import InstallerState
+from agent.firmware.mcu import Staged
 from agent.firmware.ports import OnProgress, Progress, Source
 from agent.firmware.storage import Storage
 
@@ -65,6 +66,10 @@ class RaucWriter:
             self._forget()
         if installed.warning:
             log.error("RAUC is set up wrong", why=installed.warning)
+
+    def staged_mcu(self, target: str, slot: str) -> Staged | None:  # noqa: ARG002
+        """RAUC's bundles bring microcontroller firmware by RAUC's own handlers, if at all."""
+        return None
 
     def read_back(self, slot: str, digest: str) -> None:
         """RAUC has compared what it wrote; it offers no second look."""

@@ -21,6 +21,7 @@ import structlog
 
 from agent.firmware.errors import SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.installer import Installer
+from agent.firmware.mcu import Staged
 from agent.firmware.ports import Progress
 from agent.firmware.view import InstallOrder, Origin
 from agent.firmware.wire import PeerGone, receive, receive_data, send
@@ -40,7 +41,7 @@ class Role(enum.Enum):
 
 _MAY: Final = {
     Role.GATEWAY: frozenset({"status", "install"}),
-    Role.STATION: frozenset({"status", "install", "activate", "confirm", "revert", "reboot"}),
+    Role.STATION: frozenset({"status", "install", "mcu", "activate", "confirm", "revert", "reboot"}),
 }
 
 
@@ -119,7 +120,11 @@ class InstallerServer:
             log.error("failed", method=method, why=str(failed))
             send(peer, {"error": {"kind": "slot", "where": failed.what, "why": failed.why, "remedy": failed.remedy}})
         else:
-            send(peer, {"value": to_plain(value)})
+            if isinstance(value, Staged):  # bytes do not go into JSON
+                head = {"version": value.version, "sha256": value.sha256.hex(), "data": len(value.image)}
+                send(peer, {"value": head}, value.image)
+            else:
+                send(peer, {"value": to_plain(value)})
 
     def _call(self, peer: socket.socket, role: Role, method: str, args: Any) -> Any:
         if method == "install":
@@ -128,6 +133,10 @@ class InstallerServer:
             if not isinstance(args, dict) or not isinstance(digest := args.get("digest"), str):
                 raise CodecError("activate needs a digest")
             return self._installer.activate(digest)
+        if method == "mcu":
+            if not isinstance(args, dict) or not isinstance(target := args.get("target"), str):
+                raise CodecError("mcu needs a target")
+            return self._installer.mcu(target)
         if method == "reboot":
             return self._reboot()
         log.debug("called", method=method)

@@ -60,6 +60,7 @@ from agent.ledger.writer import LedgerWriter
 from agent.security.keys import load_or_create_key, oca_key
 from agent.station.archive import Archive
 from agent.station.build import Build, make_durable_directory, monotonic_ms, note_boot_cause
+from agent.station.controllers import bring_controllers_in_line
 from agent.station.disk import Disk, raise_what_crashed
 from agent.station.hardware import Hardware
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
@@ -150,10 +151,11 @@ class StationProcess:
         await self._server.start()
         self._upkeep.look_at_room()
         self._upkeep.look_at_tariff()
+        faults = await bring_controllers_in_line(self._build.config)
         self._hardware.start(self.give)
         self.give(Tick())
         if self._updates is not None:
-            self._updates.start()
+            self._updates.start(faults)
         upkeep = self._loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(raise_what_crashed)
         # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.

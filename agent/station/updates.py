@@ -109,9 +109,12 @@ class Updates:
         self._machine = UpdateMachine(_read(kept))
         self._tasks: set[asyncio.Task[None]] = set()
         self._talks: set[InstallerClient] = set()
+        self._controller_faults: Sequence[str] = ()
 
-    def start(self) -> None:
-        """Find out which slot this is, and go on where the last boot stopped."""
+    def start(self, controller_faults: Sequence[str] = ()) -> None:
+        """Find out which slot this is, and go on where the last boot stopped. ``controller_faults``: what went wrong
+        with the microcontrollers' firmware, which a slot on trial does not pass with."""
+        self._controller_faults = controller_faults
         self._later(self._find_slot())
 
     def close(self) -> None:
@@ -297,7 +300,8 @@ class Updates:
         forgiven = self._machine.update.silent_before
         await _until(lambda: not self._watch.missing(forgiven), self._update_config.self_test_s)
         missing = self._watch.missing(forgiven)
-        faults = f"self-test: no answer from {', '.join(missing)}" if missing else ""
+        silent = [f"no answer from {', '.join(missing)}"] if missing else []
+        faults = "; ".join([*self._controller_faults, *silent])
         log.info("self-test", passed=not faults, faults=faults)
         self._carry_out(self._machine.tested(faults, self._now()))
 

@@ -1,0 +1,77 @@
+"""Microcontroller firmware at the station's start: every controller gets what the running slot was built with.
+
+Charter: before the pilot drivers open their ports, and before any transaction can be resumed, asks the installer what
+belongs to the slot and writes it where another version runs. A rollback brings the old firmware back by the same rule.
+A failure does not stop the station: the old application may still run, or the pilot is simply lost, which is safe; but
+a slot on trial does not pass its self-test with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from agent.config.model import Config
+from agent.config.update import McuTarget
+from agent.firmware.client import InstallerAway, InstallerClient
+from agent.firmware.errors import SlotFailed, UpdateRefused
+from agent.firmware.mcu import Failed, Staged, Written, bring_in_line
+from agent.ipc.codec import CodecError
+from hal.firmware import ControllerFirmware
+
+log = structlog.get_logger("updates")
+
+
+async def bring_controllers_in_line(config: Config) -> list[str]:
+    """What went wrong, in plain words; usually nothing."""
+    if config.update is None:
+        return []
+    return [fault for target in config.update.mcu if (fault := await _bring(config, target))]
+
+
+async def _bring(config: Config, target: McuTarget) -> str:
+    def ask() -> Staged | None:
+        with InstallerClient(config.station.installer_socket) as installer:
+            return installer.mcu(target.name)
+
+    try:
+        staged = await asyncio.to_thread(ask)
+    except (InstallerAway, SlotFailed, UpdateRefused, CodecError) as error:
+        log.error("microcontroller cannot be checked", target=target.name, why=str(error))
+        return f"microcontroller {target.name}: {error}"
+    outcome = await bring_in_line(staged, _controller(target), partial(_progress, target.name))
+    if isinstance(outcome, Failed):
+        log.error("microcontroller has the wrong firmware", target=target.name, why=outcome.reason)
+        return f"microcontroller {target.name}: {outcome.reason}"
+    if isinstance(outcome, Written):
+        log.warning("microcontroller written", target=target.name, before=outcome.before, version=outcome.version)
+    return ""
+
+
+def _progress(target: str, done_bytes: int, total_bytes: int) -> None:
+    log.debug("microcontroller", target=target, done_bytes=done_bytes, total_bytes=total_bytes)
+
+
+def _controller(target: McuTarget) -> ControllerFirmware:
+    """Imported only where a configuration names one."""
+    from hal.firmware.mcu_pilot import BOOT_LOADER_REQUEST, heard_version
+    from hal.firmware.stm32 import Stm32Firmware
+    from hal.firmware.stm32_entry import BootEntry, ByLines, ByRequest, ControlLine
+    from hal.firmware.stm32_image import Stm32Settings
+
+    settings = Stm32Settings(
+        port=target.port,
+        baud=target.baud,
+        chip_id=target.chip_id,
+        page_sizes=(target.page_bytes,) * target.pages,
+        version_offset=target.version_offset,
+    )
+    entry: BootEntry = ByRequest(request=BOOT_LOADER_REQUEST)
+    if target.boot0_line is not None:
+        line = ControlLine(target.boot0_line.value)
+        entry = ByLines(boot0=line, boot0_asserted=False, reset_asserted=False)
+    if target.version_offset is None:
+        return Stm32Firmware(settings, entry, heard=partial(heard_version, target.port, baud=target.baud))
+    return Stm32Firmware(settings, entry)
