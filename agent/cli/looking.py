@@ -19,7 +19,7 @@ from agent.core.facts import Token
 from agent.core.status import EvseView
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import to_plain
-from agent.ipc.port import PriceView, StationLost, StationStatus
+from agent.ipc.port import PriceView, StationLost, StationStatus, UpdateView
 
 EXIT_AWAY = 69
 
@@ -114,6 +114,10 @@ def _show_status(found: StationStatus) -> None:
     print(f"ledger {found.head_seq} rows, {behind} behind the CSMS   up {found.uptime_ms // 1_000} s")
     if found.alarm:
         print(f"ALARM: {found.alarm}")
+    if found.firmware_version:
+        print(f"firmware {found.firmware_version}")
+    if found.update is not None:
+        print(f"update: {update_text(found.update)}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in EVSE_COLUMNS:
         right = name in ("EVSE", "offered", "power", "session", "cost")
@@ -126,6 +130,14 @@ def _show_status(found: StationStatus) -> None:
         said = "; ".join(part for part in (price.price, price.limit) if part)
         if said:
             print(f"EVSE {price.evse} price: {said}")
+
+
+def update_text(update: UpdateView) -> str:
+    """An update under way, in a line."""
+    parts = [update.phase, update.version, f"({update.why})" if update.why else ""]
+    if update.total_bytes:
+        parts.insert(1, f"{100 * update.done_bytes // update.total_bytes} %")
+    return " ".join(part for part in parts if part)
 
 
 EVSE_COLUMNS = ("EVSE", "state", "pilot", "contactor", "offered", "power", "session", "cost", "faults")

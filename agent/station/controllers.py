@@ -9,11 +9,12 @@ a slot on trial does not pass its self-test with it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import structlog
 
-from agent.config.model import Config
 from agent.config.update import McuTarget
 from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import SlotFailed, UpdateRefused
@@ -24,16 +25,14 @@ from hal.firmware import ControllerFirmware
 log = structlog.get_logger("updates")
 
 
-async def bring_controllers_in_line(config: Config) -> list[str]:
+async def bring_controllers_in_line(installer_socket: Path, targets: Sequence[McuTarget]) -> list[str]:
     """What went wrong, in plain words; usually nothing."""
-    if config.update is None:
-        return []
-    return [fault for target in config.update.mcu if (fault := await _bring(config, target))]
+    return [fault for target in targets if (fault := await _bring(installer_socket, target))]
 
 
-async def _bring(config: Config, target: McuTarget) -> str:
+async def _bring(installer_socket: Path, target: McuTarget) -> str:
     def ask() -> Staged | None:
-        with InstallerClient(config.station.installer_socket) as installer:
+        with InstallerClient(installer_socket) as installer:
             return installer.mcu(target.name)
 
     try:

@@ -18,6 +18,7 @@ import pwd
 import signal
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -60,7 +61,6 @@ from agent.ledger.writer import LedgerWriter
 from agent.security.keys import load_or_create_key, oca_key
 from agent.station.archive import Archive
 from agent.station.build import Build, make_durable_directory, monotonic_ms, note_boot_cause
-from agent.station.controllers import bring_controllers_in_line
 from agent.station.disk import Disk, raise_what_crashed
 from agent.station.hardware import Hardware
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
@@ -81,9 +81,10 @@ from agent.station.self_test import DeviceWatch
 from agent.station.service import StationService, profiles_change
 from agent.station.signers import MeterRecords
 from agent.station.tokens import Tokens
-from agent.station.updates import KEY as UPDATE_KEY
-from agent.station.updates import Updates
 from hal.ports import Back, Lost, MeterReading
+
+if TYPE_CHECKING:
+    from agent.station.updates import Updates
 
 EXIT_STOPPED, EXIT_ERROR, EXIT_LEDGER, EXIT_RESTART = 0, 70, 74, 75
 GATEWAY_USER = "evsed-gateway"
@@ -151,11 +152,11 @@ class StationProcess:
         await self._server.start()
         self._upkeep.look_at_room()
         self._upkeep.look_at_tariff()
-        faults = await bring_controllers_in_line(self._build.config)
+        controller_faults = await self._bring_controllers_in_line()
         self._hardware.start(self.give)
         self.give(Tick())
         if self._updates is not None:
-            self._updates.start(faults)
+            self._updates.start(controller_faults)
         upkeep = self._loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(raise_what_crashed)
         # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.
@@ -312,8 +313,18 @@ class StationProcess:
         build = self._build
         if build.config.update is None:
             return None
-        kept = self._archive.state(Namespace.FIRMWARE).get(UPDATE_KEY)
+        from agent.station.updates import KEY, Updates  # only where the configuration asks for updates
+
+        kept = self._archive.state(Namespace.FIRMWARE).get(KEY)
         return Updates(build.config, build.boot_id, self._model, self._watch, kept, self)
+
+    async def _bring_controllers_in_line(self) -> list[str]:
+        update = self._build.config.update
+        if update is None or not update.mcu:
+            return []
+        from agent.station.controllers import bring_controllers_in_line
+
+        return await bring_controllers_in_line(self._build.config.station.installer_socket, update.mcu)
 
     def _begin(self, damaged: str | None, wall_ms: int, status: str, signers: MeterRecords) -> None:
         """The first events of every start, in this order: clock, open transactions, boot row."""

@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -61,7 +61,9 @@ from agent.station.build import Build
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.money import Money
 from agent.station.tokens import Tokens
-from agent.station.updates import Updates
+
+if TYPE_CHECKING:
+    from agent.station.updates import Updates
 
 _CLOCK_TOLERANCE_MS = 1_000  # the CSMS's answer travelled; less than this is no news
 log = structlog.get_logger("station")
