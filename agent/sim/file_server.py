@@ -27,6 +27,7 @@ from urllib.parse import quote, unquote, urlsplit
 REQUESTS_KEPT: Final = 10_000
 _PIECE_BYTES: Final = 64 * 1024
 _IDLE_S: Final = 30.0
+_UNSENT_BYTES: Final = 64 * 1024  # what the kernel takes counts as sent: it shall not take much
 _POLL_S: Final = 0.01  # how soon it notices that it is to stop
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})?")
 
@@ -167,6 +168,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES)
         self.server.connections.add(self.connection)
 
     def finish(self) -> None:
