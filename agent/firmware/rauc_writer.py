@@ -46,7 +46,11 @@ class RaucWriter:
         whole = hashlib.sha256()
         spool(source, self._spool, self._storage, whole, self._config.max_bundle_mib * 1024 * 1024, on_progress)
         self._digest = whole.digest()
-        said = self._engine.inspect(self._spool)
+        try:
+            said = self._engine.inspect(self._spool)
+        except BaseException:
+            self._forget()
+            raise
         version = said.version if said is not None else ""
         return Candidate(version, self._digest.hex(), state.security_epoch, 0)
 
