@@ -203,7 +203,7 @@ def _signer(entry: Signature) -> dict[str, str]:
     return {
         "name": name_of(leaf),
         "algorithm": str(entry.algorithm),
-        "fingerprint": fingerprint(leaf),
+        "fingerprint": fingerprint(leaf, "signature block"),
         "valid_from": _time(first_ms),
         "valid_to": _time(last_ms),
     }

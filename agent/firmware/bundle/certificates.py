@@ -9,12 +9,12 @@ Source: RFC 5280, 4.2.1 (extensions) and 6.1 (paths); firmware reference 1.5.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -81,9 +81,12 @@ def to_pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode("ascii")
 
 
-def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the certificate, lower-case hex; what a revocation list names."""
-    return certificate.fingerprint(hashes.SHA256()).hex()
+def fingerprint(certificate: x509.Certificate, where: str) -> str:
+    """SHA-256 of the certificate's public key (SubjectPublicKeyInfo), hex. Not of the certificate: its signature can
+    be written in another way that also holds (ECDSA's other s), and a revocation list would miss that. Raises
+    ``UpdateRefused`` where the key is none that signs bundles."""
+    public = public_key(certificate, where).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()
 
 
 def name_of(certificate: x509.Certificate) -> str:

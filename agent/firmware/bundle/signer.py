@@ -42,7 +42,7 @@ _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class FileSigner:
-    """Who is to have signed the file. ``fingerprint``: SHA-256 of the certificate, hex. ``name``: its subject."""
+    """Who is to have signed the file. ``fingerprint``: SHA-256 of the key, hex. ``name``: its subject."""
 
     name: str
     fingerprint: str
@@ -76,7 +76,7 @@ def check_signing_certificate(text: str, policy: TrustPolicy, now: JudgedTime) -
     leaf = chain[0]
     return FileSigner(
         name=certificates.name_of(leaf),
-        fingerprint=certificates.fingerprint(leaf),
+        fingerprint=certificates.fingerprint(leaf, _WHERE),
         allow_pkcs1=policy.allow_pkcs1,
         key=certificates.public_key(leaf, _WHERE),
     )

@@ -60,7 +60,7 @@ class ExpiredSigners(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """``threshold``: so many different keys must have signed. ``revoked``: SHA-256 of certificates, lower-case hex."""
+    """``threshold``: so many different keys must have signed. ``revoked``: SHA-256 of public keys, lower-case hex."""
 
     roots: tuple[Certificate, ...]
     threshold: int = 1
@@ -108,8 +108,9 @@ def load_roots(pem: bytes) -> tuple[Certificate, ...]:
 
 
 def load_revoked(text: str) -> frozenset[str]:
-    """One SHA-256 fingerprint a line: 64 hex digits, upper or lower case, perhaps with colons; ``#`` begins a
-    comment. Raises ``TrustStoreUnusable`` naming the first line that is neither: a list half read protects half."""
+    """The SHA-256 of a public key (SubjectPublicKeyInfo, DER) a line: 64 hex digits, upper or lower case, perhaps with
+    colons; ``#`` begins a comment. Raises ``TrustStoreUnusable`` naming the first line that is neither: a list half
+    read protects half."""
     found = set()
     for number, line in enumerate(text.splitlines(), 1):
         entry = line.partition("#")[0].strip()
@@ -174,9 +175,9 @@ def _check_issued(certificate: Certificate, issuer: Certificate, name: str) -> N
 
 
 def _check_revoked(certificate: Certificate, policy: TrustPolicy, name: str) -> None:
-    digest = certificates.fingerprint(certificate)
+    digest = certificates.fingerprint(certificate, name)
     if digest in policy.revoked:
-        raise UpdateRefused(Refusal.REVOKED, name, f"certificate {digest} is revoked", "sign with another certificate")
+        raise UpdateRefused(Refusal.REVOKED, name, f"key {digest} is revoked", "sign with another key")
 
 
 def check_expiry(chain: tuple[Certificate, ...], policy: TrustPolicy, at_ms: int, when: str, where: str) -> None:

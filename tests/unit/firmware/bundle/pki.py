@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from typing import Any, Final, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.firmware.bundle.signatures import Algorithm, Signature, algorithms_of
@@ -79,7 +80,8 @@ class Authority:
 
     @property
     def fingerprint(self) -> str:
-        return self.certificate.fingerprint(SHA256()).hex()
+        public = self.certificate.public_key()
+        return sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
     def issue_ca(self, name: str = "Intermediate", **flaws: Any) -> Authority:
         """An intermediate; ``flaws`` as for ``certify``."""

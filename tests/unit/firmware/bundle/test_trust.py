@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA224
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate, load_der_x509_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from agent.firmware.bundle.head import judge_head
@@ -206,6 +208,27 @@ def test_any_revoked_certificate_ends_the_chain(which: str, root_sent: bool) -> 
     error = refused(chain, policy(root, revoked=frozenset({gone})))
     assert error.refusal is Refusal.REVOKED
     assert gone in error.why
+
+
+def test_a_revoked_certificate_in_other_clothes_stays_revoked() -> None:
+    """ECDSA signatures have a twin (the other s): the same certificate, other bytes, and its issuer's key agrees."""
+    root = make_root()
+    leaf = root.issue_leaf()
+    r, s = decode_dss_signature(leaf.certificate.signature)
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    twin = _with_signature(leaf.certificate, encode_dss_signature(r, order - s))
+    assert twin != leaf.certificate
+    twin.verify_directly_issued_by(root.certificate)
+    error = refused((twin,), policy(root, revoked=frozenset({leaf.fingerprint})))
+    assert error.refusal is Refusal.REVOKED
+
+
+def _with_signature(certificate: Certificate, signature: bytes) -> Certificate:
+    """The certificate's content with another signature behind it (DER by hand)."""
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    bits = b"\x03" + bytes([len(signature) + 1]) + b"\x00" + signature
+    content = certificate.tbs_certificate_bytes + algorithm + bits
+    return load_der_x509_certificate(b"\x30\x82" + len(content).to_bytes(2, "big") + content)
 
 
 def test_revocation_list_is_read() -> None:
