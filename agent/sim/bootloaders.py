@@ -41,7 +41,7 @@ class FileLoader:
             record = json.loads(content or b"")
             slots: dict[str, dict[str, Any]] = {slot: record["slots"][slot] for slot in self._slots}
             order = sorted(self._slots, key=lambda slot: (slot != record["primary"], not slots[slot]["good"]))
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return self._slots[0]
         bootable = [slot for slot in order if slots[slot]["bootable"]]
         for slot in bootable:

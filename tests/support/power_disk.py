@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from agent.firmware.storage import Kind
+
 SECTOR_BYTES: Final = 512
 
 
@@ -137,7 +139,9 @@ class PowerDisk:
 
     # ------------------------------------------------------------------------------------- Storage
 
-    def open(self, path: Path, *, writable: bool = False, uncached: bool = False) -> _PowerFile:
+    def open(
+        self, path: Path, *, writable: bool = False, uncached: bool = False, exclusive: bool = False
+    ) -> _PowerFile:
         self._alive()
         if path not in self._names.live:
             raise FileNotFoundError(2, "No such file or directory", str(path))
@@ -158,7 +162,14 @@ class PowerDisk:
         self._alive()
         if folder not in self._folders:
             raise FileNotFoundError(2, "No such file or directory", str(folder))
-        return sorted({path.relative_to(folder).parts[0] for path in self._names.live if folder in path.parents})
+        below = [path for path in {*self._names.live, *self._folders} if folder in path.parents]
+        return sorted({path.relative_to(folder).parts[0] for path in below})
+
+    def kind(self, path: Path) -> Kind | None:
+        self._alive()
+        if path in self._folders:
+            return Kind.FOLDER
+        return Kind.FILE if path in self._names.live else None
 
     def rename(self, old: Path, new: Path) -> None:
         if old not in self._names.live:
@@ -179,8 +190,20 @@ class PowerDisk:
         self._alive()
         self._folders.add(path)  # folders are kept simple: there at once
 
+    def remove_folder(self, path: Path) -> None:
+        if path not in self._folders:
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        if self.names(path):
+            raise OSError(39, "Directory not empty", str(path))
+        self._step(f"remove_folder {path}")
+        self._folders.discard(path)  # gone at once, with all names that were removed from it
+        self._make_durable(path)
+
     def sync_folder(self, folder: Path) -> None:
         self._step(f"sync_folder {folder}")
+        self._make_durable(folder)
+
+    def _make_durable(self, folder: Path) -> None:
         left = []
         for change in self._names.pending:
             if all(path.parent != folder for path, _ in change):
