@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.firmware.engines import native_image
+from agent.firmware.engines.native import HashOverFile
 from agent.firmware.errors import SourceLost
 from agent.firmware.manifest import Compression, PayloadType
 from agent.firmware.ports import Progress
@@ -234,9 +235,16 @@ def test_what_is_found_and_compressed_is_fetched_for_the_hash_but_not_written(wo
     assert (outcome.fetched_bytes, outcome.written_bytes) == (len(made[1]), 0)
 
 
-def test_a_head_that_its_reader_hashed_is_not_fetched_again(world: World) -> None:
-    from agent.firmware.engines.native import HashOverFile
+def test_pieces_of_any_size_are_hashed_in_their_order() -> None:
+    hashed, data = HashOverFile(), b""
+    for number, size in enumerate((1, 3 * 2**20, 10, 70_000, 4 * 2**20, 0, 65_536)):
+        hashed.update(noise(number, size))
+        data += noise(number, size)
+        assert hashed.position == len(data)
+    assert hashed.digest() == hashlib.sha256(data).digest()
 
+
+def test_a_head_that_its_reader_hashed_is_not_fetched_again(world: World) -> None:
     manifest, data = bundle(image(CONTENT))
     hashed, source = HashOverFile(), BytesSource(data)
     hashed.update(data[:1000])
