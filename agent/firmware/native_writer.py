@@ -100,7 +100,8 @@ class NativeWriter:
         config = self._config
         return NativeEngine(
             self._storage,
-            {each.target: {"a": each.a, "b": each.b} for each in config.slot},
+            # The names below /dev/disk are links; the configuration is root's, so they may be followed here.
+            {each.target: {"a": each.a.resolve(), "b": each.b.resolve()} for each in config.slot},
             {each.name: each.folder for each in config.files},
             {each.name: config.state_dir / f"mcu-{each.name}" for each in config.mcu},
             config.state_dir,

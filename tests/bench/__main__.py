@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from tests.bench import ledger, memory, offline, pilot, remote_start
+from tests.bench import ledger, memory, offline, pilot, remote_start, update
 from tests.bench.result import Figure, Tell
 from tests.bench.scene import BenchFailed
 
@@ -47,12 +47,17 @@ async def _ledger(tell: Tell, args: argparse.Namespace) -> list[Figure]:
     return await ledger.measure(tell, 200 if args.quick else 2_000, 100_000 if args.quick else 1_000_000)
 
 
+async def _update(tell: Tell, args: argparse.Namespace) -> list[Figure]:
+    return await update.measure(tell, 64 if args.quick else 512, 1 if args.quick else 3)
+
+
 BENCHES: dict[str, Bench] = {
     "pilot": _pilot,
     "memory": _memory,
     "remote-start": _remote_start,
     "offline": _offline,
     "ledger": _ledger,
+    "update": _update,
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -235,7 +237,24 @@ def test_what_is_found_and_compressed_is_fetched_for_the_hash_but_not_written(wo
     assert (outcome.fetched_bytes, outcome.written_bytes) == (len(made[1]), 0)
 
 
-def test_pieces_of_any_size_are_hashed_in_their_order() -> None:
+class Late:
+    """A thread that begins only when it is waited for."""
+
+    def __init__(self, *_: object) -> None:
+        self.begins: list[Callable[[], None]] = []
+
+    def submit(self, work: Callable[[bytes], None], data: bytes) -> Late:
+        self.begins.append(partial(work, data))
+        assert len(self.begins) == 1  # or memory would grow
+        return self
+
+    def result(self) -> None:
+        self.begins.pop()()
+
+
+@pytest.mark.parametrize("executor", [ThreadPoolExecutor, Late])
+def test_pieces_of_any_size_are_hashed_in_their_order(executor: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.firmware.engines.native_stream.ThreadPoolExecutor", executor)
     hashed, data = HashOverFile(), b""
     for number, size in enumerate((1, 3 * 2**20, 10, 70_000, 4 * 2**20, 0, 65_536)):
         hashed.update(noise(number, size))
