@@ -69,6 +69,29 @@ def rollback(parsed: argparse.Namespace) -> int:
     return _with_installer(parsed, back)
 
 
+def guard(parsed: argparse.Namespace) -> int:
+    """Some time after a boot: go back where nobody marked the running image good. Needs the installer, not the station.
+    Where the boot loader cannot be told, it counts the restart as a try all the same."""
+
+    def look(installer: InstallerClient, _config: Config) -> int:
+        found = installer.status()
+        if not found.on_trial:
+            print(f"slot {found.booted or '?'} is not on trial; nothing to do")
+            return 0
+        print(f"slot {found.booted} is on trial and was not marked good in time", flush=True)
+        try:
+            print(f"slot {installer.revert()} boots from now on; the charger restarts", flush=True)
+        except UpdateRefused as refused:  # restarts would never end
+            print(f"evsed: {refused}; so slot {found.booted} runs on, and still needs somebody", file=sys.stderr)
+            return 0
+        except SlotFailed as failed:
+            print(f"evsed: {failed}; the charger restarts all the same", file=sys.stderr, flush=True)
+        installer.reboot()
+        return 0
+
+    return _with_installer(parsed, look)
+
+
 def update(parsed: argparse.Namespace) -> int:
     """Hand a bundle over; it is installed when nobody charges."""
 

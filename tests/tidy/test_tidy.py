@@ -11,6 +11,7 @@ import importlib.util
 import re
 import subprocess
 import tomllib
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,9 @@ from types import ModuleType
 import pytest
 
 from agent.cli.main import main
-from agent.config.load import check_file
+from agent.config.fields import Unfit
+from agent.config.load import check_file, load
+from agent.config.update import UpdateConfig
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "packaging" / "evsed.example.toml"
@@ -117,7 +120,14 @@ def test_readme_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def documents() -> list[str]:
-    names = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "hil/README.md"]
+    names = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "hil/README.md",
+        "packaging/update/README.md",
+    ]
     return names + [str(file.relative_to(ROOT)) for file in sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -128,6 +138,15 @@ def test_links_and_paths_of_documents_lead_somewhere(name: str) -> None:
     lost = [link for link in links if not ((ROOT / name).parent / link).exists()]
     lost += [path for path in paths if not (ROOT / path).exists()]
     assert lost == []
+
+
+def test_tests_that_documents_name_exist() -> None:
+    named = {pair for name in documents() for pair in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document(name))}
+    assert len(named) > 20
+    lost = {
+        f"{file}::{test}" for file, test in named if not re.search(rf"^(?:async )?def {test}\(", document(file), re.M)
+    }
+    assert lost == set()
 
 
 def test_state_machine_document_is_current() -> None:
@@ -154,7 +173,7 @@ def test_example_configuration_is_right() -> None:
 def test_example_configuration_is_right_with_everything_switched_on(tmp_path: Path) -> None:
     whole = re.sub(r"^#(?=[a-z\[])", "", text(EXAMPLE), flags=re.MULTILINE).replace("/etc/evsed/", "")
     assert len(tomllib.loads(whole)["evse"]) == 3
-    for name in ("csms.password", "csms-ca.pem"):
+    for name in re.findall(r"[\w-]+\.(?:password|pem|txt|key)\b", whole):
         (tmp_path / name).touch()
     for name in ("tariff", "flat"):
         (tmp_path / f"{name}.json").write_text(f'{{"tariffId": "{name}", "currency": "EUR"}}')
@@ -174,6 +193,8 @@ def test_configuration_of_the_readme_is_right(tmp_path: Path) -> None:
 
 
 UNITS = ("evsed-station.service", "evsed-gateway.service")
+INSTALLER, GUARD = "evsed-installer.service", "evsed-boot-guard.service"
+SOCKET, TIMER = "evsed-installer.socket", "evsed-boot-guard.timer"
 
 
 def unit(name: str) -> list[tuple[str, str]]:
@@ -228,12 +249,52 @@ def test_gateway_has_no_devices() -> None:
     assert dict(unit(UNITS[1]))["PrivateDevices"] == "yes"
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, INSTALLER, GUARD])
 def test_unit_starts_commands_that_exist(name: str) -> None:
-    started = [value.split()[1] for key, value in unit(name) if key.startswith("Exec")]
-    assert started
-    assert set(started) <= {each.split()[0] for each in commands_in_readme()}
+    started = [value.partition(" ") for key, value in unit(name) if key.startswith("Exec")]
+    ours = {words for program, _, words in started if program.endswith("/evsed")}
+    assert ours
+    assert ours <= set(commands_in_readme())
 
 
-def test_target_starts_both_units() -> None:
-    assert set(dict(unit("evsed.target"))["Wants"].split()) == set(UNITS)
+def test_target_starts_everything() -> None:
+    assert set(dict(unit("evsed.target"))["Wants"].split()) == {*UNITS, SOCKET, TIMER}
+
+
+def test_installer_is_root_without_a_network_and_without_capabilities() -> None:
+    settings = dict(unit(INSTALLER))
+    assert "User" not in settings
+    assert settings["CapabilityBoundingSet"] == ""
+    assert settings["NoNewPrivileges"] == "yes"
+    assert settings["IPAddressDeny"] == "any"
+    assert settings["RestrictAddressFamilies"] == "AF_UNIX"
+    assert settings["ProtectSystem"] == "strict"
+    assert settings["DevicePolicy"] == "closed"
+    assert "PrivateUsers" not in settings, "it could not tell any more which user asks"
+
+
+def test_installer_is_tried_again_for_ever() -> None:
+    settings = dict(unit(INSTALLER))
+    assert (settings["Restart"], settings["StartLimitIntervalSec"]) == ("on-failure", "0")
+
+
+def test_station_and_gateway_reach_the_installers_socket_and_nobody_else_does() -> None:
+    settings = dict(unit(SOCKET))
+    assert (settings["SocketUser"], settings["SocketMode"]) == ("root", "0660")
+    station, gateway = (dict(unit(name)) for name in UNITS)
+    assert settings["SocketGroup"] == station["Group"]
+    assert settings["SocketGroup"] in gateway["SupplementaryGroups"].split()
+    assert Path(settings["ListenStream"]) == load(EXAMPLE).station.installer_socket
+
+
+def test_installer_admits_the_users_that_the_units_run_as() -> None:
+    from agent.installer import GATEWAY_USER, STATION_USER
+
+    assert [dict(unit(name))["User"] for name in UNITS] == [STATION_USER, GATEWAY_USER]
+
+
+def test_boot_guard_waits_for_the_longest_self_test_that_can_be_configured() -> None:
+    with_a_slow_start_s = 60 * int(dict(unit(TIMER))["OnBootSec"].removesuffix("min")) - 300
+    (rule,) = (each.metadata["rule"] for each in fields(UpdateConfig) if each.name == "self_test_s")
+    with pytest.raises(Unfit):
+        rule.convert(with_a_slow_start_s + 1, ROOT)
