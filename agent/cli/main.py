@@ -152,12 +152,15 @@ def _money(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _updates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     update = _config(_add(commands, "update", _later("updates", "update"), "Install a bundle from this machine."))
     update.add_argument("file", type=Path, metavar="FILE")
-    slots = commands.add_parser("slots", help="Look at the two images, and pick one.", allow_abbrev=False)
-    parts = slots.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _json(_config(_add(parts, "show", _later("updates", "slots"), "Show what runs, what waits, and what boots next.")))
-    _config(_add(parts, "mark-good", _later("updates", "mark_good"), "Keep the running image."))
-    _config(_add(parts, "rollback", _later("updates", "rollback"), "Boot the other image from now on, if it is good."))
-    _config(_add(parts, "guard", _later("updates", "guard"), "Go back where nobody marked the running image good."))
+    slots = _json(_config(_add(commands, "slots", _later("updates", "slots"), "Show the two images; pick one.")))
+    parts = slots.add_subparsers(title="commands", metavar="COMMAND")
+    for name, function, text in (
+        ("mark-good", "mark_good", "Keep the running image."),
+        ("rollback", "rollback", "Boot the other image from now on, if it is good."),
+        ("guard", "guard", "Go back where nobody marked the running image good."),
+    ):
+        part = _add(parts, name, _later("updates", function), text)
+        part.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="configuration")
     bundle = commands.add_parser("bundle", help="Make, sign, look at and judge update bundles.", allow_abbrev=False)
     parts = bundle.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = _add(parts, "create", _later("bundles", "create"), "Make a bundle from a description.")

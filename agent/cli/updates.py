@@ -117,6 +117,9 @@ async def _install(installer: InstallerClient, config: Config, digest: str) -> i
         return 0
     try:
         said = await station.install_staged()
+    except StationLost as lost:
+        print(f"evsed: {lost}; the bundle is in its slot: hand it over again to have it installed", file=sys.stderr)
+        return EXIT_AWAY
     finally:
         await station.close()
     print(said)

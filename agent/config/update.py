@@ -174,7 +174,9 @@ class UpdateConfig:
     tries: int = ruled(integer_rule(1, 9, 3), 3)
     self_test_s: int = ruled(integer_rule(5, 900, 90), 90)
     image_version_file: Path | None = ruled(path_rule("/etc/evsed/image-version"), None)
-    reboot_command: tuple[str, ...] = ruled(command_rule(("systemctl", "reboot")), ("systemctl", "reboot"))
+    reboot_command: tuple[str, ...] = ruled(
+        command_rule(("systemctl", "--no-block", "reboot")), ("systemctl", "--no-block", "reboot")
+    )
     command_line_file: Path = ruled(path_rule("/proc/cmdline"), Path("/proc/cmdline"))  # holds evsed.slot=
     slot: tuple[SlotTarget, ...] = ()  # RAUC knows its own
     tryboot: TrybootConfig | None = None

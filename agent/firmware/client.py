@@ -118,7 +118,7 @@ class InstallerClient:
 
 def _raise(error: dict[str, Any]) -> None:
     kind, where, why = error.get("kind"), str(error.get("where", "")), str(error.get("why", ""))
-    if kind == "refused":
+    if kind == "refused" and error.get("refusal") in tuple(Refusal):
         raise UpdateRefused(Refusal(error["refusal"]), where, why, str(error.get("remedy", "")))
     if kind == "lost":
         raise SourceLost(why, retryable=error.get("retryable") is True)

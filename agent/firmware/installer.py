@@ -202,7 +202,8 @@ class Installer:
             raise SlotFailed("boot loader", "nobody can tell which slot runs", "check the kernel's command line")
         if boot.on_trial:
             raise _busy("the running image is not marked good yet")
-        if boot.primary != boot.booted:
+        activated = self._state.staged is not None and self._state.staged.phase is StagedPhase.ACTIVATED
+        if activated or boot.primary != boot.booted:
             raise _busy("an installed image waits for its reboot")
         (target,) = (slot for slot in SLOTS if slot != boot.booted)
         return boot.booted, target
@@ -234,11 +235,12 @@ class Installer:
         with self._one_change():
             running = self._booted()
             (other,) = (slot for slot in SLOTS if slot != running)
-            record = self._state.slots.get(other)
-            if not self._selector.state().of(other).good:
+            boot, record = self._selector.state(), self._state.slots.get(other)
+            if not boot.of(other).good:
                 raise UpdateRefused(Refusal.UNSUPPORTED, "revert", f"slot {other} holds no good image")
-            if record is not None and record.security_epoch < self._state.security_epoch:
-                why = f"slot {other} has security epoch {record.security_epoch}, below {self._state.security_epoch}"
+            epoch = 0 if record is None else record.security_epoch  # the factory's has none, nor has a torn one
+            if not boot.on_trial and epoch < self._state.security_epoch:
+                why = f"slot {other} has security epoch {epoch}, below {self._state.security_epoch}"
                 raise UpdateRefused(Refusal.DOWNGRADE, "revert", why, "install a newer image instead")
             self._selector.revert(other)
             staged = self._state.staged

@@ -108,7 +108,7 @@ UPDATE: Final[Table[Phase, Happening]] = Table(
             _H.BOOTED_NEW: _P.TESTING,
             _H.BOOTED_OLD: _P.IDLE,
         },
-        _P.REVERTING: {_H.BOOTED_NEW: _P.REVERTING, _H.BOOTED_OLD: _P.IDLE},
+        _P.REVERTING: {_H.FAILED: _P.IDLE, _H.BOOTED_NEW: _P.REVERTING, _H.BOOTED_OLD: _P.IDLE},
     },
 )
 
@@ -160,11 +160,12 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The installer holds a verified bundle in ``slot``."""
+    """The installer holds a verified bundle in ``slot``. ``file_signed``: OCPP's signature over the file is right."""
 
     slot: str
     version: str
     digest: str
+    file_signed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,7 @@ class UpdateMachine:
         self.update = update
         self._effects: list[Effect] = []
         self._held = False
+        self._acting = False  # the installer was told to do something since this station started
         self._ticket = 0
         self._retry_at_ms = 0  # after a restart the next try comes at once
         self._progress = (0, 0)
@@ -279,10 +281,7 @@ class UpdateMachine:
         """A technician has given the installer a bundle; ``phase`` is in ``CANCELLABLE``."""
 
         def step() -> None:
-            replaced, told_of = self.update, self.phase not in (Phase.IDLE, Phase.STAGED, Phase.WAITING)
-            if replaced is not None and self.phase is not Phase.IDLE:
-                self._tell("DownloadFailed" if told_of else "InstallationFailed", "replaced by a bundle on site")
-            self._give_up()
+            self._replaced("replaced by a bundle on site")
             update = Update(self.phase, LOCAL, 1, "", staged.slot, staged.version, staged.digest)
             self._go(_H.HANDED, update)
             self._look(now)
@@ -307,9 +306,9 @@ class UpdateMachine:
             return []  # of a download that was given up
         self._progress = (report.done_bytes, report.total_bytes)
         match report.step:
-            case FetchStep.PROGRESS:
+            case FetchStep.PROGRESS if self.phase is Phase.DOWNLOADING:
                 return []
-            case FetchStep.PAUSED | FetchStep.RESUMED:
+            case FetchStep.PAUSED | FetchStep.RESUMED | FetchStep.PROGRESS:  # a new gateway knows of no pause
                 return self._step(lambda: self._interrupt(report.step is FetchStep.PAUSED), now)
             case FetchStep.STAGED:
                 return self._step(lambda: self._staged(staged, now), now)
@@ -335,14 +334,10 @@ class UpdateMachine:
         return self._step(lambda: self._fail(status, why), now)
 
     def booted(self, booted: Booted, now: Now) -> list[Effect]:
-        """Told once at every start of the station."""
-        update = self.update
-        if update is None and not booted.on_trial:
+        """Told once at every start of the station; the installer may have taken its time to say so."""
+        if self._acting or (self.update is None and not booted.on_trial):
             return []
-        new = booted.on_trial or (update is not None and self.phase not in CANCELLABLE and booted.slot == update.slot)
-        if self.phase is Phase.REBOOTING and not new and update is not None and update.boot_id == booted.boot_id:
-            return [Act.REBOOT]  # only the station restarted, the machine did not
-        return self._step(lambda: self._boot(booted, new=new), now)
+        return self._step(lambda: self._boot(booted), now)
 
     def tested(self, faults: str, now: Now) -> list[Effect]:
         """The self-test is over; ``faults`` in plain words, empty: passed."""
@@ -364,6 +359,10 @@ class UpdateMachine:
             self._effects.append(Tell(SecurityFact("FirmwareUpdated", self._update.version)))
 
         return self._step(step, now) if self.phase is Phase.CONFIRMING else []
+
+    def stays(self, why: str, now: Now) -> list[Effect]:
+        """There is no going back: this image runs on, whatever its faults, since restarts would never end."""
+        return self._step(lambda: self._fail("InstallationFailed", f"{self._update.why}; {why}"), now)
 
     # --------------------------------------------------------------------------------------- steps
 
@@ -389,6 +388,7 @@ class UpdateMachine:
         self.update = replace(update, phase=phase)
         if phase in _ACT_ON_ENTRY:
             self._effects.append(_ACT_ON_ENTRY[phase])
+            self._acting = True
 
     def _tell(self, status: str, why: str = "") -> None:
         """A status that was told already is not told again."""
@@ -403,6 +403,13 @@ class UpdateMachine:
         if self.phase in FETCHING:
             self._effects.append(Fetch(None))
         self._progress = (0, 0)
+
+    def _replaced(self, why: str) -> None:
+        """Somebody on site takes the place of a request: that is its end."""
+        if self.phase is not Phase.IDLE:
+            in_slot = self.phase in (Phase.STAGED, Phase.WAITING)
+            self._tell("InstallationFailed" if in_slot else "DownloadFailed", why)
+        self._give_up()
 
     def _look(self, now: Now) -> None:
         """Go on where a time has come or the station is free."""
@@ -432,10 +439,11 @@ class UpdateMachine:
         self._tell("DownloadPaused" if away else "Downloading")
 
     def _staged(self, staged: Staged | None, now: Now) -> None:
-        if staged is None:
-            self._fail("InstallationFailed", "the installer does not hold what was downloaded")
-            return
+        self._interrupt(False)
         update = self._update
+        if staged is None or (update.request.via is UpdateVia.SIGNED and not staged.file_signed):
+            self._fail("DownloadFailed", "the installer does not hold what was ordered")
+            return
         known = replace(update, slot=staged.slot, version=staged.version, digest=staged.digest, why="")
         self._go(_H.STAGED, known)
         self._tell("Downloaded")
@@ -456,6 +464,7 @@ class UpdateMachine:
         self._look(now)
 
     def _refused(self, report: FetchReport) -> None:
+        self._interrupt(False)
         if report.refusal in _BAD_SIGNATURE:
             if report.refusal == Refusal.FILE_SIGNATURE:  # known only when all of it is there
                 self._tell("Downloaded")
@@ -470,14 +479,19 @@ class UpdateMachine:
         self._go(_H.FAILED, self._update)
         self._tell(status, why)
 
-    def _boot(self, booted: Booted, *, new: bool) -> None:
-        if not new:
-            ended = self.phase not in CANCELLABLE and self.phase is not Phase.ACTIVATING
-            self._go(_H.BOOTED_OLD, self._update)
-            if ended:
-                self._tell("InstallationFailed", self._update.why or "the boot loader went back to the old image")
-            return
-        update = self.update
-        if update is None or self.phase in CANCELLABLE:  # put there by hand
-            update = Update(self.phase, LOCAL, 1, slot=booted.slot, version=booted.version)
-        self._go(_H.BOOTED_NEW, update)
+    def _boot(self, booted: Booted) -> None:
+        """The slot that runs tells the truth: the one of this update, the old one, or one put there by hand."""
+        update, under_way = self.update, self.phase not in CANCELLABLE
+        if update is not None:
+            if under_way and booted.slot == update.slot:
+                self._go(_H.BOOTED_NEW, update)
+                return
+            if self.phase is Phase.REBOOTING and update.boot_id == booted.boot_id:
+                self._effects.append(Act.REBOOT)  # only the station restarted, the machine did not
+                return
+            self._go(_H.BOOTED_OLD, update)
+            if under_way and self.phase is Phase.IDLE:
+                self._tell("InstallationFailed", update.why or "the boot loader went back to the old image")
+        if booted.on_trial and self.phase in CANCELLABLE:
+            self._replaced("replaced by an image on site")
+            self._go(_H.BOOTED_NEW, Update(self.phase, LOCAL, 1, slot=booted.slot, version=booted.version))

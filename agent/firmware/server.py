@@ -14,7 +14,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -46,12 +46,13 @@ _MAY: Final = {
 
 
 class InstallerServer:
-    """Serves ``installer`` on a listening socket until ``stop``, or until nobody has been there for ``idle_s``."""
+    """Serves ``installer`` on a listening socket until nobody has been there for ``idle_s``. ``installer`` raises
+    ``SlotFailed`` where this device has none that works."""
 
     def __init__(
         self,
         listener: socket.socket,
-        installer: Installer,
+        installer: Callable[[], Installer],
         roles: Mapping[int, Role],
         reboot_command: tuple[str, ...],
         *,
@@ -105,7 +106,7 @@ class InstallerServer:
     def _answer(self, peer: socket.socket, role: Role, message: dict[str, Any]) -> None:
         method, args = message.get("call"), message.get("args", {})
         try:
-            if method not in _MAY[role]:
+            if not isinstance(method, str) or method not in _MAY[role]:
                 raise CodecError(f"{role.value} may not call {str(method)[:40]!r}")
             value = self._call(peer, role, str(method), args)
         except CodecError as error:
@@ -132,15 +133,15 @@ class InstallerServer:
         if method == "activate":
             if not isinstance(args, dict) or not isinstance(digest := args.get("digest"), str):
                 raise CodecError("activate needs a digest")
-            return self._installer.activate(digest)
+            return self._installer().activate(digest)
         if method == "mcu":
             if not isinstance(args, dict) or not isinstance(target := args.get("target"), str):
                 raise CodecError("mcu needs a target")
-            return self._installer.mcu(target)
+            return self._installer().mcu(target)
         if method == "reboot":
             return self._reboot()
         log.debug("called", method=method)
-        return getattr(self._installer, method)()
+        return getattr(self._installer(), method)()
 
     def _install(self, peer: socket.socket, role: Role, args: Any) -> Any:
         if not isinstance(args, dict) or not isinstance(size := args.get("size"), int) or size < 0:
@@ -149,13 +150,13 @@ class InstallerServer:
         if role is Role.GATEWAY and order.origin is not Origin.OCPP:
             raise CodecError("the gateway brings bundles on behalf of OCPP only")
         log.info("install begins", origin=order.origin.value, size=size, signed=bool(order.signature))
-        staged = self._installer.install(_PeerSource(peer, size), order, _Teller(peer))
+        staged = self._installer().install(_PeerSource(peer, size), order, _Teller(peer))
         log.info("installed", slot=staged.slot, version=staged.version)
         return staged
 
     def _reboot(self) -> None:
         command = list(self._reboot_command)
-        if (argument := self._installer.reboot_argument) is not None:
+        if (argument := self._installer().reboot_argument) is not None:
             command.append(f"--reboot-argument={argument}")
         log.warning("machine restarts", command=command)
         try:

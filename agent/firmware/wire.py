@@ -41,7 +41,8 @@ def receive(sock: socket.socket) -> dict[str, Any]:
         raise PeerGone(f"frame of {size} bytes, at most {MAX_FRAME_BYTES} allowed")
     try:
         message = from_json(bytes(_exactly(sock, size)))
-    except CodecError as error:
+        to_json(message)  # JSON can hold halves of characters and depths that no answer could repeat
+    except (CodecError, UnicodeEncodeError, RecursionError) as error:
         raise PeerGone(str(error)) from error
     if not isinstance(message, dict):
         raise PeerGone("a message is a JSON object")

@@ -86,7 +86,7 @@ class PiFirmware:
         settings = {}
         passes = True
         for line in content.partition(b"\0")[0].decode("latin-1").splitlines():
-            word = line.strip()
+            word = line.strip().lower()
             if word.startswith("["):
                 passes = word == "[all]" or (word == "[tryboot]" and tryboot)
             elif passes and "=" in word and not word.startswith("#"):

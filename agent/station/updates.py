@@ -110,6 +110,8 @@ class Updates:
         self._tasks: set[asyncio.Task[None]] = set()
         self._talks: set[InstallerClient] = set()
         self._controller_faults: Sequence[str] = ()
+        self._installer_answered = False  # then nothing waits for it any more
+        self._on_trial = False
 
     def start(self, controller_faults: Sequence[str] = ()) -> None:
         """Find out which slot this is, and go on where the last boot stopped. ``controller_faults``: what went wrong
@@ -136,6 +138,8 @@ class Updates:
             found = await self._ask(InstallerClient.status)
         except (InstallerAway, SlotFailed, CodecError) as error:
             return UpdateAnswer(UpdateOutcome.REJECTED, str(error))
+        if found.booted is None:
+            return UpdateAnswer(UpdateOutcome.REJECTED, "nobody can tell which slot runs")
         if found.on_trial or self._machine.phase not in CANCELLABLE:
             return UpdateAnswer(UpdateOutcome.REJECTED, "an update is being installed")
         cancels = self._machine.phase is not Phase.IDLE
@@ -166,9 +170,9 @@ class Updates:
 
     async def install_staged(self) -> str:
         """A technician's bundle is in the slot already."""
+        staged = await self._staged()
         if self._machine.phase not in CANCELLABLE:
             return "not now: an update is being installed"
-        staged = await self._staged()
         if staged is None:
             return "nothing to install: the installer holds no bundle"
         await self._durably(self._machine.hand(staged, self._now()))
@@ -187,7 +191,7 @@ class Updates:
 
     def look(self) -> None:
         """Time passed, or a session began or ended."""
-        if self._machine.phase in WAITS:
+        if self._installer_answered and self._machine.phase in WAITS:
             self._carry_out(self._machine.tick(self._now()))
 
     def status(self) -> FirmwareStatus:
@@ -260,6 +264,7 @@ class Updates:
             except (InstallerAway, SlotFailed, CodecError) as error:
                 log.warning("installer does not tell which slot runs", why=str(error))
                 await asyncio.sleep(_ASK_AGAIN_S)
+        self._installer_answered, self._on_trial = True, found.on_trial
         if found.booted is None:
             log.error("nobody can tell which slot runs: updates are off")
             return
@@ -319,12 +324,15 @@ class Updates:
         self._carry_out(self._machine.confirmed(why_not, self._now()))
 
     async def _revert(self) -> None:
-        """The boot loader is told; if it cannot be, its tries run out by themselves."""
+        """The boot loader is told; if it cannot be, a trial ends by itself when its tries have run out."""
         try:
             slot = await self._ask(InstallerClient.revert)
             log.warning("going back to the old image", slot=slot)
         except (InstallerAway, CodecError, SlotFailed, UpdateRefused) as error:
             log.critical("the boot loader cannot be told to go back", why=str(error))
+            if isinstance(error, UpdateRefused) or not self._on_trial:
+                self._carry_out(self._machine.stays(str(error), self._now()))
+                return
         await self._reboot()
 
     # ------------------------------------------------------------------------------------ installer
@@ -339,7 +347,7 @@ class Updates:
         staged = found.staged
         if staged is None or staged.phase is not StagedPhase.READY:
             return None
-        return Staged(staged.slot, staged.version, staged.digest)
+        return Staged(staged.slot, staged.version, staged.digest, staged.file_signed)
 
     async def _ask(self, question: Callable[[InstallerClient], T]) -> T:
         def ask() -> T:

@@ -1,17 +1,11 @@
 """Power is cut at every step of an update, of a rollback, and of what recovers from the first cut, for every boot
 selector and inside the models of the boot loaders: the next boot always takes a slot whose image is whole, and a
 station that goes on from there always gets done. The same checks must find the fault of a careless selector.
-
-Slots are devices on the same disk, so that what is unsynced of both is lost together. A story is told once with an eye
-on the disk: before each step, and at the end, are seen all the disks that a cut there may leave; each that was not seen
-before is the beginning of the next story.
 """
 
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,174 +19,30 @@ from agent.firmware.selectors.tryboot import TrybootSelector
 from agent.firmware.selectors.uboot_env import Environment, EnvironmentPair, Loaded
 from agent.firmware.selectors.uboot_env import encode as encode_environment
 from agent.firmware.storage import Storage, StoredFile, opened
-from tests.support.power_disk import Fate, PowerDisk
-from tests.unit.firmware.selectors.rigs import RIGS, Rig, clone, image, write_image
+from tests.crash.selector_stories import (
+    BEGINNINGS,
+    STORIES,
+    TRIES,
+    Killed,
+    Seen,
+    after_kills,
+    before_each_step,
+    boot,
+    content_of,
+    go_on,
+    install,
+    once_updated,
+    run,
+    tell,
+    update,
+)
+from tests.support.power_disk import PowerDisk
+from tests.unit.firmware.selectors.rigs import ENTRIES, RIGS, Rig, clone, slot_path, write_image
 
 FULL: Final = os.environ.get("EVSED_CRASH") == "full"
-SEED: Final = 20261127
 MIXES: Final = 30 if FULL else 4
 LATER_MIXES: Final = 4 if FULL else 1
 CUTS: Final = 6 if FULL else 2
-TRIES: Final = 2
-MOST_BOOTS: Final = 12
-
-Story = Callable[[Rig, PowerDisk], None]
-
-
-def other_of(slot: str) -> str:
-    return "b" if slot == "a" else "a"
-
-
-def boot(rig: Rig, disk: PowerDisk, *, asked: bool = False) -> str:
-    slot = rig.boot(disk, asked=asked)
-    assert rig.keeps(disk), "what belongs to others is lost"
-    assert slot, "nothing boots"
-    assert image(disk, slot), f"boots {slot}, which is torn"
-    return slot
-
-
-def install(rig: Rig, disk: PowerDisk, booted: str, letter: bytes) -> None:
-    selector = rig.selector(disk, booted)
-    target = other_of(booted)
-    selector.block(target)
-    write_image(disk, target, letter)
-    selector.activate(target, TRIES)
-
-
-# ------------------------------------------------------------------------------------------- the stories
-
-
-def update(rig: Rig, disk: PowerDisk) -> None:
-    """Two updates, "m" and "n", each called off once and begun again, the second as soon as the first is confirmed.
-    The station goes on from whatever state it wakes up in, and finds every image healthy."""
-    go_on(rig, disk, boot(rig, disk), asked=False)
-
-
-def go_on(rig: Rig, disk: PowerDisk, booted: str, *, asked: bool) -> None:
-    for _ in range(MOST_BOOTS):
-        selector = rig.selector(disk, booted, asked=asked)
-        selector.repair()
-        if selector.state().on_trial:
-            selector.confirm(booted)
-        runs = image(disk, booted)
-        if runs == b"n":
-            assert_done(rig, disk, booted, runs)
-            return
-        install(rig, disk, booted, b"x")
-        install(rig, disk, booted, b"n" if runs == b"m" else b"m")
-        asked = True
-        booted = boot(rig, disk, asked=asked)
-    pytest.fail("it never gets done")
-
-
-def sick(rig: Rig, disk: PowerDisk) -> None:
-    """The new image never passes its self test: sooner or later the old one runs again, for good."""
-    booted = boot(rig, disk)
-    if image(disk, booted) == b"o":
-        rig.selector(disk, booted).repair()
-        if image(disk, other_of(booted)) != b"n":
-            install(rig, disk, booted, b"n")
-        booted = boot(rig, disk, asked=True)
-    for _ in range(MOST_BOOTS):
-        if image(disk, booted) == b"o":
-            break
-        rig.selector(disk, booted, asked=True).repair()
-        booted = boot(rig, disk)
-    rig.selector(disk, booted).repair()
-    assert_done(rig, disk, booted, b"o")
-
-
-def revert(rig: Rig, disk: PowerDisk) -> None:
-    """The new image says itself that it is sick."""
-    booted = boot(rig, disk)
-    if image(disk, booted) == b"o" and image(disk, other_of(booted)) != b"n":
-        rig.selector(disk, booted).repair()
-        install(rig, disk, booted, b"n")
-        booted = boot(rig, disk, asked=True)
-    selector = rig.selector(disk, booted, asked=True)
-    selector.repair()
-    good = booted if image(disk, booted) == b"o" else other_of(booted)
-    selector.revert(good)
-    assert boot(rig, disk) == good
-    assert_done(rig, disk, good, b"o")
-
-
-STORIES: Final[dict[str, Story]] = {"update": update, "sick": sick, "revert": revert}
-
-
-def assert_done(rig: Rig, disk: PowerDisk, booted: str, letter: bytes) -> None:
-    """``booted`` is good, boots again as often as one likes, and nothing is left to repair."""
-    disk = clone(disk)
-    for _ in range(TRIES + 2):
-        assert image(disk, booted) == letter
-        selector = rig.selector(disk, booted)
-        state = selector.state()
-        assert (state.booted, state.primary, state.on_trial) == (booted, booted, False)
-        assert state.of(booted).good
-        assert selector.repair() == []
-        assert boot(rig, disk) == booted
-
-
-def once_updated(rig: Rig) -> PowerDisk:
-    """Both slots have been good; the old image ("o") runs in slot b."""
-    disk = rig.factory()
-    booted = "a"
-    for letter in (b"p", b"p", b"o"):
-        install(rig, disk, booted, letter)
-        booted = boot(rig, disk, asked=True)
-        rig.selector(disk, booted, asked=True).confirm(booted)
-    return clone(disk)
-
-
-BEGINNINGS: Final[dict[str, Callable[[Rig], PowerDisk]]] = {
-    "factory": lambda rig: rig.factory(),
-    "once updated": once_updated,
-}
-
-# ---------------------------------------------------------------------------------------------- the cuts
-
-
-def before_each_step(disk: PowerDisk, call: Callable[[str], None]) -> None:
-    step = disk._step
-
-    def watched(what: str) -> None:
-        call(what)
-        step(what)
-
-    disk._step = watched  # type: ignore[method-assign]
-
-
-def content_of(disk: PowerDisk) -> tuple[tuple[Path, bytes], ...]:
-    return tuple((path, disk.content(path)) for path in disk.paths())
-
-
-Seen = dict[tuple[tuple[Path, bytes], ...], str]
-"""Disks by their content, each with where the power was cut to get it."""
-
-
-def tell(rig: Rig, beginning: PowerDisk, story: Story, mixes: int, seen: Seen, so_far: str) -> list[PowerDisk]:
-    """The disks that a cut in ``story`` may leave and nobody has seen yet."""
-    disk, fresh, chance = clone(beginning), [], random.Random(SEED)
-
-    def look(what: str) -> None:
-        for fate in (Fate.DROPPED, Fate.KEPT, *[Fate.MIXED] * mixes):
-            found = disk.after_cut(fate, chance)
-            key = content_of(found)
-            if key not in seen:
-                seen[key] = f"{so_far}; cut before step {disk.steps}, {what}, {fate.value}"
-                fresh.append(found)
-
-    before_each_step(disk, look)
-    run(rig, disk, story, so_far)
-    look("the end")
-    return fresh
-
-
-def run(rig: Rig, disk: PowerDisk, story: Story, so_far: str) -> None:
-    try:
-        story(rig, disk)
-    except Exception as error:
-        raise AssertionError(f"{error!r} after {so_far}") from error
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -219,13 +69,8 @@ def test_after_any_cuts_a_whole_slot_boots_and_the_rest_gets_done(name: str, beg
 # ------------------------------------------------------------------------- killed, and careless, programs
 
 
-class Killed(Exception):
-    """The process, not the machine: what it wrote is in memory still."""
-
-
 class KilledOnce:
-    """A rig whose selectors die before step ``at`` of the disk; in the same boot another one goes on. Only what
-    happens after is looked at."""
+    """A rig whose selectors die before step ``at`` of the disk; in the same boot another one goes on."""
 
     def __init__(self, rig: Rig, at: int) -> None:
         self._rig = rig
@@ -280,6 +125,73 @@ def test_nor_does_it_matter_that_the_process_was_killed_before(name: str) -> Non
             break
     assert at > 20
     assert len(seen) > undisturbed
+
+
+@pytest.mark.parametrize(
+    ("method", "booted", "boots"),
+    [("block", "a", "a"), ("activate", "a", "b"), ("confirm", "b", "b"), ("revert", "b", "a")],
+)
+@pytest.mark.parametrize("name", RIGS)
+def test_what_is_done_again_after_a_kill_is_durable(name: str, method: str, booted: str, boots: str) -> None:
+    rig = RIGS[name]
+    disk = rig.factory()
+    if method != "activate":
+        install(rig, disk, "a", b"n")
+        boot(rig, disk, asked=True)
+    else:
+        write_image(disk, "b", b"n")
+    arguments = ("a",) if method == "revert" else ("b", TRIES) if method == "activate" else ("b",)
+
+    def call(disk: PowerDisk) -> None:
+        getattr(rig.selector(disk, booted, asked=booted == "b"), method)(*arguments)
+
+    found = list(after_kills(rig, clone(disk), call, call))
+    assert {rig.boot(clone(each), asked=method != "confirm") for each in found} == {boots}
+
+
+@pytest.mark.parametrize("name", RIGS)
+def test_a_slot_confirmed_by_a_killed_process_is_not_lost_by_what_relies_on_it(name: str) -> None:
+    rig = RIGS[name]
+    disk = rig.factory()
+    install(rig, disk, "a", b"n")
+    boot(rig, disk, asked=True)
+
+    def confirm(disk: PowerDisk) -> None:
+        rig.selector(disk, "b", asked=True).confirm("b")
+
+    def repair(disk: PowerDisk) -> None:
+        rig.selector(disk, "b", asked=True).repair()
+
+    def block_the_other(disk: PowerDisk) -> None:
+        selector = rig.selector(disk, "b", asked=True)
+        if selector.state().of("b").good:
+            selector.block("a")
+            with opened(disk.open(slot_path("a"), writable=True)) as file:
+                file.write(0, b"x")
+                file.sync()
+
+    if rig.selector(disk, "b").reboot_argument is None:  # else a trial is over with the next boot
+        assert {boot(rig, each) for each in after_kills(rig, clone(disk), confirm, repair)} == {"b"}
+    for each in after_kills(rig, clone(disk), confirm, block_the_other):
+        boot(rig, each)
+
+
+def test_an_entry_that_a_killed_repair_wrote_is_not_relied_on_unsynced() -> None:
+    """Of systemd-boot: somebody removed all entries of ours while slot a was running."""
+    rig = RIGS["sdboot"]
+    disk = rig.factory()
+    disk.remove(ENTRIES / "evsed-a.conf")
+    blocked = []
+
+    def block(disk: PowerDisk) -> None:
+        selector = rig.selector(disk, "a")
+        if selector.state().of("a").good:
+            selector.block("b")
+            blocked.append(disk.steps)
+
+    for each in after_kills(rig, clone(disk), lambda disk: rig.selector(disk, "a").repair(), block):
+        assert rig.boot(each) == ("a" if blocked else None)
+        blocked.clear()
 
 
 class Lazy:

@@ -67,19 +67,19 @@ def install_and_boot(kit: UpdateKit, evsed: Terminal, version: str = "2.0.0", *,
 def test_an_update_without_a_station_is_tried_at_the_next_restart(kit: UpdateKit, evsed: Terminal) -> None:
     bundle = kit.bundle("2.0.0", epoch=1)
     with kit.installer():
-        assert evsed("slots", "show") == 0
+        assert evsed("slots") == 0
         assert "runs from slot a; the next boot takes slot a" in evsed.out
         assert evsed("update", str(bundle)) == 0
         assert "2.0.0 is in slot b" in evsed.out
         assert "the next restart tries the new image" in evsed.out
-        assert evsed("slots", "show") == 0
+        assert evsed("slots") == 0
         assert "the next boot takes slot b" in evsed.out
         assert "2.0.0 in slot b is tried at the next boot" in evsed.out
         assert not kit.restarts
     assert kit.slot_file("b").read_bytes().startswith(b"2.0.0")
     assert kit.boot() == "b"
     with kit.installer():
-        assert evsed("slots", "show", "--json") == 0
+        assert evsed("slots", "--json") == 0
     shown = json.loads(evsed.out)
     assert (shown["booted"], shown["on_trial"], shown["security_epoch"]) == ("b", True, 0)
     assert [slot["version"] for slot in shown["slots"]] == ["", "2.0.0"]
@@ -107,7 +107,7 @@ def test_what_is_refused_is_told_in_one_line_and_changes_nothing(kit: UpdateKit,
             assert evsed("update", str(file)) == 1
             assert why in evsed.err
             assert evsed.err.count("\n") == 1
-        assert evsed("slots", "show") == 0
+        assert evsed("slots") == 0
     assert "the next boot takes slot a" in evsed.out
     assert kit.slot_file("b").read_bytes() == before
 
@@ -141,13 +141,13 @@ def test_an_order_that_nobody_signed_is_refused_unless_the_configuration_says_so
 def test_mark_good_keeps_the_image_and_raises_the_epoch(kit: UpdateKit, evsed: Terminal) -> None:
     install_and_boot(kit, evsed, epoch=3)
     with kit.installer():
-        assert evsed("slots", "show") == 0
+        assert evsed("slots") == 0
         assert "on trial: not marked good yet" in evsed.out
         assert evsed("slots", "mark-good") == 0
         assert "slot b is good: it stays" in evsed.out
         assert evsed("slots", "mark-good") == 0
         assert "was good already" in evsed.out
-        assert evsed("slots", "show") == 0
+        assert evsed("slots") == 0
         assert "least security epoch 3" in evsed.out
         assert evsed("slots", "rollback") == 1, "the factory's image has a lower epoch"
         assert "refused (downgrade)" in evsed.err
@@ -186,7 +186,7 @@ def test_guard_goes_back_from_an_image_that_nobody_marked_good(kit: UpdateKit, e
         assert kit.restarts
     assert kit.boot() == "a"
     with kit.installer():
-        assert evsed("slots", "show") == 0
+        assert evsed("slots") == 0
         assert "2.0.0 in slot b was tried and did not become good" in evsed.out
         assert evsed("slots", "guard") == 0
     assert not kit.restarts
@@ -218,9 +218,7 @@ def test_guard_stays_where_there_is_nothing_to_go_back_to(kit: UpdateKit, evsed:
 # ------------------------------------------------------------------------------- what is not there
 
 
-@pytest.mark.parametrize(
-    "words", [("slots", "show"), ("slots", "mark-good"), ("slots", "rollback"), ("slots", "guard")]
-)
+@pytest.mark.parametrize("words", [("slots",), ("slots", "mark-good"), ("slots", "rollback"), ("slots", "guard")])
 def test_without_an_installer_the_exit_code_is_69(kit: UpdateKit, evsed: Terminal, words: tuple[str, ...]) -> None:
     assert evsed(*words) == 69
     assert "the installer does not answer" in evsed.err
@@ -230,7 +228,7 @@ def test_without_an_installer_the_exit_code_is_69(kit: UpdateKit, evsed: Termina
 def test_a_charger_without_update_table_says_so(kit: UpdateKit, evsed: Terminal) -> None:
     text = kit.config.read_text()
     kit.config.write_text(text[: text.index("[update]")] + text[text.index("[[evse]]") :])
-    assert evsed("slots", "show") == 78
+    assert evsed("slots") == 78
     assert "this charger takes no updates" in evsed.err
 
 
