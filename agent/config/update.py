@@ -94,7 +94,7 @@ class SlotTarget:
 class TrybootConfig:
     """``[update.tryboot]``: where the Raspberry Pi's firmware reads which partition to boot."""
 
-    autoboot_file: Path = ruled(path_rule("/boot/firmware/autoboot.txt"))
+    autoboot_file: Path = ruled(path_rule("/boot/autoboot/autoboot.txt"))
     partition_a: int = ruled(integer_rule(1, 63, 2))
     partition_b: int = ruled(integer_rule(1, 63, 3))
 
@@ -178,6 +178,7 @@ class UpdateConfig:
         command_rule(("systemctl", "--no-block", "reboot")), ("systemctl", "--no-block", "reboot")
     )
     command_line_file: Path = ruled(path_rule("/proc/cmdline"), Path("/proc/cmdline"))  # holds evsed.slot=
+    boot_id_file: Path = ruled(path_rule("/proc/sys/kernel/random/boot_id"), Path("/proc/sys/kernel/random/boot_id"))
     slot: tuple[SlotTarget, ...] = ()  # RAUC knows its own
     tryboot: TrybootConfig | None = None
     uboot: UbootConfig | None = None

@@ -102,6 +102,7 @@ class Installer:
         policy: Policy,
         *,
         tries: int,
+        boot_id: str,
         wall_ms: Callable[[], int],
     ) -> None:
         self._writer = writer
@@ -110,6 +111,7 @@ class Installer:
         self._file = state
         self._policy = policy
         self._tries = tries
+        self._boot_id = boot_id
         self._wall_ms = wall_ms
         self._state = InstallerState()
         self._changing = threading.Lock()
@@ -131,7 +133,8 @@ class Installer:
             # A cut between the boot selector's "good" and our record of it.
             self._save(self._state.with_good(boot.booted))
         activated = staged is not None and staged.phase is StagedPhase.ACTIVATED
-        if staged is not None and activated and staged.slot not in (boot.booted, boot.primary):
+        rebooted = self._state.activated_boot_id != self._boot_id
+        if staged is not None and activated and rebooted and staged.slot not in (boot.booted, boot.primary):
             notes.append(f"slot {staged.slot} with {staged.version} was tried and did not become good")
             self._save(replace(self._state, staged=replace(staged, phase=StagedPhase.ROLLED_BACK)))
         self._notes = tuple(notes)
@@ -200,6 +203,8 @@ class Installer:
         boot = self._selector.state()
         if boot.booted is None:
             raise SlotFailed("boot loader", "nobody can tell which slot runs", "check the kernel's command line")
+        if boot.primary is None:
+            raise SlotFailed("boot loader", "what it boots next cannot be read", "see packaging/boot/README.md")
         if boot.on_trial:
             raise _busy("the running image is not marked good yet")
         activated = self._state.staged is not None and self._state.staged.phase is StagedPhase.ACTIVATED
@@ -220,7 +225,7 @@ class Installer:
             self._writer.read_back(staged.slot, staged.digest)
             self._selector.activate(staged.slot, self._tries)
             staged = replace(staged, phase=StagedPhase.ACTIVATED)
-            self._save(replace(self._state, staged=staged))
+            self._save(replace(self._state, staged=staged, activated_boot_id=self._boot_id))
             return staged
 
     def confirm(self) -> None:

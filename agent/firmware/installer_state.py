@@ -35,13 +35,15 @@ class SlotRecord:
 @dataclass(frozen=True, slots=True)
 class InstallerState:
     """``security_epoch``: the highest of all images that were marked good; never falls. ``trusted_wall_ms``: a time
-    that is surely past, since a good image was built then."""
+    that is surely past, since a good image was built then. ``activated_boot_id``: the boot in which the boot loader was
+    told to try what is staged."""
 
     format: int = _FORMAT
     security_epoch: int = 0
     trusted_wall_ms: int = 0
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     staged: StagedView | None = None
+    activated_boot_id: str = ""
 
     def with_good(self, slot: str) -> InstallerState:
         """``slot`` was marked good: its epoch is the least from now on, its build time has passed."""

@@ -49,7 +49,8 @@ class SlotState:
 @dataclass(frozen=True, slots=True)
 class BootState:
     """``booted``: the slot this system runs from; None where nobody can tell. ``primary``: the slot that the next
-    ordinary boot takes. ``on_trial``: the booted slot is not marked good yet."""
+    ordinary boot takes; None where the boot loader's settings cannot be read. ``on_trial``: the booted slot is not
+    marked good yet."""
 
     booted: str | None
     primary: str | None
@@ -89,5 +90,6 @@ class BootSelector(Protocol):
 
     def repair(self) -> list[str]:
         """At every start: finish what a power cut left half done, and give the good slot its tries back, so that
-        no number of ordinary power cuts uses it up. Says in plain words what it did; usually nothing."""
+        no number of ordinary power cuts uses it up. Says in plain words what it did; usually nothing. Raises
+        ``SlotFailed`` where nothing shows what would be right."""
         ...

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.config.update import EngineKind, SelectorKind, UpdateConfig
+from agent.firmware.boot_id import read_boot_id
 from agent.firmware.errors import SlotFailed
 from agent.firmware.installer import SLOTS, Installer, Writer
 from agent.firmware.installer_state import StateFile
@@ -39,6 +40,7 @@ def make_installer(
         StateFile(storage, config.state_dir / STATE_FILE),
         policy,
         tries=config.tries,
+        boot_id=read_boot_id(config.boot_id_file),
         wall_ms=wall_ms,
     )
 

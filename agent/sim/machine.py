@@ -33,6 +33,7 @@ rate_limit_kib_s = {rate_kib_s}
 self_test_s = 10
 image_version_file = "{folder}/image-version"
 command_line_file = "{folder}/cmdline"
+boot_id_file = "{folder}/boot-id"
 reboot_command = ["touch", "{folder}/reboot"]
 
 [[update.slot]]
@@ -99,6 +100,7 @@ class SimMachine:
             self._tell(f"image {image.version} dies at once")
             await asyncio.sleep(_PANIC_S)
         (folder / "cmdline").write_text(f"console=ttyS0 evsed.slot={slot}\n")
+        (folder / "boot-id").write_text(f"boot-{len(self.boots)}\n")
         (folder / "image-version").write_text(f"{image.version}\n")
         self._stage.meter_word = image.meters
         self._stage.lay_out()

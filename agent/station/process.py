@@ -316,7 +316,7 @@ class StationProcess:
         from agent.station.updates import KEY, Updates  # only where the configuration asks for updates
 
         kept = self._archive.state(Namespace.FIRMWARE).get(KEY)
-        return Updates(build.config, build.boot_id, self._model, self._watch, kept, self)
+        return Updates(build.config, self._model, self._watch, kept, self)
 
     async def _bring_controllers_in_line(self) -> list[str]:
         update = self._build.config.update

@@ -23,6 +23,7 @@ from agent.config.model import Config
 from agent.config.update import SourcePolicy
 from agent.core.events import UpdateHold
 from agent.core.facts import Fact, SecurityFact, UpdateVia
+from agent.firmware.boot_id import read_boot_id
 from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.machine import (
@@ -97,12 +98,10 @@ class Shell(Protocol):
 class Updates:
     """See the module. All methods run in the station's loop; calls to the installer run beside it."""
 
-    def __init__(
-        self, config: Config, boot_id: str, model: DeviceModel, watch: DeviceWatch, kept: str | None, shell: Shell
-    ) -> None:
+    def __init__(self, config: Config, model: DeviceModel, watch: DeviceWatch, kept: str | None, shell: Shell) -> None:
         assert config.update is not None
         self._config, self._update_config = config, config.update
-        self._boot_id = boot_id
+        self._boot_id = read_boot_id(config.update.boot_id_file)
         self._model = model
         self._watch = watch
         self._shell = shell

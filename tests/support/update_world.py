@@ -157,6 +157,7 @@ class Station:
             StateFile(disk, STATE_DIR / STATE_FILE),
             policy,
             tries=TRIES,
+            boot_id=boot_id,
             wall_ms=lambda: NOW_MS,
         )
         self.health = world.runs(disk, slot).health
