@@ -21,6 +21,7 @@ from agent.sim.stage import Stage
 
 SLOTS = ("a", "b")
 _PANIC_S = 1.0
+_HEAD_BYTES = 4_096
 
 _CONFIG = """\
 [update]
@@ -53,7 +54,7 @@ class Image:
 
     def write(self, path: Path, size_bytes: int, seed: int, changed: float = 0.0) -> None:
         """The first line, then ballast by ``seed``, the last part of it (``changed``) the image's own."""
-        head = json.dumps(asdict(self)).encode() + b"\n"
+        head = json.dumps(asdict(self)).encode().ljust(_HEAD_BYTES - 1) + b"\n"
         ballast = random.Random(seed).randbytes(size_bytes - len(head))
         own = random.Random(self.version).randbytes(int(size_bytes * changed))
         path.write_bytes(head + ballast[: len(ballast) - len(own)] + own)
@@ -61,7 +62,7 @@ class Image:
     @classmethod
     def read(cls, path: Path) -> Image:
         with path.open("rb") as file:
-            return cls(**json.loads(file.readline(4_096)))
+            return cls(**json.loads(file.readline(_HEAD_BYTES)))
 
 
 class SimMachine:

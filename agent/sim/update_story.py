@@ -59,18 +59,18 @@ class UpdateStory:
         self._size_bytes = size_bytes
         self.maker, self._stranger = Signer.make("Maker"), Signer.make("Stranger")
         stage.folder.mkdir(parents=True, exist_ok=True)
-        self._machine = SimMachine(stage, self.maker.root_pem, rate_kib_s=rate_kib_s, tell=tell)
+        self.machine = SimMachine(stage, self.maker.root_pem, rate_kib_s=rate_kib_s, tell=tell)
         self._orders = 0
         self.chapters: list[Chapter] = []
 
     async def play(self, scene: Callable[[FileServer], Awaitable[None]] | None = None) -> None:
         """Power on, play the whole story (or ``scene``), power off."""
         stage = self._stage
-        Image("1.0.0").write(self._machine.slot_file("a"), self._size_bytes, seed=1)
-        self._machine.slot_file("b").write_bytes(bytes(self._size_bytes))
+        Image("1.0.0").write(self.machine.slot_file("a"), self._size_bytes, seed=1)
+        self.machine.slot_file("b").write_bytes(bytes(self._size_bytes))
         stage.lay_out()
         await stage.start_bench()
-        running = asyncio.create_task(self._machine.run())
+        running = asyncio.create_task(self.machine.run())
         try:
             with FileServer(stage.folder) as server:
                 await self._until("the CSMS link", self._online)

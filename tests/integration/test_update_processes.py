@@ -55,6 +55,26 @@ def test_the_demos_story_ends_as_it_must(tmp_path: Path) -> None:
     machine(tmp_path / "stage", "2.0.1", scene, rate_kib_s=4 * 1024)
 
 
+def test_an_image_that_dies_at_once_uses_its_tries_up(tmp_path: Path) -> None:
+    """Nothing of ours runs on it: the boot loader alone brings the old image back, and the CSMS hears of it. Then the
+    next update works as if nothing had been."""
+
+    async def scene(story: UpdateStory, stage: Stage, csms: SimCsms) -> None:
+        steps = ("Downloading", "Downloaded", "SignatureVerified", "Installing", "InstallRebooting")
+
+        async def updates(server: FileServer) -> None:
+            dead = story.bundle(Image("2.0.0", dead=True), story.maker, epoch=2)
+            await story.order(server, "a dead image", dead, (*steps, "InstallationFailed"), "1.0.0")
+            good = story.bundle(Image("2.0.1"), story.maker, epoch=2)
+            await story.order(server, "the next one", good, (*steps, "Installed"), "2.0.1")
+
+        await story.play(updates)
+        assert [chapter for chapter in story.chapters if not chapter.good] == []
+        assert story.machine.boots == [("a", "1.0.0"), *[("b", "2.0.0")] * 3, ("a", "1.0.0"), ("b", "2.0.1")]
+
+    machine(tmp_path / "stage", "1.6", scene, rate_kib_s=8 * 1024)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_update_survives_kills_of_every_process(tmp_path: Path, seed: int) -> None:
     """Gateway, installer and station are killed at random while the update is under way: it arrives all the same,
