@@ -121,7 +121,8 @@ class UpdateStory:
         swapped = self.bundle(Image("2.0.1"), self.maker, epoch=2)
         signature = self.maker.sign_file(swapped)
         content = bytearray(swapped.read_bytes())
-        content[-1_000_000:-999_000] = bytes(1_000)
+        # In a part that the device must fetch: what it finds in its own slots it does not take from anybody.
+        content[-50_000:-49_000] = bytes(1_000)
         swapped.write_bytes(content)
         await self.order(
             server, "attack: a swapped payload", swapped, ("Downloading", "InvalidSignature"), "2.0.0", signature
