@@ -45,7 +45,9 @@ def catalogue() -> str:
 
 
 def document() -> str:
-    head = "# State machines\n\nMade from the tables in `agent/core` and `agent/firmware` by `make docs`; do not edit.\n"
+    head = (
+        "# State machines\n\nMade from the tables in `agent/core` and `agent/firmware` by `make docs`; do not edit.\n"
+    )
     note = "\nA dot means: this event never reaches this state (it would be a programming error).\n"
     return "\n".join([head + note, *(machine(module, table) for module, table in MACHINES), catalogue()])
 

@@ -53,8 +53,8 @@ class Writer(Protocol):
 
     name: str
 
-    def judge(self, source: Source, state: InstallerState, on_progress: OnProgress) -> Candidate:
-        """May this bundle be installed here? Before the first byte of a slot is written."""
+    def judge(self, source: Source, state: InstallerState, active: str, on_progress: OnProgress) -> Candidate:
+        """May this bundle be installed beside slot ``active``? Before the first byte of a slot is written."""
         ...
 
     def write(
@@ -179,7 +179,7 @@ class Installer:
         with self._one_change():
             check_file = self._gate_a(order)
             active, target = self._free_slot()
-            found = self._writer.judge(source, self._state, on_progress)
+            found = self._writer.judge(source, self._state, active, on_progress)
             view = StagedView(target, StagedPhase.WRITING, found.digest, found.version, found.security_epoch, False)
             slots = {slot: record for slot, record in self._state.slots.items() if slot != target}
             self._save(replace(self._state, staged=view, slots=slots))

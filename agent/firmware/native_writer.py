@@ -39,7 +39,13 @@ class NativeWriter:
         self._agent_version = agent_version
         self._judged: tuple[Manifest, bytes] | None = None
 
-    def judge(self, source: Source, state: InstallerState, on_progress: OnProgress) -> Candidate:  # noqa: ARG002
+    def judge(
+        self,
+        source: Source,
+        state: InstallerState,
+        active: str,
+        on_progress: OnProgress,  # noqa: ARG002 - a head is read at once
+    ) -> Candidate:
         from agent.firmware.bundle.device import DeviceFacts, check_device
         from agent.firmware.bundle.head import judge, read_head
 
@@ -52,13 +58,20 @@ class NativeWriter:
             epoch=state.security_epoch,
             agent_version=self._agent_version,
             bootloader_version=config.bootloader_version,
-            mcu_version="",
+            mcu_version=self._mcu_version(active),
             targets=self._engine().targets(),
         )
         check_device(manifest, device)
         self._check_whole(manifest)
         self._judged = manifest, head.header.encode() + head.manifest_bytes
         return Candidate(manifest.version, manifest.digest.hex(), manifest.security_epoch, manifest.built_ms)
+
+    def _mcu_version(self, active: str) -> str:
+        """What the running slot brought the pilot's microcontroller; empty where there is none, or more than one."""
+        if len(self._config.mcu) != 1:
+            return ""
+        staged = self._engine().staged_mcu(self._config.mcu[0].name, active)
+        return "" if staged is None else staged.version
 
     def _check_whole(self, manifest: Manifest) -> None:
         """A slot is replaced as a whole: kernel and root file system of two releases do not fit each other."""

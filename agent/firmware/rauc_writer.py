@@ -42,7 +42,13 @@ class RaucWriter:
     def _spool(self) -> Path:
         return self._config.state_dir / "spool.raucb"
 
-    def judge(self, source: Source, state: InstallerState, on_progress: OnProgress) -> Candidate:
+    def judge(
+        self,
+        source: Source,
+        state: InstallerState,
+        active: str,  # noqa: ARG002 - RAUC looks at what it needs by itself
+        on_progress: OnProgress,
+    ) -> Candidate:
         whole = hashlib.sha256()
         spool(source, self._spool, self._storage, whole, self._config.max_bundle_mib * 1024 * 1024, on_progress)
         self._digest = whole.digest()
