@@ -27,7 +27,7 @@ from agent.firmware.view import InstallOrder, Origin
 from agent.firmware.wire import PeerGone, receive, receive_data, send
 from agent.ipc.codec import CodecError, from_plain, to_plain
 
-CONNECTIONS_MAX: Final = 8
+CONNECTIONS_MAX: Final = 8  # for each role: a gateway out of its mind must not keep the station away
 SILENCE_MAX_S: Final = 300.0  # a peer that has to bring bytes brings some, or says that it cannot
 _PROGRESS_PARTS: Final = 200
 
@@ -63,7 +63,7 @@ class InstallerServer:
         self._roles = roles
         self._reboot_command = reboot_command
         self._idle_s = idle_s
-        self._connections = 0
+        self._connections = dict.fromkeys(Role, 0)
         self._lock = threading.Lock()
 
     def run(self) -> None:
@@ -73,20 +73,23 @@ class InstallerServer:
             try:
                 peer, _ = self._listener.accept()
             except TimeoutError:
-                if self._connections == 0:
+                if not any(self._connections.values()):
                     return
                 continue
             except OSError:
                 return  # closed: we are to end
             role = self._roles.get(_peer_uid(peer))
-            with self._lock:
-                refused = role is None or self._connections >= CONNECTIONS_MAX
-                self._connections += not refused
-            if refused or role is None:
-                log.warning("peer refused", uid=_peer_uid(peer), connections=self._connections)
+            if role is None or not self._has_room(role):
+                log.warning("peer refused", uid=_peer_uid(peer), role=role and role.value)
                 peer.close()
                 continue
             threading.Thread(target=self._serve, args=(peer, role), daemon=True).start()
+
+    def _has_room(self, role: Role) -> bool:
+        with self._lock:
+            room = self._connections[role] < CONNECTIONS_MAX
+            self._connections[role] += room
+            return room
 
     def _serve(self, peer: socket.socket, role: Role) -> None:
         try:
@@ -101,7 +104,7 @@ class InstallerServer:
             os._exit(70)  # a thread cannot end the process otherwise; the next start finds out where we were
         finally:
             with self._lock:
-                self._connections -= 1
+                self._connections[role] -= 1
 
     def _answer(self, peer: socket.socket, role: Role, message: dict[str, Any]) -> None:
         method, args = message.get("call"), message.get("args", {})

@@ -51,11 +51,33 @@ class Books:
         return self.car_mwh == self.meter_mwh and ledger_ok and csms_ok
 
 
-class Story:
+class Onlooker:
+    """Who tells a story must see what happens on its stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def _online(self) -> bool:
+        status = await self._stage.status()
+        return status is not None and status.online
+
+    async def _is(self, evse: int, state: ConnectorState) -> bool:
+        status = await self._stage.status()
+        return status is not None and status.evses[evse - 1].state is state
+
+    async def _until(self, what: str, is_so: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
+        deadline_s = asyncio.get_running_loop().time() + within_s
+        while not await is_so():
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise StoryFailed(f"waited {within_s:.0f} s for {what}")
+            await asyncio.sleep(0.1)
+
+
+class Story(Onlooker):
     """Plug in, authorize, charge, limit lowered, CSMS lost and back, unplug."""
 
     def __init__(self, stage: Stage, csms: SimCsms | None, tell: Tell, *, pace_s: float) -> None:
-        self._stage = stage
+        super().__init__(stage)
         self._csms = csms
         self._tell = tell
         self._pace_s = pace_s
@@ -130,14 +152,6 @@ class Story:
 
     # -------------------------------------------------------------------------------------- looking
 
-    async def _online(self) -> bool:
-        status = await self._stage.status()
-        return status is not None and status.online
-
-    async def _is(self, evse: int, state: ConnectorState) -> bool:
-        status = await self._stage.status()
-        return status is not None and status.evses[evse - 1].state is state
-
     async def _limited(self) -> bool:
         status = await self._stage.status()
         return status is not None and sum(view.offered_ma for view in status.evses) <= 20_000
@@ -149,13 +163,6 @@ class Story:
         finally:
             await station.close()
         return progress.undelivered == 0
-
-    async def _until(self, what: str, is_so: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
-        deadline_s = asyncio.get_running_loop().time() + within_s
-        while not await is_so():
-            if asyncio.get_running_loop().time() > deadline_s:
-                raise StoryFailed(f"waited {within_s:.0f} s for {what}")
-            await asyncio.sleep(0.1)
 
     async def _pause(self, what: str) -> None:
         self._tell(f"{what} for {self._pace_s:.0f} s")

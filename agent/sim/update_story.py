@@ -22,7 +22,7 @@ from agent.sim.file_server import FileServer
 from agent.sim.machine import Image, SimMachine
 from agent.sim.signer import Signer
 from agent.sim.stage import Stage
-from agent.sim.story import StoryFailed
+from agent.sim.story import Onlooker, StoryFailed
 
 Tell = Callable[[str], None]
 END_STATUSES = frozenset(
@@ -49,11 +49,11 @@ class Chapter:
         return self.told == self.expected and self.runs == self.runs_expected
 
 
-class UpdateStory:
+class UpdateStory(Onlooker):
     """See the module. ``size_bytes``: of an image."""
 
     def __init__(self, stage: Stage, csms: SimCsms, tell: Tell, *, size_bytes: int, rate_kib_s: int) -> None:
-        self._stage = stage
+        super().__init__(stage)
         self._csms = csms
         self._tell = tell
         self._size_bytes = size_bytes
@@ -213,21 +213,6 @@ class UpdateStory:
                 return await asyncio.to_thread(ask)
             await asyncio.sleep(0.2)
         raise StoryFailed("the installer does not answer")
-
-    async def _online(self) -> bool:
-        status = await self._stage.status()
-        return status is not None and status.online
-
-    async def _is(self, evse: int, state: ConnectorState) -> bool:
-        status = await self._stage.status()
-        return status is not None and status.evses[evse - 1].state is state
-
-    async def _until(self, what: str, is_so: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
-        deadline_s = asyncio.get_running_loop().time() + within_s
-        while not await is_so():
-            if asyncio.get_running_loop().time() > deadline_s:
-                raise StoryFailed(f"waited {within_s:.0f} s for {what}")
-            await asyncio.sleep(0.1)
 
 
 def all_good(chapters: Iterable[Chapter], csms: SimCsms) -> bool:
