@@ -10,14 +10,14 @@ from typing import Any
 from agent.core import contactor, faults, lock, session
 from agent.core.status import FaultCode
 from agent.core.table import Table
-from agent.firmware import machine as firmware_machine
+from agent.firmware import phases
 
 FILE = Path(__file__).parent / "state-machines.md"
 MACHINES: tuple[tuple[ModuleType, Table[Any, Any]], ...] = (
     (session, session.SESSION),
     (contactor, contactor.CONTACTOR),
     (lock, lock.LOCK),
-    (firmware_machine, firmware_machine.UPDATE),
+    (phases, phases.UPDATE),
 )
 
 

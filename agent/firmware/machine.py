@@ -24,102 +24,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from agent.core.facts import FirmwareFact, SecurityFact, UpdateVia
-from agent.core.table import Table
 from agent.firmware.errors import Refusal
+from agent.firmware.phases import CANCELLABLE, FETCHING, KEEPS_SESSIONS_OUT, UPDATE, WAITS, Happening, Phase
 from agent.ipc.port import FetchOrder, FetchReport, FetchStep, FirmwareStatus, UpdateRequest, UpdateView
 
 TRIES_DEFAULT: Final = 3
 RETRY_INTERVAL_DEFAULT_S: Final = 60
 WHY_MAX_CHARS: Final = 500
-
-
-class Phase(enum.StrEnum):
-    IDLE = "idle"
-    SCHEDULED = "scheduled"  # waits for the time to download
-    DOWNLOADING = "downloading"
-    PAUSED = "paused"  # nobody can download just now
-    RETRYING = "retrying"  # a try failed, the next one comes
-    STAGED = "staged"  # all of it is in the slot; waits for the time to install
-    WAITING = "waiting"  # waits for sessions to end
-    ACTIVATING = "activating"  # the slot is read back, the boot loader is told
-    REBOOTING = "rebooting"
-    TESTING = "testing"  # the new image runs, on trial
-    CONFIRMING = "confirming"  # it is good: the boot loader is told
-    REVERTING = "reverting"  # it is not: back to the old one
-
-
-class Happening(enum.StrEnum):
-    """What moves the machine."""
-
-    ASKED = "asked"
-    HANDED = "handed"  # a technician gave the installer a bundle
-    DUE = "due"
-    AWAY = "away"
-    BACK = "back"
-    LOST = "lost"
-    FAILED = "failed"
-    STAGED = "staged"
-    FREE = "free"
-    ACTIVATED = "activated"
-    BOOTED_NEW = "booted_new"
-    BOOTED_OLD = "booted_old"
-    PASSED = "passed"
-    FAULTY = "faulty"
-    CONFIRMED = "confirmed"
-
-
 _P, _H = Phase, Happening
 
-
-def _before_the_boot_loader(phase: Phase, **moves: Phase) -> dict[Happening, Phase]:
-    """A newer request or bundle takes the place of this one; a slot on trial is tested whatever the record says."""
-    given_up = {_H.ASKED: _P.SCHEDULED, _H.HANDED: _P.STAGED, _H.BOOTED_NEW: _P.TESTING, _H.BOOTED_OLD: phase}
-    return given_up | {_H(name): target for name, target in moves.items()}
-
-
-_FETCH = {"away": _P.PAUSED, "back": _P.DOWNLOADING, "lost": _P.RETRYING, "failed": _P.IDLE, "staged": _P.STAGED}
-
-UPDATE: Final[Table[Phase, Happening]] = Table(
-    "firmware update",
-    {
-        _P.IDLE: _before_the_boot_loader(_P.IDLE),
-        _P.SCHEDULED: _before_the_boot_loader(_P.SCHEDULED, due=_P.DOWNLOADING),
-        _P.DOWNLOADING: _before_the_boot_loader(_P.DOWNLOADING, **_FETCH),
-        _P.PAUSED: _before_the_boot_loader(_P.PAUSED, **_FETCH),
-        _P.RETRYING: _before_the_boot_loader(_P.RETRYING, due=_P.DOWNLOADING),
-        _P.STAGED: _before_the_boot_loader(_P.STAGED, due=_P.WAITING),
-        _P.WAITING: _before_the_boot_loader(_P.WAITING, free=_P.ACTIVATING),
-        _P.ACTIVATING: {
-            _H.ACTIVATED: _P.REBOOTING,
-            _H.FAILED: _P.IDLE,
-            _H.BOOTED_NEW: _P.TESTING,
-            _H.BOOTED_OLD: _P.ACTIVATING,
-        },
-        _P.REBOOTING: {_H.BOOTED_NEW: _P.TESTING, _H.BOOTED_OLD: _P.IDLE},
-        _P.TESTING: {
-            _H.PASSED: _P.CONFIRMING,
-            _H.FAULTY: _P.REVERTING,
-            _H.BOOTED_NEW: _P.TESTING,
-            _H.BOOTED_OLD: _P.IDLE,
-        },
-        _P.CONFIRMING: {
-            _H.CONFIRMED: _P.IDLE,
-            _H.FAULTY: _P.REVERTING,
-            _H.BOOTED_NEW: _P.TESTING,
-            _H.BOOTED_OLD: _P.IDLE,
-        },
-        _P.REVERTING: {_H.FAILED: _P.IDLE, _H.BOOTED_NEW: _P.REVERTING, _H.BOOTED_OLD: _P.IDLE},
-    },
-)
-
-WAITS: Final = frozenset({_P.SCHEDULED, _P.RETRYING, _P.STAGED, _P.WAITING})
-FETCHING: Final = frozenset({_P.DOWNLOADING, _P.PAUSED})
-CANCELLABLE: Final = frozenset(
-    {_P.IDLE, _P.SCHEDULED, _P.DOWNLOADING, _P.PAUSED, _P.RETRYING, _P.STAGED, _P.WAITING},
-)
-"""Until the boot loader is being told; later requests are Rejected."""
-
-_KEEPS_SESSIONS_OUT: Final = frozenset({_P.ACTIVATING, _P.REBOOTING, _P.TESTING, _P.CONFIRMING, _P.REVERTING})
 _BAD_SIGNATURE: Final = frozenset(
     {Refusal.SIGNATURE, Refusal.FILE_SIGNATURE, Refusal.CERTIFICATE, Refusal.REVOKED, Refusal.CORRUPT}
 )
@@ -375,7 +288,7 @@ class UpdateMachine:
         before, self._effects = self.update, []
         work()
         done, self._effects = self._effects, []
-        hold = self.phase in _KEEPS_SESSIONS_OUT or (self.phase is Phase.WAITING and not now.allow_new)
+        hold = self.phase in KEEPS_SESSIONS_OUT or (self.phase is Phase.WAITING and not now.allow_new)
         if hold is not self._held:
             self._held = hold
             done.append(Hold(hold))

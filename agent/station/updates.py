@@ -27,21 +27,19 @@ from agent.firmware.boot_id import read_boot_id
 from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.machine import (
-    CANCELLABLE,
-    WAITS,
     Act,
     Booted,
     Effect,
     Fetch,
     Hold,
     Now,
-    Phase,
     Save,
     Staged,
     Tell,
     Update,
     UpdateMachine,
 )
+from agent.firmware.phases import CANCELLABLE, WAITS, Phase
 from agent.firmware.view import InstallerView, StagedPhase
 from agent.ipc.codec import CodecError, from_plain, to_plain
 from agent.ipc.port import (

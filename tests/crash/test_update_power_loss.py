@@ -23,7 +23,8 @@ from agent.core.facts import FirmwareFact, SecurityFact
 from agent.firmware.engines.native_image import ImageWriter
 from agent.firmware.engines.slot_faults import SlotFile
 from agent.firmware.installer import Installer
-from agent.firmware.machine import Act, Booted, Phase, Update
+from agent.firmware.machine import Act, Booted, Update
+from agent.firmware.phases import Phase
 from agent.firmware.ports import BootSelector, OnProgress, Source
 from agent.firmware.storage import StoredFile
 from agent.firmware.view import InstallOrder, StagedView

@@ -19,13 +19,13 @@ from agent.firmware.machine import (
     Fetch,
     Hold,
     Now,
-    Phase,
     Save,
     Staged,
     Tell,
     Update,
     UpdateMachine,
 )
+from agent.firmware.phases import Phase
 from agent.ipc.port import FetchOrder, FetchReport, FetchStep, UpdateRequest
 
 LEGAL: Final[dict[str, frozenset[str]]] = {

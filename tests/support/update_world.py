@@ -28,13 +28,11 @@ from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.installer import Installer
 from agent.firmware.installer_state import StateFile
 from agent.firmware.machine import (
-    WAITS,
     Act,
     Booted,
     Effect,
     Hold,
     Now,
-    Phase,
     Save,
     Staged,
     Tell,
@@ -42,6 +40,7 @@ from agent.firmware.machine import (
     UpdateMachine,
 )
 from agent.firmware.native_writer import NativeWriter
+from agent.firmware.phases import WAITS, Phase
 from agent.firmware.policy import DevicePolicy
 from agent.firmware.ports import BootSelector
 from agent.firmware.setup import STATE_FILE

@@ -11,22 +11,8 @@ import pytest
 
 from agent.core.facts import FirmwareFact, UpdateVia
 from agent.core.table import NoTransition
-from agent.firmware.machine import (
-    CANCELLABLE,
-    FETCHING,
-    LOCAL,
-    UPDATE,
-    WAITS,
-    Act,
-    Booted,
-    Effect,
-    Happening,
-    Phase,
-    Staged,
-    Tell,
-    Update,
-    UpdateMachine,
-)
+from agent.firmware.machine import LOCAL, Act, Booted, Effect, Staged, Tell, Update, UpdateMachine
+from agent.firmware.phases import CANCELLABLE, FETCHING, UPDATE, WAITS, Happening, Phase
 from agent.ipc.port import FetchOrder, FetchStep
 from tests.support.update_desk import HELD, NOW_MS, Desk, order
 

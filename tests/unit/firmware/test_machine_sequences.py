@@ -11,7 +11,8 @@ import pytest
 
 from agent.core.facts import FirmwareFact, UpdateVia
 from agent.firmware.errors import Refusal
-from agent.firmware.machine import Act, Phase
+from agent.firmware.machine import Act
+from agent.firmware.phases import Phase
 from agent.ipc.port import FetchStep, FirmwareStatus, UpdateView
 from tests.support.update_desk import NOW_MS, Desk, order
 
