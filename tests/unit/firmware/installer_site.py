@@ -63,14 +63,17 @@ class Site:
         self.idle_s: float | None = None
         self.make: Callable[[], Installer] = self.installer
         self._made: Installer | None = None
+        self._making = threading.Lock()
         self._listener: socket.socket | None = None
         self.thread: threading.Thread | None = None
 
     def installer(self) -> Installer:
-        if self._made is None:
-            self._made = make_installer(self.config, FileStorage(), agent_version="1.0", wall_ms=lambda: NOW_MS)
-            self._made.recover()
-        return self._made
+        with self._making:  # the threads of several peers may want it first
+            if self._made is None:
+                made = make_installer(self.config, FileStorage(), agent_version="1.0", wall_ms=lambda: NOW_MS)
+                made.recover()
+                self._made = made
+            return self._made
 
     def start(self) -> Site:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
