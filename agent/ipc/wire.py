@@ -27,10 +27,13 @@ async def read_message(reader: asyncio.StreamReader) -> dict[str, Any] | None:
         size = int.from_bytes(head, "big")
         if size > MAX_FRAME_BYTES:
             raise WireError(f"frame of {size} bytes, at most {MAX_FRAME_BYTES} allowed")
-        message = from_json(await reader.readexactly(size))
+        body = await reader.readexactly(size)
+        message = from_json(body)
+        if b"\\u" in body:
+            to_json(message)  # JSON can escape halves of characters, which nothing of ours could write again
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    except CodecError as error:
+    except (CodecError, UnicodeEncodeError) as error:
         raise WireError(str(error)) from error
     if not isinstance(message, dict):
         raise WireError("a message is a JSON object")

@@ -29,7 +29,7 @@ from agent.ipc.port import (
     Welcome,
 )
 from agent.ipc.server import METHODS, IpcServer
-from agent.ipc.wire import PROTOCOL, frame, read_message
+from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
 
 WELCOME = Welcome(PROTOCOL, "b", "PowerUp", "0", "CP", "V", "M", "S", (1,), {"A.B": "1"}, 3)
 FACT = TransactionFact(TxKind.STARTED, "t", 0, 1, Trigger.AUTHORIZED, ChargingState.EV_CONNECTED, False)
@@ -224,3 +224,19 @@ def test_arbitrary_bytes_are_a_codec_error_or_a_value(data: bytes) -> None:
         from_plain(from_json(data), Fact)
     except CodecError as error:
         assert str(error)
+
+
+def test_half_a_character_does_not_get_in() -> None:
+    """JSON can escape a lone surrogate; neither ledger nor log nor socket could write it again."""
+
+    async def main() -> None:
+        for text, good in ((b'{"why": "\\u00e9"}', True), (b'{"why": "\\ud800"}', False)):
+            reader = asyncio.StreamReader()
+            reader.feed_data(len(text).to_bytes(4, "big") + text)
+            if good:
+                assert await read_message(reader) == {"why": "\u00e9"}
+            else:
+                with pytest.raises(WireError):
+                    await read_message(reader)
+
+    asyncio.run(main())
