@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.firmware.errors import SlotFailed
+from agent.firmware.faults import slot_faults
 from agent.firmware.storage import Storage, read_small
 from agent.firmware.storage import replace as replace_file
 from agent.firmware.view import StagedView
@@ -80,7 +81,5 @@ class StateFile:
         return state
 
     def save(self, state: InstallerState) -> None:
-        try:
+        with slot_faults(self._path):
             replace_file(self._storage, self._path, to_json(to_plain(state)) + b"\n")
-        except OSError as error:
-            raise SlotFailed(str(self._path), str(error), "check the disk") from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from agent.config.update import UpdateConfig
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
+from agent.firmware.faults import slot_faults
 from agent.firmware.installer import Candidate, CheckFile
 from agent.firmware.installer_state import InstallerState
 from agent.firmware.mcu import Staged
@@ -126,10 +127,8 @@ class NativeWriter:
         return self._config.state_dir / f"head-{slot}.bin"
 
     def _keep(self, slot: str, head: bytes) -> None:
-        try:
+        with slot_faults(self._head_file(slot)):
             replace(self._storage, self._head_file(slot), head)
-        except OSError as error:
-            raise SlotFailed(str(self._head_file(slot)), str(error), "check the disk") from error
 
     def _kept(self, slot: str, digest: str) -> Manifest:
         """The manifest of what was written; its own hash says whether it is the right one."""
@@ -137,10 +136,8 @@ class NativeWriter:
         from agent.firmware.bundle.parse import parse_manifest
 
         file = self._head_file(slot)
-        try:
+        with slot_faults(file, "install the bundle again"):
             data = read_small(self._storage, file, _HEAD_MAX_BYTES)
-        except OSError as error:
-            raise SlotFailed(str(file), str(error), "install the bundle again") from error
         if data is None or hashlib.sha256(data[HEADER_BYTES:]).hexdigest() != digest:
             raise UpdateRefused(Refusal.CORRUPT, str(file), "not the head of what is staged", "install it again")
         return parse_manifest(data[HEADER_BYTES:], parse_header(data[:HEADER_BYTES], None))

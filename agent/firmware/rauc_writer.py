@@ -17,7 +17,7 @@ from agent.config.update import UpdateConfig
 from agent.firmware.engines.rauc import RaucEngine
 from agent.firmware.engines.rauc_bus import RaucBus
 from agent.firmware.engines.rauc_spool import spool
-from agent.firmware.errors import SlotFailed
+from agent.firmware.faults import slot_faults
 from agent.firmware.installer import Candidate, CheckFile
 from agent.firmware.installer_state import InstallerState
 from agent.firmware.mcu import Staged
@@ -85,10 +85,8 @@ class RaucWriter:
         """RAUC has compared what it wrote; it offers no second look."""
 
     def _forget(self) -> None:
-        try:
+        with slot_faults(self._spool):
             self._storage.remove(self._spool)
-        except OSError as error:
-            raise SlotFailed(str(self._spool), str(error), "check the disk") from error
 
 
 def _no_progress(_progress: Progress) -> None:

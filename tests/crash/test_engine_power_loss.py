@@ -17,7 +17,7 @@ import pytest
 
 from agent.firmware.engines import native_image
 from agent.firmware.engines.native_image import ImageWriter
-from agent.firmware.engines.slot_faults import SlotFile
+from agent.firmware.engines.slot_file import SlotFile
 from agent.firmware.errors import SlotFailed
 from agent.firmware.manifest import Manifest
 from agent.firmware.storage import BLOCK_BYTES

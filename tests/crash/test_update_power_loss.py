@@ -21,7 +21,7 @@ import pytest
 
 from agent.core.facts import FirmwareFact, SecurityFact
 from agent.firmware.engines.native_image import ImageWriter
-from agent.firmware.engines.slot_faults import SlotFile
+from agent.firmware.engines.slot_file import SlotFile
 from agent.firmware.installer import Installer
 from agent.firmware.machine import Act, Booted, Update
 from agent.firmware.phases import Phase

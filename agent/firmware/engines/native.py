@@ -26,9 +26,10 @@ from agent.firmware.engines.native_mcu import (
     write_mcu,
 )
 from agent.firmware.engines.native_stream import BundleStream, HashOverFile, Tally
-from agent.firmware.engines.slot_faults import open_to_read, slot_faults
+from agent.firmware.engines.slot_file import open_to_read
 from agent.firmware.engines.slot_index import OtherSlot
 from agent.firmware.errors import Refusal, UpdateRefused
+from agent.firmware.faults import slot_faults
 from agent.firmware.manifest import Manifest, Payload, PayloadType
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import OnProgress, Source

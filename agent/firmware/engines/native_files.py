@@ -22,9 +22,10 @@ from types import TracebackType
 from typing import Final
 
 from agent.firmware.engines.native_stream import BundleStream, Tally, is_right
-from agent.firmware.engines.slot_faults import SlotFile, create, open_to_read, slot_faults
+from agent.firmware.engines.slot_file import SlotFile, create, open_to_read
 from agent.firmware.engines.slot_index import chunks_per_read
 from agent.firmware.errors import SlotFailed
+from agent.firmware.faults import slot_faults
 from agent.firmware.manifest import FileEntry, Payload
 from agent.firmware.storage import Kind, Storage
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.firmware.engines.native_stream import BundleStream, Tally, is_right
-from agent.firmware.engines.slot_faults import SlotFile, open_to_fill, open_to_read
+from agent.firmware.engines.slot_file import SlotFile, open_to_fill, open_to_read
 from agent.firmware.engines.slot_index import OtherSlot, SlotIndex, chunks_per_read, load, save
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.manifest import Payload

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from agent.firmware.engines.native_stream import BundleStream, Tally, is_right
-from agent.firmware.engines.slot_faults import slot_faults
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
+from agent.firmware.faults import slot_faults
 from agent.firmware.manifest import Payload
 from agent.firmware.mcu import Staged
 from agent.firmware.storage import Storage, read_small, replace

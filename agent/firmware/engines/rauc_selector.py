@@ -25,6 +25,7 @@ from typing import Final
 from agent.firmware.engines.rauc_bus import RaucBus, RaucSaid, RaucSession
 from agent.firmware.engines.rauc_words import LOOK, clip, says_no_primary
 from agent.firmware.errors import SlotFailed
+from agent.firmware.faults import slot_faults
 from agent.firmware.ports import BootState, SlotState
 from agent.firmware.selectors.rules import (
     Slots,
@@ -33,7 +34,6 @@ from agent.firmware.selectors.rules import (
     demand_booted,
     demand_free,
     demand_good,
-    failing,
     other_of,
 )
 from agent.firmware.storage import Storage, read_small, replace
@@ -188,7 +188,7 @@ class RaucSelector:
 
     def _confirmed(self) -> dict[str, str] | None:
         """Confirmed activations by our slot names; None: nobody can read them."""
-        with failing(self._record):
+        with slot_faults(self._record):
             data = read_small(self._storage, self._record, _MAX_RECORD_BYTES)
         try:
             found = json.loads(data) if data is not None else {}
@@ -202,7 +202,7 @@ class RaucSelector:
         """Durable when it returns."""
         confirmed = {**seen.confirmed, slot: word}
         if confirmed != self._confirmed():
-            with failing(self._record):
+            with slot_faults(self._record):
                 replace(self._storage, self._record, json.dumps(confirmed).encode())
 
 

@@ -13,8 +13,9 @@ import contextlib
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.firmware.engines.slot_faults import create, slot_faults
+from agent.firmware.engines.slot_file import create
 from agent.firmware.errors import Refusal, SourceLost, UpdateRefused
+from agent.firmware.faults import slot_faults
 from agent.firmware.ports import OnProgress, Progress, Source
 from agent.firmware.storage import Storage
 

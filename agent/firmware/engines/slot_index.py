@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 
 from agent.firmware.engines.native_stream import is_right
-from agent.firmware.engines.slot_faults import slot_faults
+from agent.firmware.faults import slot_faults
 from agent.firmware.manifest import Payload
 from agent.firmware.storage import Storage, opened, read_small, replace
 

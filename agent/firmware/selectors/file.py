@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.firmware.errors import SlotFailed
+from agent.firmware.faults import slot_faults
 from agent.firmware.ports import BootState, SlotState
 from agent.firmware.selectors import rules
 from agent.firmware.selectors.rules import Slots
@@ -143,7 +144,7 @@ class FileSelector:
         return SlotFailed(str(self._path), "not the record of a boot selector", "remove the file")
 
     def _read(self) -> Record | None:
-        with rules.failing(self._path):
+        with slot_faults(self._path):
             try:
                 file = self._storage.open(self._path)
             except FileNotFoundError:
@@ -155,9 +156,9 @@ class FileSelector:
         if new != old:
             self._replace(new)
             return
-        with rules.failing(self._path):  # somebody who was killed may have left it unsynced
+        with slot_faults(self._path):  # somebody who was killed may have left it unsynced
             self._storage.sync_folder(self._path.parent)
 
     def _replace(self, record: Record) -> None:
-        with rules.failing(self._path):
+        with slot_faults(self._path):
             replace(self._storage, self._path, encode(record), 0o644)

@@ -8,10 +8,8 @@ Source: firmware reference 1.3 (items 2, 5, 9) and 1.5.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from agent.firmware.errors import SlotFailed
@@ -24,7 +22,6 @@ FULL_TRIES: Final = 3
 """Tries of a good slot, where a boot loader counts those too."""
 
 _NAME: Final = re.compile(r"[a-z0-9]{1,8}")
-_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 def check_slots(slots: Iterable[str]) -> Slots:
@@ -89,14 +86,3 @@ def demand_good(state: BootState, slot: str) -> None:
     _demand_known(state, slot)
     if not state.of(slot).good:
         raise SlotFailed(f"slot {slot}", "it is not marked good, so it cannot be gone back to", "activate it instead")
-
-
-@contextlib.contextmanager
-def failing(what: object, remedy: str = "") -> Iterator[None]:
-    """Storage that fails inside is a ``SlotFailed`` that names ``what``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _READ_ONLY:
-            remedy = "make it writable for the update service (mount it read-write)"
-        raise SlotFailed(str(what), error.strerror or str(error), remedy) from error

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.firmware.errors import SlotFailed
-from agent.firmware.selectors import rules
+from agent.firmware.faults import slot_faults
 from agent.firmware.selectors.rules import Slots
 from agent.firmware.storage import Storage, StoredFile, opened
 
@@ -156,5 +156,5 @@ class EntryFolder:
 
     @contextlib.contextmanager
     def _failing(self, file: str = "", remedy: str = "") -> Iterator[None]:
-        with rules.failing(self._folder / file, remedy):
+        with slot_faults(self._folder / file, remedy):
             yield

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.firmware.errors import SlotFailed
+from agent.firmware.faults import slot_faults
 from agent.firmware.ports import BootState, SlotState
 from agent.firmware.selectors import rules
 from agent.firmware.selectors.booted import PiBoot
@@ -201,7 +202,7 @@ class TrybootSelector:
         return SlotFailed(str(self._path), "it names no partitions for an A/B boot", _ANEW)
 
     def _read(self) -> bytes | None:
-        with rules.failing(self._path):
+        with slot_faults(self._path):
             try:
                 file = self._storage.open(self._path)
             except FileNotFoundError:
@@ -214,13 +215,13 @@ class TrybootSelector:
         self._overwrite(encode(autoboot))
 
     def _overwrite(self, content: bytes) -> None:
-        with rules.failing(self._path), opened(self._storage.open(self._path, writable=True)) as file:
+        with slot_faults(self._path), opened(self._storage.open(self._path, writable=True)) as file:
             if file.read(0, FILE_BYTES) != content:
                 file.write(0, content)
             file.sync()
 
     def _create(self) -> None:
-        with rules.failing(self._path):
+        with slot_faults(self._path):
             self._storage.create(self._path, 0o644).close()
             self._storage.sync_folder(self._path.parent)
 

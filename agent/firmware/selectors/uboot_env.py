@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.firmware.errors import SlotFailed
-from agent.firmware.selectors import rules
+from agent.firmware.faults import slot_faults
 from agent.firmware.storage import Storage, opened
 
 MIN_SIZE_BYTES: Final = 256
@@ -169,13 +169,13 @@ class EnvironmentPair:
             self._sync(self._copies[1 - loaded.index], data)
 
     def _sync(self, copy: EnvironmentCopy, data: bytes | None = None) -> None:
-        with rules.failing(copy), opened(self._storage.open(copy.path, writable=data is not None)) as file:
+        with slot_faults(copy), opened(self._storage.open(copy.path, writable=data is not None)) as file:
             if data is not None:
                 file.write(copy.offset, data)
             file.sync()
 
     def _read(self, copy: EnvironmentCopy) -> bytes:
-        with rules.failing(copy), opened(self._storage.open(copy.path)) as file:
+        with slot_faults(copy), opened(self._storage.open(copy.path)) as file:
             content = file.read(copy.offset, self._size_bytes)
         if len(content) < self._size_bytes:
             raise SlotFailed(

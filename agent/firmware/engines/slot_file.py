@@ -1,43 +1,15 @@
-"""Storage errors as ``SlotFailed``: which file, what happened, what to do.
+"""Files of a slot whose storage errors are ``SlotFailed``.
 
-Charter: the only place of the native engine that turns ``OSError`` into words. It wraps single calls of the storage,
-so that an error of the bundle's source or of a progress listener is never taken for one of the slot.
-Source: errno(3).
+Charter: ``SlotFile`` and the ways to open one. Words and remedies are ``agent.firmware.faults``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
-from agent.firmware.errors import SlotFailed
+from agent.firmware.faults import slot_faults
 from agent.firmware.storage import Storage, StoredFile
-
-_REMEDIES: Final = {
-    errno.EBUSY: "it is mounted or in use otherwise; check which device is configured for this slot",
-    errno.ENOENT: "check the path in the configuration",
-    errno.ELOOP: "it is a symbolic link; name the file or device itself",
-    errno.EACCES: "give the agent's user the right to it",
-    errno.EPERM: "give the agent's user the right to it",
-    errno.EROFS: "make it writable",
-    errno.ENOSPC: "make room on it",
-    errno.EFBIG: "remove the file; it is not the agent's",
-    errno.EIO: "the storage is failing; replace it",
-}
-
-
-@contextlib.contextmanager
-def slot_faults(path: Path) -> Iterator[None]:
-    """Around storage calls that concern ``path``. Raises ``SlotFailed`` for their ``OSError``."""
-    try:
-        yield
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check the storage and the kernel's log")
-        raise SlotFailed(str(path), error.strerror or str(error), remedy) from error
 
 
 class SlotFile:
