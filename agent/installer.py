@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import socket
 import threading
 import time
@@ -24,8 +23,8 @@ from agent.firmware.installer import Installer
 from agent.firmware.server import InstallerServer, Role
 from agent.firmware.setup import make_installer
 from agent.firmware.storage import FileStorage
+from agent.ipc.peer import GATEWAY_USER, STATION_USER, uid_of
 
-STATION_USER, GATEWAY_USER = "evsed", "evsed-gateway"
 IDLE_S = 60.0  # then systemd starts it again when somebody calls
 _LISTEN_FDS_START = 3
 
@@ -94,6 +93,6 @@ def _roles() -> dict[int, Role]:
     """Who may do what, by user; ourselves and root may do everything."""
     roles = {0: Role.STATION, os.getuid(): Role.STATION}
     for user, role in ((GATEWAY_USER, Role.GATEWAY), (STATION_USER, Role.STATION)):
-        with contextlib.suppress(KeyError):  # development, or a small install with a single user
-            roles.setdefault(pwd.getpwnam(user).pw_uid, role)
+        if (uid := uid_of(user)) is not None:
+            roles.setdefault(uid, role)
     return roles

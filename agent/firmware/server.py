@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 import os
 import socket
-import struct
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from agent.firmware.ports import Progress
 from agent.firmware.view import InstallOrder, Origin
 from agent.firmware.wire import PeerGone, receive, receive_data, send
 from agent.ipc.codec import CodecError, from_plain, to_plain
+from agent.ipc.peer import peer_uid
 
 CONNECTIONS_MAX: Final = 8  # for each role: a gateway out of its mind must not keep the station away
 SILENCE_MAX_S: Final = 300.0  # a peer that has to bring bytes brings some, or says that it cannot
@@ -78,9 +78,9 @@ class InstallerServer:
                 continue
             except OSError:
                 return  # closed: we are to end
-            role = self._roles.get(_peer_uid(peer))
+            role = self._roles.get(peer_uid(peer))
             if role is None or not self._has_room(role):
-                log.warning("peer refused", uid=_peer_uid(peer), role=role and role.value)
+                log.warning("peer refused", uid=peer_uid(peer), role=role and role.value)
                 peer.close()
                 continue
             threading.Thread(target=self._serve, args=(peer, role), daemon=True).start()
@@ -216,9 +216,3 @@ def _plain_refusal(refused: UpdateRefused) -> dict[str, str]:
         "why": refused.why[:500],
         "remedy": refused.remedy[:300],
     }
-
-
-def _peer_uid(sock: socket.socket) -> int:
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)

@@ -8,8 +8,6 @@ blocks for anybody. Source of the peer's identity: SO_PEERCRED (kernel, cannot b
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,6 +15,7 @@ from typing import Any, get_type_hints
 import structlog
 
 from agent.ipc.codec import CodecError, from_plain, to_plain
+from agent.ipc.peer import peer_uid
 from agent.ipc.port import News, StationPort, Welcome
 from agent.ipc.wire import WireError, frame, read_message
 
@@ -79,7 +78,7 @@ class IpcServer:
             peer.send(message)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        uid = _peer_uid(writer.get_extra_info("socket"))
+        uid = peer_uid(writer.get_extra_info("socket"))
         if uid not in self._uids or len(self._peers) >= _MAX_PEERS:
             log.warning("peer refused", uid=uid, peers=len(self._peers))
             writer.close()
@@ -159,9 +158,3 @@ def _arguments(hints: dict[str, Any], given: Any) -> dict[str, Any]:
     if not isinstance(given, dict) or set(given) - set(names):
         raise CodecError("arguments do not fit the method")
     return {name: from_plain(value, names[name]) for name, value in given.items()}
-
-
-def _peer_uid(sock: socket.socket) -> int:
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from agent.config.model import Config
+from agent.firmware.boot_id import read_boot_id
 
 VERSION_MAX_CHARS = 50  # OCPP: firmwareVersion
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -45,8 +45,7 @@ def monotonic_ms() -> int:
 
 
 def make_build(config: Config, boot_cause: str, config_file: Path | None = None) -> Build:
-    # Where the kernel tells none, every start counts as a boot: nothing is resumed by mistake.
-    boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else str(uuid.uuid4())
+    boot_id = read_boot_id(_BOOT_ID)  # where nothing tells it, nothing is resumed by mistake
     image = "" if config.update is None else _image_version(config.update.image_version_file)
     return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms(), config_file, image)
 

@@ -11,10 +11,8 @@ Exit codes: 0 stopped on request, 75 restart wanted (reset, configuration), 70 a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
-import pwd
 import signal
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -47,6 +45,7 @@ from agent.core.events import (
     UpdateHold,
 )
 from agent.core.facts import BootFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
+from agent.ipc.peer import GATEWAY_USER, uid_of
 from agent.ipc.port import ConnectorChanged, News, Record, RestartComing, Welcome
 from agent.ipc.port import SampleTaken as SampleNews
 from agent.ipc.server import IpcServer
@@ -87,7 +86,6 @@ if TYPE_CHECKING:
     from agent.station.updates import Updates
 
 EXIT_STOPPED, EXIT_ERROR, EXIT_LEDGER, EXIT_RESTART = 0, 70, 74, 75
-GATEWAY_USER = "evsed-gateway"
 DAY_MS = 86_400_000
 UNCLEAN = ("PowerUp", "Watchdog")  # a process that ended in order leaves a note of why
 _TICK_MS = 1_000  # deadlines come on time; this only keeps views fresh
@@ -438,10 +436,8 @@ def _kept_clock() -> tuple[int, str]:
 
 def _allowed_uids() -> frozenset[int]:
     """Ourselves, root, and the gateway's user where it exists."""
-    uids = {os.getuid(), 0}
-    with contextlib.suppress(KeyError):  # development, or a small install with a single user
-        uids.add(pwd.getpwnam(GATEWAY_USER).pw_uid)
-    return frozenset(uids)
+    gateway = uid_of(GATEWAY_USER)
+    return frozenset({os.getuid(), 0} if gateway is None else {os.getuid(), 0, gateway})
 
 
 async def run_station(build: Build) -> int:

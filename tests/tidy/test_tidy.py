@@ -223,7 +223,7 @@ def test_units_run_as_different_users_and_share_the_sockets_group() -> None:
 
 
 def test_station_admits_the_user_that_the_gateway_runs_as() -> None:
-    from agent.station.process import GATEWAY_USER
+    from agent.ipc.peer import GATEWAY_USER
 
     assert dict(unit(UNITS[1]))["User"] == GATEWAY_USER
 
@@ -288,7 +288,7 @@ def test_station_and_gateway_reach_the_installers_socket_and_nobody_else_does() 
 
 
 def test_installer_admits_the_users_that_the_units_run_as() -> None:
-    from agent.installer import GATEWAY_USER, STATION_USER
+    from agent.ipc.peer import GATEWAY_USER, STATION_USER
 
     assert [dict(unit(name))["User"] for name in UNITS] == [STATION_USER, GATEWAY_USER]
 
