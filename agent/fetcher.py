@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 
 import structlog
 
@@ -18,7 +17,6 @@ from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.ports import Progress
 from agent.firmware.view import InstallOrder, Origin
-from agent.ipc.codec import CodecError
 from agent.ipc.port import FetchOrder, FetchReport, FetchStep, StationLost, StationPort
 
 log = structlog.get_logger("fetcher")
@@ -96,7 +94,7 @@ class _Fetch:
             self._tell(FetchStep.REFUSED, str(refused), refusal=refused.refusal.value)
         except SlotFailed as failed:
             self._tell(FetchStep.FAILED, str(failed))
-        except (InstallerAway, CodecError) as away:
+        except InstallerAway as away:
             self._tell(FetchStep.LOST, str(away), retryable=True)
         except BaseException as error:
             self._tell(FetchStep.FAILED, f"error of the gateway: {error}")
@@ -135,8 +133,5 @@ class _Fetch:
 
     def _tell(self, step: FetchStep, why: str = "", *, retryable: bool = False, refusal: str = "") -> None:
         report = FetchReport(self.order.ticket, step, *self._done, why[:500], retryable, refusal)
-        self._on_loop(lambda: self.reports.put_nowait(report))
-
-    def _on_loop(self, call: Callable[[], None]) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call)
+            self._loop.call_soon_threadsafe(self.reports.put_nowait, report)

@@ -10,15 +10,16 @@ import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import Progress, Source
 from agent.firmware.view import InstallerView, InstallOrder, StagedView
 from agent.firmware.wire import PeerGone, receive, receive_data, send
-from agent.ipc.codec import from_plain, to_plain
+from agent.ipc.codec import CodecError, from_plain, to_plain
 
+T = TypeVar("T")
 ANSWER_MAX_S: Final = 600.0  # reading back a large slot takes its time
 
 
@@ -50,12 +51,12 @@ class InstallerClient:
         self._sock.close()
 
     def status(self) -> InstallerView:
-        return cast(InstallerView, from_plain(self._call("status"), InstallerView))
+        return _read(self._call("status"), InstallerView)
 
     def install(self, source: Source, order: InstallOrder, on_progress: Callable[[Progress], None]) -> StagedView:
         """Give a bundle. Raises ``UpdateRefused``, ``SlotFailed``, and ``SourceLost`` of the source."""
         args = {"size": source.size, "order": to_plain(order)}
-        return cast(StagedView, from_plain(self._call("install", args, source, on_progress), StagedView))
+        return _read(self._call("install", args, source, on_progress), StagedView)
 
     def mcu(self, target: str) -> Staged | None:
         """What the running slot brings for a microcontroller; None: nothing. Raises ``UpdateRefused``,
@@ -71,7 +72,7 @@ class InstallerClient:
 
     def activate(self, digest: str) -> StagedView:
         """Raises ``UpdateRefused``, ``SlotFailed``."""
-        return cast(StagedView, from_plain(self._call("activate", {"digest": digest}), StagedView))
+        return _read(self._call("activate", {"digest": digest}), StagedView)
 
     def confirm(self) -> None:
         """Raises ``SlotFailed``."""
@@ -103,7 +104,7 @@ class InstallerClient:
                 if "read" in message and source is not None:
                     self._bring(source, *message["read"])
                 if "progress" in message and on_progress is not None:
-                    on_progress(cast(Progress, from_plain(message["progress"], Progress)))
+                    on_progress(_read(message["progress"], Progress))
         except PeerGone as gone:
             raise InstallerAway(f"the installer went away: {gone}") from gone
 
@@ -114,6 +115,14 @@ class InstallerClient:
             send(self._sock, {"lost": {"why": lost.why, "retryable": lost.retryable}})
             return
         send(self._sock, {"data": len(data)}, data)
+
+
+def _read(plain: Any, kind: type[T]) -> T:
+    """An installer that does not speak as we do is as good as none."""
+    try:
+        return cast(T, from_plain(plain, kind))
+    except CodecError as error:
+        raise InstallerAway(f"the installer's answer cannot be understood: {error}") from error
 
 
 def _raise(error: dict[str, Any]) -> None:

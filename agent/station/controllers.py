@@ -19,7 +19,6 @@ from agent.config.update import McuTarget
 from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import SlotFailed, UpdateRefused
 from agent.firmware.mcu import Failed, Staged, Written, bring_in_line
-from agent.ipc.codec import CodecError
 from hal.firmware import ControllerFirmware
 
 log = structlog.get_logger("updates")
@@ -37,7 +36,7 @@ async def _bring(installer_socket: Path, target: McuTarget) -> str:
 
     try:
         staged = await asyncio.to_thread(ask)
-    except (InstallerAway, SlotFailed, UpdateRefused, CodecError) as error:
+    except (InstallerAway, SlotFailed, UpdateRefused) as error:
         log.error("microcontroller cannot be checked", target=target.name, why=str(error))
         return f"microcontroller {target.name}: {error}"
     outcome = await bring_in_line(staged, _controller(target), partial(_progress, target.name))

@@ -25,7 +25,7 @@ from agent.core.events import UpdateHold
 from agent.core.facts import Fact, SecurityFact, UpdateVia
 from agent.firmware.boot_id import read_boot_id
 from agent.firmware.client import InstallerAway, InstallerClient
-from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
+from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.machine import (
     Act,
     Booted,
@@ -133,7 +133,7 @@ class Updates:
             return refusal
         try:
             found = await self._ask(InstallerClient.status)
-        except (InstallerAway, SlotFailed, CodecError) as error:
+        except (InstallerAway, SlotFailed) as error:
             return UpdateAnswer(UpdateOutcome.REJECTED, str(error))
         if found.booted is None:
             return UpdateAnswer(UpdateOutcome.REJECTED, "nobody can tell which slot runs")
@@ -180,11 +180,13 @@ class Updates:
     async def report(self, report: FetchReport) -> None:
         """The gateway tells how its download goes."""
         staged = await self._staged() if report.step is FetchStep.STAGED else None
-        self._carry_out(self._machine.report(report, staged, self._now()))
-        self._shell.publish(UpdateChanged(self.view()))
+        effects = self._machine.report(report, staged, self._now())
+        self._carry_out(effects)
+        if not effects:  # no step, but progress
+            self._shell.publish(UpdateChanged(self.view()))
 
     def gateway_gone(self) -> None:
-        self._carry_out(self._machine.gateway(False, self._now()))
+        self._carry_out(self._machine.gateway_gone(self._now()))
 
     def look(self) -> None:
         """Time passed, or a session began or ended."""
@@ -258,7 +260,7 @@ class Updates:
             try:
                 found = await self._ask(InstallerClient.status)
                 break
-            except (InstallerAway, SlotFailed, CodecError) as error:
+            except (InstallerAway, SlotFailed) as error:
                 log.warning("installer does not tell which slot runs", why=str(error))
                 await asyncio.sleep(_ASK_AGAIN_S)
         self._installer_answered, self._on_trial = True, found.on_trial
@@ -276,7 +278,7 @@ class Updates:
         digest = self._machine.update.digest
         try:
             await self._ask(lambda installer: installer.activate(digest))
-        except (InstallerAway, CodecError, SlotFailed, SourceLost) as error:
+        except (InstallerAway, SlotFailed) as error:
             self._carry_out(self._machine.activation_failed(str(error), self._now(), content=False))
         except UpdateRefused as refused:
             content = refused.refusal is Refusal.CORRUPT
@@ -292,7 +294,7 @@ class Updates:
             self._shell.rebooting()
             try:
                 await self._ask(InstallerClient.reboot)
-            except (InstallerAway, CodecError, SlotFailed, UpdateRefused) as error:
+            except (InstallerAway, SlotFailed, UpdateRefused) as error:
                 log.error("the machine does not restart", why=str(error))
             await asyncio.sleep(60)
 
@@ -314,7 +316,7 @@ class Updates:
                 await self._ask(InstallerClient.confirm)
                 why_not = ""
                 break
-            except (InstallerAway, CodecError, SlotFailed, UpdateRefused) as error:
+            except (InstallerAway, SlotFailed, UpdateRefused) as error:
                 why_not = str(error)
                 log.error("slot cannot be marked good", why=why_not)
                 await asyncio.sleep(_LOOK_S)
@@ -325,7 +327,7 @@ class Updates:
         try:
             slot = await self._ask(InstallerClient.revert)
             log.warning("going back to the old image", slot=slot)
-        except (InstallerAway, CodecError, SlotFailed, UpdateRefused) as error:
+        except (InstallerAway, SlotFailed, UpdateRefused) as error:
             log.critical("the boot loader cannot be told to go back", why=str(error))
             if isinstance(error, UpdateRefused) or not self._on_trial:
                 self._carry_out(self._machine.stays(str(error), self._now()))
@@ -338,7 +340,7 @@ class Updates:
         """What the installer itself says it holds, ready to be activated."""
         try:
             found: InstallerView = await self._ask(InstallerClient.status)
-        except (InstallerAway, SlotFailed, CodecError) as error:
+        except (InstallerAway, SlotFailed) as error:
             log.error("installer does not tell what it holds", why=str(error))
             return None
         staged = found.staged
