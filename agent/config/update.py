@@ -26,8 +26,6 @@ from agent.config.fields import (
     text_rule,
 )
 
-SLOTS = ("a", "b")
-
 
 class EngineKind(enum.StrEnum):
     NATIVE = "native"  # our bundles, written by ourselves

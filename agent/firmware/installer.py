@@ -23,6 +23,7 @@ from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.installer_state import InstallerState, SlotRecord, StateFile
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import BootSelector, BootState, OnProgress, Source
+from agent.firmware.selectors.rules import other_of
 from agent.firmware.view import (
     InstallerView,
     InstallOrder,
@@ -210,8 +211,7 @@ class Installer:
         activated = self._state.staged is not None and self._state.staged.phase is StagedPhase.ACTIVATED
         if activated or boot.primary != boot.booted:
             raise _busy("an installed image waits for its reboot")
-        (target,) = (slot for slot in SLOTS if slot != boot.booted)
-        return boot.booted, target
+        return boot.booted, other_of(SLOTS, boot.booted)
 
     def activate(self, digest: str) -> StagedView:
         """Let the next boot try what is staged. May be repeated."""
@@ -239,7 +239,7 @@ class Installer:
         """Back to the other slot, if it is good; it runs after the next boot. Returns its name."""
         with self._one_change():
             running = self._booted()
-            (other,) = (slot for slot in SLOTS if slot != running)
+            other = other_of(SLOTS, running)
             boot, record = self._selector.state(), self._state.slots.get(other)
             if not boot.of(other).good:
                 raise UpdateRefused(Refusal.UNSUPPORTED, "revert", f"slot {other} holds no good image")

@@ -207,11 +207,11 @@ class UpdateMachine:
             return self._step(lambda: self._look(now), now)
         return []
 
-    def gateway(self, present: bool, now: Now) -> list[Effect]:
-        """The gateway has come or gone: without it nobody downloads."""
+    def gateway_gone(self, now: Now) -> list[Effect]:
+        """Without it nobody downloads. That it is back is told by its reports."""
         if self.phase not in FETCHING:
             return []
-        return self._step(lambda: self._interrupt(not present), now)
+        return self._step(lambda: self._interrupt(True), now)
 
     def report(self, report: FetchReport, staged: Staged | None, now: Now) -> list[Effect]:
         """How the download goes; with STAGED the installer's own word on what it holds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import mmap
 import os
 import stat
@@ -106,7 +107,7 @@ def read_small(storage: Storage, path: Path, max_bytes: int) -> bytes | None:
         return None
     with opened(file):
         if file.size > max_bytes:
-            raise OSError(27, f"{file.size} bytes, at most {max_bytes} expected", str(path))
+            raise OSError(errno.EFBIG, f"{file.size} bytes, at most {max_bytes} expected", str(path))
         return file.read(0, file.size)
 
 
@@ -187,7 +188,7 @@ class _File:
         mode = os.fstat(descriptor).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             os.close(descriptor)
-            raise OSError(22, "neither a file nor a block device", str(path))
+            raise OSError(errno.EINVAL, "neither a file nor a block device", str(path))
         self.size = os.lseek(descriptor, 0, os.SEEK_END)
 
     def read(self, offset: int, length: int) -> bytes:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from agent.firmware.installer import SLOTS
 from agent.firmware.storage import FileStorage
 from agent.sim.bootloaders import FileLoader
 from agent.sim.signer import COMPATIBLE
 from agent.sim.stage import Stage
 
-SLOTS = ("a", "b")
 _PANIC_S = 1.0
 _HEAD_BYTES = 4_096
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.config.load import load
 from agent.core.facts import Token
 from agent.core.status import ConnectorState
 from agent.firmware.client import InstallerAway, InstallerClient
@@ -202,7 +203,7 @@ class UpdateStory(Onlooker):
     # --------------------------------------------------------------------------------------- looking
 
     async def _slots(self) -> InstallerView:
-        path = self._stage.run_dir.with_name(f"{self._stage.run_dir.name}-installer") / "installer.sock"
+        path = load(self._stage.config_file).station.installer_socket
 
         def ask() -> InstallerView:
             with InstallerClient(path) as installer:

@@ -131,8 +131,10 @@ class Desk:
                 return machine.ask(self.request, now)
             case "hand":
                 return machine.hand(Staged(NEW_SLOT, detail or "3.0", "ee", False), now)
-            case "away" | "back":
-                return machine.gateway(name == "back", now)
+            case "away":
+                return machine.gateway_gone(now)
+            case "back":
+                return self.report(FetchStep.RESUMED)
             case "staged":
                 return self.report(FetchStep.STAGED, self._staged(detail))
             case "progress" | "paused" | "resumed" | "failed":
