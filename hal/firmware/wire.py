@@ -12,12 +12,12 @@ import asyncio
 import os
 import termios
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Protocol
 
 import serial
 
 from hal.firmware import FirmwareFailed
+from hal.pilots.serial_line import is_pty
 
 _READ_BYTES: Final = 4096
 _KEPT_BYTES: Final = 4096  # the longest answer has 257; what a chattering line sends beyond is dropped
@@ -106,8 +106,7 @@ class SerialWire:
         try:
             self._port.parity = serial.PARITY_EVEN if even else serial.PARITY_NONE
         except termios.error as error:
-            # A pty has no parity; a simulator behind it does not miss it.
-            if not str(Path(self._path).resolve()).startswith("/dev/pts/"):
+            if not is_pty(self._path):
                 raise FirmwareFailed(self._path, f"refuses its parity ({error})", "use another adapter") from error
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:

@@ -30,6 +30,11 @@ _LAST_RETRY_S = 5.0
 _DRAIN_STEPS, _DRAIN_STEP_S = 20, 0.01
 
 
+def is_pty(path: str) -> bool:
+    """A pty has no parity; a simulator behind it does not miss it."""
+    return str(Path(path).resolve()).startswith("/dev/pts/")
+
+
 class SerialLine:
     """One serial port. All callbacks run in the event loop's thread.
 
@@ -128,9 +133,8 @@ class SerialLine:
         try:
             return serial.Serial(self.path, self._baud, parity=self._parity, exclusive=True, inter_byte_timeout=0)
         except termios.error:
-            if not str(Path(self.path).resolve()).startswith("/dev/pts/"):
+            if not is_pty(self.path):
                 raise
-            # A pty has no parity; a simulator behind it does not miss it.
             return serial.Serial(self.path, self._baud, exclusive=True, inter_byte_timeout=0)
 
     def _readable(self) -> None:
