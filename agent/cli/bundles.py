@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from agent.cli.bar import OnBytes, bar
 from agent.firmware.bundle.chunks import content_of
 from agent.firmware.bundle.head import Head, judge_head, read_head
 from agent.firmware.bundle.layout import HEADER_BYTES, align_up
@@ -39,9 +40,6 @@ EXIT_WRONG: Final = 1
 EXIT_USAGE: Final = 2
 _FILE_BYTES_MAX: Final = 1024 * 1024
 _MIB: Final = 1024 * 1024
-
-OnBytes = Callable[[int], None]
-"""How many more bytes are done."""
 
 
 class _Refused(Exception):
@@ -90,16 +88,8 @@ def _create(parsed: argparse.Namespace) -> None:
     from agent.firmware.bundle.description import load_description
 
     description = load_description(Path(parsed.description), int(time.time() * 1000))
-    total = sum(each.size for plan in description.payloads for each in make.list_source(plan))
-    with _bar("making", total) as advance:
-        done_before = 0
-
-        def made(done: int, _total: int) -> None:
-            nonlocal done_before
-            advance(done - done_before)
-            done_before = done
-
-        manifest = make.create(description, Path(parsed.out), made)
+    with bar("making") as show:
+        manifest = make.create(description, Path(parsed.out), show)
     print(f"{parsed.out}: {_bytes(manifest.total_size)}, {len(manifest.payloads)} payloads, not signed yet")
     print(f"  next: evsed bundle sign {parsed.out} --key KEY --chain CHAIN")
 
@@ -273,8 +263,8 @@ def _verify(parsed: argparse.Namespace) -> None:
         manifest = judge_head(file, policy, JudgedTime(int(time.time() * 1000), trusted=True))
         _check_device(manifest, parsed)
         began = time.monotonic()
-        with _bar("checking", manifest.total_size) as advance:
-            _check_payloads(file, manifest, advance)
+        with bar("checking") as show:
+            _check_payloads(file, manifest, show)
             _check_padding(file, manifest)
         rate = manifest.total_size / max(time.monotonic() - began, 1e-3) / _MIB
         signatures = len(read_head(file).signatures)
@@ -312,13 +302,13 @@ def _check_device(manifest: Manifest, parsed: argparse.Namespace) -> None:
         check_epoch(manifest, parsed.epoch)
 
 
-def _check_payloads(file: StoredFile, manifest: Manifest, advance: OnBytes) -> None:
+def _check_payloads(file: StoredFile, manifest: Manifest, show: OnBytes) -> None:
     for payload in manifest.payloads:
         for index, (chunk, offset) in enumerate(zip(payload.chunks, payload.chunk_offsets(), strict=True)):
             stored = file.read(offset, chunk.stored_size)
             where = f"payload {payload.name}, chunk {index}"
             content_of(chunk, stored, payload.chunk_length(index), payload.compression, where)
-            advance(len(stored))
+            show(offset + len(stored), manifest.total_size)
 
 
 def _check_padding(file: StoredFile, manifest: Manifest) -> None:
@@ -338,21 +328,6 @@ def _check_padding(file: StoredFile, manifest: Manifest) -> None:
 
 
 # -------------------------------------------------------------------------------------------- showing
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[OnBytes]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def _bytes(count: int) -> str:

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.cli.bar import bar
 from agent.cli.looking import EXIT_AWAY, print_table
 from agent.cli.processes import EXIT_CONFIG, load_config
 from agent.config.model import Config
 from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import SlotFailed, SourceLost, UpdateRefused
-from agent.firmware.ports import Progress
 from agent.firmware.storage import FileStorage, StoredFile, opened
 from agent.firmware.view import InstallerView, InstallOrder, Origin, SlotView, StagedPhase
 from agent.ipc.codec import to_plain
@@ -96,8 +96,10 @@ def update(parsed: argparse.Namespace) -> int:
     """Hand a bundle over; it is installed when nobody charges."""
 
     def hand_over(installer: InstallerClient, config: Config) -> int:
-        with _bundle(parsed.file) as source, _bar(parsed.file.name) as show:
-            staged = installer.install(source, InstallOrder(Origin.LOCAL), show)
+        with _bundle(parsed.file) as source, bar(parsed.file.name) as show:
+            staged = installer.install(
+                source, InstallOrder(Origin.LOCAL), lambda progress: show(progress.done_bytes, progress.total_bytes)
+            )
         print(f"{staged.version} is in slot {staged.slot}, and was judged good")
         return asyncio.run(_install(installer, config, staged.digest))
 
@@ -135,18 +137,6 @@ def _bundle(path: Path) -> Iterator[StoredFile]:
         raise SourceLost(f"{path}: {error.strerror or error}", retryable=False) from error
     with opened(file):
         yield file
-
-
-@contextlib.contextmanager
-def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar on a terminal; elsewhere silence, since the last line says it all."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(name, total=None)
-        yield lambda progress: bars.update(task, total=progress.total_bytes, completed=progress.done_bytes)
 
 
 def _with_installer(parsed: argparse.Namespace, work: Callable[[InstallerClient, Config], int]) -> int:

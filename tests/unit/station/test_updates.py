@@ -32,7 +32,7 @@ from agent.station.updates import ALLOW_NEW
 from tests.support.update_world import OLD, SLOT_BYTES
 from tests.unit.firmware.bundle.pki import SIGNER, STRANGER
 from tests.unit.firmware.installer_site import Site
-from tests.unit.station.update_bench import DEADLINE_S, Bench, order, play
+from tests.unit.station.update_bench import DEADLINE_S, TO_REBOOT, Bench, order, play
 
 pytestmark = pytest.mark.wire
 
@@ -165,8 +165,6 @@ def test_a_second_request_cancels_the_first_until_it_is_installed(site: Site) ->
 
 
 # ------------------------------------------------------------------------------------------------- the whole way
-
-TO_REBOOT: Final = ["Downloading", "Downloaded", "SignatureVerified", "Installing", "InstallRebooting"]
 
 
 async def until_the_reboot(bench: Bench, **start: Any) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Final
 
 import pytest
 
@@ -15,12 +14,9 @@ from agent.core.facts import FirmwareFact, UpdateVia
 from agent.firmware.errors import SlotFailed
 from agent.firmware.view import InstallOrder, Origin, StagedView
 from tests.unit.firmware.installer_site import Site, wait_for
-from tests.unit.station.update_bench import DEADLINE_S, Bench, order, play
+from tests.unit.station.update_bench import DEADLINE_S, TO_REBOOT, Bench, order, play
 
 pytestmark = pytest.mark.wire
-
-
-TO_REBOOT: Final = ["Downloading", "Downloaded", "SignatureVerified", "Installing", "InstallRebooting"]
 
 
 # ----------------------------------------------------------------------------------------------------- on site

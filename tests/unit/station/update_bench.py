@@ -38,6 +38,9 @@ from tests.unit.firmware.installer_site import Site
 EXAMPLE: Final = Path(__file__).parents[3] / "packaging" / "evsed.example.toml"
 DEADLINE_S: Final = 10.0
 
+TO_REBOOT: Final = ["Downloading", "Downloaded", "SignatureVerified", "Installing", "InstallRebooting"]
+"""What is told of a signed update until the machine restarts."""
+
 
 class Around:
     """The station around: see ``agent.station.updates.Shell``. ``held_back``: commits are not durable yet."""
