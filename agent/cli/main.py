@@ -153,7 +153,7 @@ def _updates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     update = _config(_add(commands, "update", _later("updates", "update"), "Install a bundle from this machine."))
     update.add_argument("file", type=Path, metavar="FILE")
     slots = _json(_config(_add(commands, "slots", _later("updates", "slots"), "Show the two images; pick one.")))
-    parts = slots.add_subparsers(title="commands", metavar="COMMAND")
+    parts = slots.add_subparsers(title="commands", metavar="[COMMAND]")
     for name, function, text in (
         ("mark-good", "mark_good", "Keep the running image."),
         ("rollback", "rollback", "Boot the other image from now on, if it is good."),
