@@ -16,7 +16,7 @@ from typing import Any
 
 from agent.ocpp.dialect import Dialect
 from agent.ocpp.session import Session, TransportClosed
-from tests.support.virtual_time import now_ms
+from agent.sim.virtual_time import now_ms
 
 Payload = dict[str, Any]
 Answer = Payload | str | None

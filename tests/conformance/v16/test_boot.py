@@ -9,10 +9,10 @@ import pytest
 
 from agent.core.status import ConnectorState
 from agent.ipc.port import AuthorizeWanted
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import ACCEPTED, Rig
 from tests.support.fake_csms import Answer, until
 from tests.support.fake_station import T0_MS, TOKEN, session_facts
-from tests.support.virtual_time import run_virtual
 
 
 def boot_answer(status: str, interval: int) -> Answer:

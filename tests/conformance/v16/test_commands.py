@@ -11,10 +11,10 @@ from agent.core.commands import ChangeAvailability, Command, RemoteStart, Remote
 from agent.core.facts import MeterFact, SampleContext, Token
 from agent.core.status import Outcome
 from agent.ipc.port import AuthorizeWanted, CommandAnswer, Record, SampleTaken
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
 from tests.support.fake_csms import until
 from tests.support.fake_station import T0_MS, TOKEN, sample, session_facts
-from tests.support.virtual_time import run_virtual
 
 OUT = Outcome
 AVAIL = "ChangeAvailability"

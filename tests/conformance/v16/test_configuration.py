@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
 from tests.support.fake_csms import until
-from tests.support.virtual_time import run_virtual
 
 # Required of the Core profile (and of SmartCharging), with their access.
 REQUIRED = {

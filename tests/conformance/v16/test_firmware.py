@@ -11,10 +11,10 @@ from agent.core.facts import FirmwareFact, SecurityFact, UpdateVia
 from agent.ipc.port import UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.ocpp import schema
 from agent.ocpp.version import Version
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import ACCEPTED, Rig
 from tests.support.fake_csms import Received, until
 from tests.support.fake_station import T0_MS, session_facts
-from tests.support.virtual_time import run_virtual
 
 PLAIN, SIGNED, LOCAL = UpdateVia
 CORE, WHITE_PAPER = "FirmwareStatusNotification", "SignedFirmwareStatusNotification"

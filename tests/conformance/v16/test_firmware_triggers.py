@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.ipc.port import FirmwareStatus
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
 from tests.conformance.v16.test_firmware import (
     CORE,
@@ -24,7 +25,6 @@ from tests.conformance.v16.test_firmware import (
     white_paper,
 )
 from tests.support.fake_csms import until
-from tests.support.virtual_time import run_virtual
 
 TRIGGERED = [
     *((FirmwareStatus(status, 7, SIGNED), in_core, white_paper(status)) for status, in_core in IN_CORE.items()),

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from agent.core.facts import Token
 from agent.ipc.port import TariffAssignment, ToldCost
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import NumberingCsms, Rig
 from tests.support.fake_station import T0_MS, session_facts
 from tests.support.tariff_messages import COSTMSG, EVSED, TARIFF, answered, conforms, hostile_requests
-from tests.support.virtual_time import run_virtual
 
 PRICE = "TariffCostCtrlr.TariffFallbackMessage"
 

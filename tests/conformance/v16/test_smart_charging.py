@@ -11,9 +11,9 @@ from agent.core.commands import RemoteStart
 from agent.core.facts import Token
 from agent.core.status import Outcome
 from agent.ipc.port import CommandAnswer, CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
 from tests.support.fake_station import T0_MS, session_facts
-from tests.support.virtual_time import run_virtual
 
 
 def profile(purpose: str = "TxDefaultProfile", **changes: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from agent.core.status import ConnectorState, ConnectorStatus, FaultCode
 from agent.ocpp import schema
 from agent.ocpp.v16.status import ERROR_CODES, TRANSITIONS, status_notification, way
 from agent.ocpp.version import Version
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
 from tests.support.fake_csms import until
 from tests.support.fake_station import T0_MS
-from tests.support.virtual_time import run_virtual
 
 S = ConnectorState
 LETTERS = dict(

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from agent.core.facts import ChargingState, SampleContext, StopReason, TransactionFact, Trigger, TxKind
 from agent.ipc.port import AuthorizeWanted
+from agent.sim.virtual_time import now_ms, run_virtual
 from tests.conformance.v16.rig import NumberingCsms, Rig
 from tests.support.fake_csms import Answer, Received, until
 from tests.support.fake_station import TOKEN, sample, session_facts
-from tests.support.virtual_time import now_ms, run_virtual
 
 CALLS_OF_ONE_SESSION = ("StartTransaction", "MeterValues", "StopTransaction")
 OK_START = {"transactionId": 55, "idTagInfo": {"status": "Accepted"}}

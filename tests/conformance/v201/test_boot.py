@@ -9,10 +9,10 @@ import pytest
 from agent.core.facts import Token
 from agent.core.status import ConnectorState
 from agent.ipc.port import AuthorizeWanted, TokenVerdict
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import ACCEPTED, Rig
 from tests.support.fake_csms import Answer, until
 from tests.support.fake_station import TOKEN, session_facts
-from tests.support.virtual_time import run_virtual
 
 PENDING = ACCEPTED | {"status": "Pending", "interval": 60}
 REJECTED = ACCEPTED | {"status": "Rejected", "interval": 60}

@@ -14,9 +14,9 @@ from agent.core.status import Outcome
 from agent.ipc.port import CommandAnswer, ProfileAnswer, ProfileOutcome
 from agent.ocpp import schema
 from agent.ocpp.version import Version
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
 from tests.support.fake_station import session_facts
-from tests.support.virtual_time import run_virtual
 
 START: dict[str, Any] = {"idToken": {"idToken": "AA", "type": "Central"}, "remoteStartId": 7}
 TOKEN = Token("AA", "Central")

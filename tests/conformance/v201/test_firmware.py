@@ -9,11 +9,11 @@ import pytest
 
 from agent.core.facts import FirmwareFact, SecurityFact, UpdateVia
 from agent.ipc.port import FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import ACCEPTED, Rig
 from tests.conformance.v201.test_version_switch import BothVersions
 from tests.support.fake_csms import Received, until
 from tests.support.fake_station import T0_MS, session_facts
-from tests.support.virtual_time import run_virtual
 
 PLAIN, SIGNED, LOCAL = UpdateVia
 NOTIFICATION = "FirmwareStatusNotification"

@@ -17,10 +17,10 @@ from agent.core.facts import Token, TxKind
 from agent.ipc.port import AuthorizeWanted, TariffAssignment, ToldCost
 from agent.ocpp import frames
 from agent.ocpp.v201.transactions import total_cost
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
 from tests.support.fake_station import T0_MS, TOKEN, session_facts
 from tests.support.tariff_messages import COSTMSG, EVSED, TARIFF, answered, conforms, hostile_requests
-from tests.support.virtual_time import run_virtual
 
 MESSAGE = {"format": "UTF8", "content": "0.30 EUR/kWh"}
 ACCEPTED = {"idTokenInfo": {"status": "Accepted"}}

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 from agent.core.facts import MeterFact, SampleContext, TxKind
 from agent.ipc.port import CsmsTx
 from agent.ocmf.ocpp import read_signed_value
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig, accepting_csms
 from tests.support.fake_station import ocmf, sample, session_facts, signed_facts
-from tests.support.virtual_time import run_virtual
 
 BEGIN, WHOLE = ocmf("B"), ocmf("B", "E")
 TOO_LONG = ocmf("B", "E", pad=2_500)

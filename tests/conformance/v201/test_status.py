@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from agent.core.status import ConnectorState, FaultCode
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
-from tests.support.virtual_time import run_virtual
 
 STATUSES = {
     ConnectorState.AVAILABLE: "Available",

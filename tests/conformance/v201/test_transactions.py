@@ -23,10 +23,10 @@ from agent.core.facts import (
     TxKind,
 )
 from agent.ipc.port import Record, SampleTaken, TokenVerdict
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
 from tests.support.fake_csms import Received, until
 from tests.support.fake_station import T0_MS, TOKEN, sample, session_facts
-from tests.support.virtual_time import run_virtual
 
 ID_TOKEN = {"idToken": TOKEN.id_token, "type": "ISO14443"}
 

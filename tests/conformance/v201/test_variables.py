@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent.ipc.port import SettingWrite
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
-from tests.support.virtual_time import run_virtual
 
 
 def _item(component: str, variable: str, **more: Any) -> dict[str, Any]:

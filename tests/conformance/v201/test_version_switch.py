@@ -6,10 +6,10 @@ import random
 
 from agent.ipc.port import News
 from agent.ocpp.v16.dialect import Dialect16
+from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
 from tests.support.fake_csms import FakeCsms, linked
 from tests.support.fake_station import session_facts
-from tests.support.virtual_time import run_virtual
 
 ACCEPTED = {"status": "Accepted", "currentTime": "2026-11-24T08:00:00Z", "interval": 300}
 FACTS = session_facts("tx-1")

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.sim.virtual_time import run_virtual
 from hal.ports import DeviceLost
 from hal.power import can_bus
 from hal.power.can_bus import CanBus, CanLine
 from hal.power.can_frame import CanFrame
 from hal.power.can_ports import CanBusConfig, CanPort, open_can_port
-from tests.support.virtual_time import run_virtual
 
 CONFIG = CanBusConfig("dc bus", "scripted", "none")
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.sim.virtual_time import run_virtual
 from hal.firmware import FirmwareFailed
 from hal.firmware.stm32_entry import BootEntry
 from hal.firmware.stm32_image import Stm32Settings
 from hal.sim.stm32_bootloader import Mode
-from tests.support.virtual_time import run_virtual
 from tests.unit.hal.stm32_bench import ASKED, LINES, NEW, OLD, SETTINGS, Bench, StationDied
 
 ENTRIES: dict[str, BootEntry] = {"lines": LINES, "request": ASKED}

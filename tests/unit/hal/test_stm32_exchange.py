@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.sim.virtual_time import now_ms, run_virtual
 from hal.firmware import FirmwareFailed
 from hal.firmware.stm32 import Stm32Firmware
 from hal.firmware.stm32_entry import BootEntry
 from hal.firmware.stm32_loader import LoaderRefused, Stm32Loader
 from hal.sim.faults import Fault
 from hal.sim.stm32_bootloader import CHIP_ID, Mode
-from tests.support.virtual_time import now_ms, run_virtual
 from tests.unit.hal.stm32_bench import ASKED, LINES, NEW, OLD, PAGES, SETTINGS, Bench
 
 ACK, NACK = b"\x79", b"\x1f"

@@ -13,8 +13,8 @@ from agent.ipc.port import CsmsTx, Progress, Record
 from agent.ocpp.delivery import Delivery, Message, RetryPolicy, message_id
 from agent.ocpp.dialect import Line, LinkGone
 from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
+from agent.sim.virtual_time import now_ms, run_virtual
 from tests.support.fake_station import T0_MS, FakeStation
-from tests.support.virtual_time import now_ms, run_virtual
 
 OK = CallResult({})
 NO = CallError("InternalError", "")

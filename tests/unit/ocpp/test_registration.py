@@ -12,8 +12,8 @@ import pytest
 from agent.ocpp.dialect import Line, LinkGone
 from agent.ocpp.registration import Admission, Registration, State
 from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, TimedOut
+from agent.sim.virtual_time import now_ms, run_virtual
 from tests.support.fake_station import T0_MS, FakeStation
-from tests.support.virtual_time import now_ms, run_virtual
 
 REQUEST = {"chargePointVendor": "V", "chargePointModel": "M"}
 

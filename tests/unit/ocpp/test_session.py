@@ -15,7 +15,7 @@ from agent.ocpp.frames import Payload
 from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
 from agent.ocpp.session import Direction, Handler, Hooks, Reply, Session, TransportClosed
 from agent.ocpp.version import Version
-from tests.support.virtual_time import now_ms, run_virtual
+from agent.sim.virtual_time import now_ms, run_virtual
 
 HEARTBEAT_ANSWER = {"currentTime": "2026-01-01T00:00:00Z"}
 ACCEPTED = {"status": "Accepted"}
