@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import structlog
 
@@ -19,6 +21,7 @@ from agent.config.model import Config, CsmsConfig, KeyEncoding
 from agent.ipc.client import RemoteStation
 from agent.ipc.port import (
     AuthorizeWanted,
+    FetchOrder,
     FetchWanted,
     News,
     RestartComing,
@@ -26,16 +29,15 @@ from agent.ipc.port import (
     SettingsChanged,
     StationLost,
     StationPort,
+    Welcome,
 )
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings
-from agent.ocpp.link import Link
-from agent.ocpp.session import Direction, Hooks
+from agent.ocpp.link import Connection, Link
+from agent.ocpp.session import Direction, Hooks, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
-
-if TYPE_CHECKING:
-    from agent.fetcher import Fetcher
+from agent.ocpp.websocket import open_websocket
 
 _STATION_RETRY_S = 0.05
 _PASSWORD = "SecurityCtrlr.BasicAuthPassword"
@@ -45,11 +47,59 @@ _BACKOFF = "OCPPCommCtrlr.RetryBackOff"
 log = structlog.get_logger("gateway")
 
 
+class StationLine(StationPort, Protocol):
+    """A connection to the station, as ``agent.ipc.client.RemoteStation`` is one."""
+
+    welcome: Welcome
+    news: asyncio.Queue[News | None]
+
+    async def close(self) -> None: ...
+
+
+class Downloads(Protocol):
+    """Takes what is to be fetched, as ``agent.fetcher.Fetcher`` does."""
+
+    def take(self, order: FetchOrder | None) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the gateway stands on. ``find_station`` raises ``StationLost``, ``open`` ``NotConnected``."""
+
+    find_station: Callable[[], Awaitable[StationLine]]
+    open: Callable[[Endpoint], Awaitable[Connection]]
+    fetcher: Callable[[StationPort], Downloads]
+    rng: random.Random
+    now_ms: Callable[[], int]
+    new_id: Callable[[], str]
+
+
+def this_machine(config: Config) -> Outside:
+    """The real one: the station's socket, WebSockets, downloads."""
+
+    def fetcher(station: StationPort) -> Downloads:
+        from agent.fetcher import Fetcher  # most gateways never download
+
+        return Fetcher(config, station)
+
+    return Outside(
+        find_station=lambda: RemoteStation.connect(config.station.run_dir / "station.sock"),
+        open=open_websocket,
+        fetcher=fetcher,
+        rng=random.SystemRandom(),
+        now_ms=monotonic_ms,
+        new_id=new_uuid,
+    )
+
+
 class Gateway:
     """One station's link to one CSMS."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, outside: Outside) -> None:
         assert config.csms is not None
+        self._outside = outside
         self._config = config
         self._csms: CsmsConfig = config.csms
         self._boot_id = ""
@@ -58,13 +108,13 @@ class Gateway:
         self._port = _SwitchedPort()
         self._view: StationView | None = None
         self._link: Link | None = None
-        self._fetcher: Fetcher | None = None
+        self._fetcher: Downloads | None = None
 
     async def run(self) -> None:
         """For ever: find the station, speak for it until it is lost."""
         while True:
             try:
-                station = await RemoteStation.connect(self._config.station.run_dir / "station.sock")
+                station = await self._outside.find_station()
             except StationLost as error:
                 log.debug("station not there", reason=str(error))
                 await asyncio.sleep(_STATION_RETRY_S)
@@ -79,7 +129,7 @@ class Gateway:
                     self._fetcher.stop()
                 await station.close()
 
-    async def _speak_for(self, station: RemoteStation) -> None:
+    async def _speak_for(self, station: StationLine) -> None:
         if station.welcome.boot_id != self._boot_id:
             self._boot_id = station.welcome.boot_id
             self._dialects.clear()
@@ -90,7 +140,7 @@ class Gateway:
             tasks.create_task(self._hear(station))
             tasks.create_task(self._keep_link())
 
-    async def _hear(self, station: RemoteStation) -> None:
+    async def _hear(self, station: StationLine) -> None:
         assert self._view is not None
         while (news := await station.news.get()) is not None:
             self._view.hear(news)
@@ -125,9 +175,7 @@ class Gateway:
 
     def _fetch(self, wanted: FetchWanted) -> None:
         if self._fetcher is None:
-            from agent.fetcher import Fetcher  # most gateways never download
-
-            self._fetcher = Fetcher(self._config, cast(StationPort, self._port))
+            self._fetcher = self._outside.fetcher(cast(StationPort, self._port))
         self._fetcher.take(wanted.order)
 
     async def _keep_link(self) -> None:
@@ -138,6 +186,10 @@ class Gateway:
             backoff=self._backoff(),
             ping_interval_s=float(self._view.integer(_PING, 60)),
             hooks=Hooks(on_frame=_trace, on_invalid_messages=self._invalid),
+            open=self._outside.open,
+            random_source=self._outside.rng,
+            clock_ms=self._outside.now_ms,
+            new_id=self._outside.new_id,
         )
         try:
             await self._link.run()
@@ -156,7 +208,7 @@ class Gateway:
         self._spoken = version
         if version not in self._dialects:
             assert self._view is not None
-            self._dialects[version] = _load(version, cast(StationPort, self._port), self._view)
+            self._dialects[version] = _load(version, cast(StationPort, self._port), self._view, self._outside.rng)
         return self._dialects[version]
 
     def _endpoint(self) -> Endpoint:
@@ -204,15 +256,15 @@ class _SwitchedPort:
         return getattr(self.station, name)
 
 
-def _load(version: Version, station: StationPort, view: StationView) -> Dialect:
+def _load(version: Version, station: StationPort, view: StationView, rng: random.Random) -> Dialect:
     """Import the dialect now: most stations only ever speak one."""
     if version is Version.V16:
         from agent.ocpp.v16.dialect import Dialect16
 
-        return Dialect16(station, view, random.SystemRandom())
+        return Dialect16(station, view, rng)
     from agent.ocpp.v201.dialect import Dialect201
 
-    return Dialect201(station, view, random.SystemRandom())
+    return Dialect201(station, view, rng)
 
 
 def _trace(direction: Direction, text: str) -> None:
@@ -224,7 +276,7 @@ async def run_gateway(config: Config) -> int:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    task = asyncio.create_task(Gateway(config).run())
+    task = asyncio.create_task(Gateway(config, this_machine(config)).run())
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

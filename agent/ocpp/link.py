@@ -2,10 +2,7 @@
 
 Charter: owns the one connection and when to try again. Which endpoint to try is asked before each
 attempt; what is said over the link is the conversation's business. Its failures are values with a kind, told
-through ``on_state``; none of them ends ``run``.
-
-The loop is our own: the library's reconnects without any delay after an established link drops, ends for
-good at a 401, follows redirects and obeys proxy variables.
+through ``on_state``; none of them ends ``run``. How a connection is made is ``websocket``'s.
 
 Units: seconds for waits (as configured in OCPP), milliseconds for the monotonic clock.
 Sources: OCPP 1.6J section 3 and 5, OCPP 2.0.1 part 4 sections 3 and 5 (checklist WS-01 to WS-11, TLS-01).
@@ -15,36 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 import random
-import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.typing import Subprotocol
 
 from agent.ocpp.backoff import DEFAULT_BACKOFF, Backoff, BackoffSettings
 from agent.ocpp.endpoint import Endpoint
-from agent.ocpp.frames import MESSAGE_MAX_BYTES, Payload
-from agent.ocpp.link_failure import FailureKind, LinkFailure, classify, why_closed
-from agent.ocpp.session import NO_HOOKS, Hooks, Reply, Session, TransportClosed, monotonic_ms
+from agent.ocpp.frames import Payload
+from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected
+from agent.ocpp.session import NO_HOOKS, Hooks, Reply, Session, Transport, TransportClosed, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
+from agent.ocpp.websocket import open_websocket
 
 PING_INTERVAL_S: Final = 60.0
 PONG_TIMEOUT_S: Final = 20.0
-CLOSE_TIMEOUT_S: Final = 3.0
 PROVEN_AFTER_MS: Final = 60_000
 
 log = structlog.get_logger("ocpp")
-
-# The library logs headers and frames, passwords included, when its logger is at DEBUG: give it one that never is.
-_library_log = logging.getLogger("ocpp.websocket")
-_library_log.setLevel(logging.WARNING)
 
 
 class LinkPhase(enum.StrEnum):
@@ -80,11 +67,23 @@ class Conversation(Protocol):
         """Converse over this connection. Cancelled when the link ends; the link stays when it returns."""
 
 
+class Connection(Transport, Protocol):
+    """A WebSocket: messages both ways, and its own sign of life."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the CSMS chose."""
+
+    async def ping(self) -> None:
+        """Send a ping and wait for its pong. Raises ``TransportClosed``."""
+
+
 class Link:
     """The link of one station. Create in any order, then await ``run`` for ever; cancel it to stop.
 
-    ``endpoint()`` is asked before each attempt; ``converse(version)`` at each connection, for the version
-    the CSMS chose. What either of them or the conversation raises ends ``run``: it is no fault of the link.
+    ``endpoint()`` is asked before each attempt; ``open`` then connects, or raises ``NotConnected``;
+    ``converse(version)`` is asked at each connection, for the version the CSMS chose. What else any of them or the
+    conversation raises ends ``run``: it is no fault of the link.
     """
 
     def __init__(
@@ -98,8 +97,10 @@ class Link:
         pong_timeout_s: float = PONG_TIMEOUT_S,
         hooks: Hooks = NO_HOOKS,
         validate_outgoing: bool = False,
+        open: Callable[[Endpoint], Awaitable[Connection]] = open_websocket,
         random_source: random.Random | None = None,
         clock_ms: Callable[[], int] = monotonic_ms,
+        new_id: Callable[[], str] = new_uuid,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._endpoint = endpoint
@@ -108,7 +109,9 @@ class Link:
         self._backoff = Backoff(backoff, random_source or random.SystemRandom())
         self._hooks = hooks
         self._validate_outgoing = validate_outgoing
+        self._open = open
         self._clock_ms = clock_ms
+        self._new_id = new_id
         self._sleep = sleep
         self._pong_timeout_s = pong_timeout_s
         self._ping_interval_s = ping_interval_s
@@ -157,32 +160,26 @@ class Link:
         self._publish(LinkState(LinkPhase.CONNECTING))
         endpoint = self._endpoint()
         try:
-            context = endpoint.tls.context() if endpoint.tls else None
-        except OSError as error:
-            return LinkFailure(FailureKind.TLS_FILES, f"certificate files: {error}")
+            connection = await self._open(endpoint)
+        except NotConnected as error:
+            return error.failure
         try:
-            websocket = await _open(endpoint, context)
-        except (OSError, WebSocketException, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
-            return classify(error)
-        transport = _WebSocketTransport(websocket)
-        try:
-            return await self._live(websocket, transport, endpoint, self._ended)
+            return await self._live(connection, endpoint, self._ended)
         finally:
-            await transport.close(1000, "")
+            await connection.close(1000, "")
 
     async def _live(
         self,
-        websocket: ClientConnection,
-        transport: _WebSocketTransport,
+        connection: Connection,
         endpoint: Endpoint,
         ended: asyncio.Future[LinkFailure],
     ) -> LinkFailure:
-        version = next((offer for offer in endpoint.versions if offer.subprotocol == websocket.subprotocol), None)
+        version = next((offer for offer in endpoint.versions if offer.subprotocol == connection.subprotocol), None)
         if version is None:
             return LinkFailure(FailureKind.NO_SUBPROTOCOL, "the CSMS chose no OCPP version")
         conversation = self._converse(version)
         session = Session(
-            transport,
+            connection,
             version,
             conversation.handle,
             conversation.supported,
@@ -192,6 +189,7 @@ class Link:
             on_result=self._backoff.reset,  # WS-05: only now has the link proved itself
             on_timed_out=self._want_ping,
             clock_ms=self._clock_ms,
+            new_id=self._new_id,
         )
         log.info("link_up", version=version, url=endpoint.connection_url)
         connected_ms = self._clock_ms()
@@ -199,7 +197,7 @@ class Link:
         async with asyncio.TaskGroup() as tasks:
             children = [
                 tasks.create_task(self._run_session(session)),
-                tasks.create_task(self._keep_alive(websocket)),
+                tasks.create_task(self._keep_alive(connection)),
                 tasks.create_task(conversation.run(session)),
             ]
             failure = await ended
@@ -227,17 +225,17 @@ class Link:
         self._ping_wanted = True
         self._ping_wake.set()
 
-    async def _keep_alive(self, websocket: ClientConnection) -> None:
+    async def _keep_alive(self, connection: Connection) -> None:
         self._ping_wanted = False
         while True:
             await self._ping_due()
             try:
                 async with asyncio.timeout(self._pong_timeout_s):
-                    await (await websocket.ping())
+                    await connection.ping()
             except TimeoutError:
                 self._end(LinkFailure(FailureKind.SILENT, f"no pong within {self._pong_timeout_s:g} s"))
                 return
-            except ConnectionClosed:
+            except TransportClosed:
                 return  # the session's reader sees it too and tells why
 
     async def _ping_due(self) -> None:
@@ -250,60 +248,3 @@ class Link:
             except TimeoutError:
                 return
         self._ping_wanted = False
-
-
-# ------------------------------------------------------------------------------------ the library
-
-
-class _DirectConnect(connect):
-    """``connect`` that takes a redirect as the failure it is (WS-08)."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-async def _open(endpoint: Endpoint, context: ssl.SSLContext | None) -> ClientConnection:
-    """One attempt with one object: all its settings are fixed when it is made."""
-    return await _DirectConnect(
-        endpoint.connection_url,
-        subprotocols=[Subprotocol(version.subprotocol) for version in endpoint.versions],
-        additional_headers=endpoint.headers,
-        user_agent_header="evsed",
-        compression=None,
-        proxy=None,
-        open_timeout=endpoint.open_timeout_s,
-        ping_interval=None,
-        close_timeout=CLOSE_TIMEOUT_S,
-        max_size=MESSAGE_MAX_BYTES,
-        max_queue=4,
-        logger=_library_log,
-        ssl=context,
-    )
-
-
-class _WebSocketTransport:
-    """``session.Transport`` over one WebSocket."""
-
-    def __init__(self, websocket: ClientConnection) -> None:
-        self._websocket = websocket
-
-    async def recv(self) -> bytes:
-        try:
-            return await self._websocket.recv(decode=False)  # so that bad UTF-8 is one bad message, not the end
-        except ConnectionClosed as closed:
-            raise TransportClosed(why_closed(closed)) from closed
-
-    async def send(self, text: str) -> None:
-        try:
-            await self._websocket.send(text)
-        except ConnectionClosed as closed:
-            raise TransportClosed(why_closed(closed)) from closed
-
-    async def close(self, code: int, reason: str) -> None:
-        # The library's own limit does not cover a peer that does not read.
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
-                    await self._websocket.close(code, reason)
-        finally:
-            self._websocket.transport.abort()

@@ -58,6 +58,14 @@ class LinkFailure:
     retry_after_s: int = 0
 
 
+class NotConnected(Exception):
+    """An attempt to connect failed; ``failure`` says why."""
+
+    def __init__(self, failure: LinkFailure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
 def why_closed(closed: ConnectionClosed) -> str:
     """The end of an established link in words."""
     if closed.rcvd is not None:

@@ -35,6 +35,11 @@ class Build:
         return self.config.station.data_dir / "ledger.sqlite"
 
     @property
+    def floor_bytes(self) -> int:
+        """The room on the ledger's disk below which nothing new begins."""
+        return self.config.metering.free_space_floor_mib * 1024 * 1024
+
+    @property
     def socket_path(self) -> Path:
         return self.config.station.run_dir / "station.sock"
 

@@ -22,9 +22,10 @@ from agent.core.facts import Fact, LogEntry, LogFact, TransactionFact, TxKind
 from agent.ipc.port import RowsAppended
 from agent.ledger.rows import Row
 from agent.ledger.side_records import PutKey, PutMeter
-from agent.ledger.writer import LedgerWriter, OnDurable
+from agent.ledger.writer import OnDurable
 from agent.security.keys import key_id_of
 from agent.station.logic import Logic
+from agent.station.platform import Writer
 from agent.station.rows import Change, RowMaker
 from agent.station.signers import MeterRecords
 from hal.ports import MeterReading, SignedRecord
@@ -48,7 +49,14 @@ class Disk:
     """See the module. ``key_id`` is of the station's own key, ``known_meters`` the serial that each EVSE had last."""
 
     def __init__(
-        self, writer: LedgerWriter, rows: RowMaker, signers: MeterRecords, logic: Logic, key_id: str, shell: Shell
+        self,
+        writer: Writer,
+        rows: RowMaker,
+        signers: MeterRecords,
+        logic: Logic,
+        key_id: str,
+        known_meters: dict[int, str],
+        shell: Shell,
     ) -> None:
         self._writer = writer
         self._rows = rows
@@ -58,7 +66,7 @@ class Disk:
         self._shell = shell
         self._met: set[int] = set()  # signing meters that have answered
         self._tasks: set[asyncio.Task[None]] = set()
-        self.known_meters: dict[int, str] = {}
+        self._known_meters = known_meters
 
     def carry_out(self, effect: Append) -> None:
         """Write the facts of an effect, and tell the logic once they are durable."""
@@ -151,9 +159,9 @@ class Disk:
         if self._signers.signs(evse) and evse not in self._met:
             self._met.add(evse)
             self._run(self._meet_signer(evse))
-        if self.known_meters.get(evse) == reading.serial:
+        if self._known_meters.get(evse) == reading.serial:
             return
-        self.known_meters[evse] = reading.serial
+        self._known_meters[evse] = reading.serial
         details = (("serial", reading.serial), ("energy_mwh", str(reading.energy_import_mwh)))
         changes = [PutMeter(evse, reading.serial, self._key_id)]
         self.append(LogFact(LogEntry.METER_SEEN, evse, details), stamp=self._shell.now_stamp(), changes=changes)

@@ -5,7 +5,6 @@ Charter: construction only: core, limits, tariffs, prices, and what signed docum
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,7 +52,9 @@ def make_model(build: Build, archive: Archive) -> DeviceModel:
     return model
 
 
-def make_core(build: Build, archive: Archive, model: DeviceModel, tariff_for: TariffFor) -> Station:
+def make_core(
+    build: Build, archive: Archive, model: DeviceModel, new_tx_id: Callable[[], str], tariff_for: TariffFor
+) -> Station:
     config, kept = build.config, archive.state(Namespace.AVAILABILITY)
     settings = StationSettings(
         evses=tuple(describe(evse) for evse in config.evse),
@@ -62,7 +63,7 @@ def make_core(build: Build, archive: Archive, model: DeviceModel, tariff_for: Ta
         operative=kept.get("station") != "no",
         inoperative_evses=frozenset(evse.id for evse in config.evse if kept.get(str(evse.id)) == "no"),
     )
-    return Station(settings, lambda: str(uuid.uuid4()), tariff_for)
+    return Station(settings, new_tx_id, tariff_for)
 
 
 def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
@@ -116,9 +117,7 @@ def make_rows(build: Build, archive: Archive, billing: Billing, key: SigningKey,
     )
 
 
-def make_upkeep(
-    build: Build, shell: Shell, billing: Billing, reserve: Reserve, floor_bytes: int, refuses: Callable[[], str]
-) -> Upkeep:
+def make_upkeep(build: Build, shell: Shell, billing: Billing, reserve: Reserve, refuses: Callable[[], str]) -> Upkeep:
     config = build.config
     return Upkeep(
         shell,
@@ -126,7 +125,7 @@ def make_upkeep(
         build.ledger_path,
         live_tariff=config.price.live_tariff,
         reserve=reserve,
-        floor_bytes=floor_bytes,
+        floor_bytes=build.floor_bytes,
         refuses=refuses,
         config_file=build.config_file,
     )

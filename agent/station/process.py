@@ -1,8 +1,7 @@
-"""The station process: event loop, devices, ledger, socket.
+"""The station process: signals, the socket, the exit code, and a safe state at the end.
 
-Charter: turns everything that happens into events for the logic, in one thread and without ever
-waiting in between, and carries out what it answers. Ends in a safe state on a signal, on a command,
-and on any error of its own: hardware is told to open before anything else is cleaned up.
+Charter: runs one ``LiveStation`` on this machine. Ends in a safe state on a signal, on a command, and on any error
+of its own: hardware is told to open before anything else is cleaned up.
 
 Exit codes: 0 stopped on request, 75 restart wanted (reset, configuration), 70 an error of our own,
 74 the ledger failed.
@@ -14,148 +13,50 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.billing.books import Stamp
-from agent.config.built import BUILD_TIME_MS
-from agent.config.variable import Key
-from agent.core.effects import (
-    Answer,
-    Append,
-    Effect,
-    Restart,
-    SampleTaken,
-    SaveAvailability,
-    StatusChanged,
-    TransactionEnded,
-)
-from agent.core.events import (
-    ClockSet,
-    Event,
-    FromMeter,
-    FromPilot,
-    FromPower,
-    LedgerLost,
-    LinkChanged,
-    Tick,
-    UpdateHold,
-)
-from agent.core.facts import BootFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
 from agent.ipc.peer import GATEWAY_USER, uid_of
-from agent.ipc.port import ConnectorChanged, News, Record, RestartComing, Welcome
-from agent.ipc.port import SampleTaken as SampleNews
+from agent.ipc.port import News
 from agent.ipc.server import IpcServer
-from agent.ipc.wire import PROTOCOL
-from agent.ledger.errors import LedgerFailed
-from agent.ledger.retention import CutDone, CutOrder
-from agent.ledger.side_records import PutKey, PutWitness
-from agent.ledger.space import Reserve
-from agent.ledger.state import Delete, Namespace, Put, StateChange
-from agent.ledger.store import Birth, evidence_of, open_ledger
-from agent.ledger.writer import LedgerWriter
-from agent.security.keys import load_or_create_key, oca_key
-from agent.station.archive import Archive
-from agent.station.build import Build, make_durable_directory, monotonic_ms, note_boot_cause
-from agent.station.disk import Disk, raise_what_crashed
-from agent.station.hardware import Hardware
-from agent.station.logic import Logic, PricesChanged, ProfilesChanged
-from agent.station.making import (
-    damage_note,
-    identity_of,
-    key_path,
-    make_billing,
-    make_core,
-    make_limits,
-    make_model,
-    make_rows,
-    make_tariffs,
-    make_upkeep,
-    read_text,
-)
-from agent.station.self_test import DeviceWatch
-from agent.station.service import StationService, profiles_change
-from agent.station.signers import MeterRecords
-from agent.station.tokens import Tokens
-from hal.ports import Back, Lost, MeterReading
+from agent.station.build import Build, note_boot_cause
+from agent.station.disk import raise_what_crashed
+from agent.station.live import LiveStation
+from agent.station.platform import this_machine
 
-if TYPE_CHECKING:
-    from agent.station.updates import Updates
-
-EXIT_STOPPED, EXIT_ERROR, EXIT_LEDGER, EXIT_RESTART = 0, 70, 74, 75
-DAY_MS = 86_400_000
-UNCLEAN = ("PowerUp", "Watchdog")  # a process that ended in order leaves a note of why
-_TICK_MS = 1_000  # deadlines come on time; this only keeps views fresh
+EXIT_STOPPED, EXIT_ERROR = 0, 70
 
 log = structlog.get_logger("station")
 
 
 class StationProcess:
-    """Everything of the running station. ``run`` returns the exit code."""
+    """The process around the running station. ``run`` returns the exit code."""
 
     def __init__(self, build: Build) -> None:
         self._build = build
         self._stopping = asyncio.Event()
         self._exit_code = EXIT_STOPPED
-        self._stop_cause = "ApplicationReset"
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        wall_ms, status = _kept_clock()
-        birth = Birth(
-            build.software_version, build.config.station.serial, build.boot_id, monotonic_ms(), wall_ms, status
-        )
-        make_durable_directory(build.config.station.data_dir)
-        opened = open_ledger(build.ledger_path, birth)
-        if opened.rebuilt:
-            log.warning("the ledger's table of transactions was wrong and is made anew from its rows")
-        floor_bytes = build.config.metering.free_space_floor_mib * 1024 * 1024
-        reserve = Reserve(build.ledger_path, floor_bytes=floor_bytes)
-        self._writer = LedgerWriter(build.ledger_path, self._loop, self._ledger_failed, make_room=reserve.release)
-        self._archive = Archive(build.ledger_path)
-        self._model = make_model(build, self._archive)
-        self._key = load_or_create_key(key_path(build.config))
-        self._tariffs = make_tariffs(build, self._archive)
-        core = make_core(build, self._archive, self._model, self._tariff_for)
-        self._billing = make_billing(build, core, self._tariffs)
-        self._logic = Logic(core, make_limits(build, self._archive, self._model), self._billing)
-        self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
-        self._watch = DeviceWatch(build.config)
-        self._updates = self._make_updates()
-        self._service = StationService(
-            build, self._logic, self._tokens, self._archive, self._model, self._updates, self
-        )
-        self._hardware = Hardware(build.config, monotonic_ms)
-        signers = MeterRecords(
-            self._hardware.signers(), identity_of(build), build.config.station.time_zone, self.append
-        )
-        rows = make_rows(build, self._archive, self._billing, self._key, self._model)
-        self._disk = Disk(self._writer, rows, signers, self._logic, self._key.key_id, self)
-        self._disk.known_meters = self._archive.meters_in_use()
+        self._live = LiveStation(build, this_machine(self._loop), self._publish, self._stop)
         self._server = IpcServer(
-            build.socket_path, self._service, self._welcome, self._greetings, _allowed_uids(), self._gateway_gone
+            build.socket_path,
+            self._live.service,
+            self._live.welcome,
+            self._live.greetings,
+            _allowed_uids(),
+            self._live.gateway_gone,
         )
-        for evse in build.config.evse:
-            self._model.put(Key("FiscalMetering", "PublicKey", evse=evse.id), self._key.public_oca)
-        self._damage = damage_note(build.config, evidence_of(build.ledger_path), self._archive)
-        self._upkeep = make_upkeep(build, self, self._billing, reserve, floor_bytes, self._refused_starts)
-        self._begin(opened.damaged, wall_ms, status, signers)
+        self._live.begin()
 
     async def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, EXIT_STOPPED)
         self._loop.set_exception_handler(self._crashed)
         await self._server.start()
-        self._upkeep.look_at_room()
-        self._upkeep.look_at_tariff()
-        controller_faults = await self._bring_controllers_in_line()
-        self._hardware.start(self.give)
-        self.give(Tick())
-        if self._updates is not None:
-            self._updates.start(controller_faults)
-        upkeep = self._loop.create_task(self._upkeep.run())
+        self._live.upkeep.look_at_room()
+        self._live.upkeep.look_at_tariff()
+        self._live.start(await self._bring_controllers_in_line())
+        upkeep = self._loop.create_task(self._live.upkeep.run())
         upkeep.add_done_callback(raise_what_crashed)
         # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.
         gc.collect()
@@ -163,158 +64,11 @@ class StationProcess:
         log.info("station ready", identity=self._build.config.station.identity, socket=str(self._build.socket_path))
         await self._stopping.wait()
         upkeep.cancel()
-        if self._updates is not None:
-            self._updates.close()
         await self._close()
         return self._exit_code
 
-    # --------------------------------------------------------------------------------- the one path
-
-    def give(self, event: Event | ProfilesChanged | PricesChanged) -> None:
-        """Let the logic handle an event and carry out what follows, before anything else happens."""
-        if isinstance(event, FromPilot | FromMeter | FromPower):
-            _log_device(event)
-            self._watch.hear(event)
-        if isinstance(event, FromMeter) and isinstance(event.event, MeterReading):
-            self._disk.note_meter(event.evse, event.event)
-        for effect in self._logic.step(event, monotonic_ms()):
-            if not self._hardware.carry_out(effect):
-                self._carry_out(effect)
-        self._tokens.start_free_vehicles()
-        if self._updates is not None and not isinstance(event, UpdateHold):
-            self._updates.look()
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        deadline_ms, now_ms = self._logic.deadline_ms(), monotonic_ms()
-        wait_ms = _TICK_MS if deadline_ms is None else min(_TICK_MS, max(0, deadline_ms - now_ms))
-        self._timer = self._loop.call_later(wait_ms / 1_000, self.give, Tick())
-
-    def _carry_out(self, effect: Effect) -> None:
-        if isinstance(effect, Append):
-            self._disk.carry_out(effect)
-        elif isinstance(effect, StatusChanged):
-            log.info(
-                "connector",
-                evse=effect.status.evse,
-                state=effect.status.state.value,
-                faults=[fault.value for fault in effect.status.faults],
-            )
-            self.publish(ConnectorChanged(effect.status))
-        elif isinstance(effect, Answer):
-            self._service.answered(effect.command_id, effect.outcome, effect.tx_id)
-        elif isinstance(effect, SaveAvailability):
-            where = "station" if effect.evse is None else str(effect.evse)
-            self._writer.append((), [Put(Namespace.AVAILABILITY, where, "yes" if effect.operative else "no")])
-        elif isinstance(effect, SampleTaken):
-            self._publish_sample(effect)
-        elif isinstance(effect, TransactionEnded):
-            self._transaction_ended(effect)
-        elif isinstance(effect, Restart):
-            self.publish(RestartComing(effect.cause))
-            note_boot_cause(self._build.config, effect.cause)
-            self._stop(EXIT_RESTART)
-        else:
-            raise AssertionError(f"nobody carries out {effect}")
-
-    def _refused_starts(self) -> str:
-        """Why no transaction may begin, whatever else; empty: nothing speaks against it."""
-        return self._damage
-
-    def acknowledge_damage(self) -> bool:
-        """A person has seen that a ledger was damaged; False: there was nothing to see."""
-        had, self._damage = bool(self._damage), ""
-        if had:
-            seen = str(len(evidence_of(self._build.ledger_path)))
-            self._writer.append((), [Put(Namespace.DAMAGE, "acknowledged", seen)])
-            self._upkeep.look_at_room()
-        return had
-
-    def learned_key(self, evse: int, public_der: bytes) -> None:
-        """A signing meter has told the key of its records."""
-        self._model.put(Key("FiscalMetering", "PublicKey", evse=evse), oca_key(public_der))
-
-    def alarm(self) -> str:
-        return self._upkeep.alarm()
-
-    def retire(self) -> None:
-        """Rows that the CSMS has, or that no CSMS will ever ask for, and that are old enough go."""
-        config, stamp = self._build.config, self.now_stamp()
-        if stamp.time_status == "U":
-            return  # nobody knows how old they are
-        told_seq = self._archive.head_seq() if config.csms is None else self._archive.delivered_seq()
-        oldest_ms = stamp.wall_ms - config.metering.retention_days * DAY_MS
-        clocks = (stamp.boot_id, stamp.mono_ms, stamp.wall_ms, stamp.time_status)
-        self._writer.cut(CutOrder(told_seq, told_seq, oldest_ms, *clocks), _log_cut)
-
-    def _tariff_for(self, evse: int, token: Token, group: str | None) -> str | None:
-        return self._tariffs.for_start(evse, token, group, self._logic.core.ctx.wall_ms)
-
-    def _publish_sample(self, effect: SampleTaken) -> None:
-        ctx = self._logic.core.ctx
-        fact = MeterFact(effect.evse, effect.sample)
-        record = Record(0, "meter", fact, ctx.wall_ms, ctx.wall_offset_ms, ctx.time_status != "U")
-        self.publish(SampleNews(record))
-
-    def _transaction_ended(self, effect: TransactionEnded) -> None:
-        log.info("transaction ended", tx=effect.tx_id, evse=effect.evse)
-        if self._logic.limits.keep_transactions({tx.id for tx in self._logic.running().values()}):
-            self._writer.append((), [profiles_change(self._logic.limits.profiles)])
-
-    # ------------------------------------------------------------------------------ for the service
-
-    def now_ms(self) -> int:
-        return monotonic_ms()
-
-    def publish(self, news: News) -> None:
+    def _publish(self, news: News) -> None:
         self._server.publish(news)
-
-    async def save(self, changes: Sequence[StateChange | PutWitness]) -> None:
-        done = asyncio.Event()
-        self._writer.append((), changes, lambda _: done.set())
-        await done.wait()
-
-    def save_lazily(self, changes: Sequence[StateChange | PutWitness]) -> None:
-        self._writer.append((), changes, lazy=True)
-
-    def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
-        self._disk.append(*facts, stamp=self.now_stamp(), on_durable=on_durable)
-
-    def commit(self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None]) -> None:
-        """Facts and changes in one commit."""
-        self._disk.append(*facts, stamp=self.now_stamp(), changes=changes, on_durable=on_durable)
-
-    def wall_ms(self) -> int:
-        return self.now_stamp().wall_ms
-
-    def engaged(self) -> bool:
-        return self._logic.core.engaged
-
-    def told_all(self) -> bool:
-        online = self._logic.core.ctx.online
-        return not online or self._service.delivered_seq >= self._archive.head_seq()
-
-    def rebooting(self) -> None:
-        """Whoever stops us now does it for the update."""
-        self._stop_cause = "FirmwareUpdate"
-        note_boot_cause(self._build.config, self._stop_cause)
-
-    def now_stamp(self) -> Stamp:
-        ctx, now_ms = self._logic.core.ctx, monotonic_ms()
-        return Stamp(self._build.boot_id, now_ms, now_ms + ctx.wall_offset_ms, ctx.time_status)
-
-    # ------------------------------------------------------------------------------------- start up
-
-    def _make_updates(self) -> Updates | None:
-        build = self._build
-        if build.config.update is None:
-            return None
-        from agent.station.updates import KEY, Updates  # only where the configuration asks for updates
-
-        kept = self._archive.state(Namespace.FIRMWARE).get(KEY)
-        return Updates(build.config, self._model, self._watch, kept, self)
 
     async def _bring_controllers_in_line(self) -> list[str]:
         update = self._build.config.update
@@ -324,74 +78,7 @@ class StationProcess:
 
         return await bring_controllers_in_line(self._build.config.station.installer_socket, update.mcu)
 
-    def _begin(self, damaged: str | None, wall_ms: int, status: str, signers: MeterRecords) -> None:
-        """The first events of every start, in this order: clock, open transactions, boot row."""
-        now_ms = monotonic_ms()
-        source = "rtc" if status == "I" else "none"
-        self._logic.step(ClockSet(wall_ms, source, trusted=False), now_ms)
-        trusted_wall = wall_ms if status == "I" else None
-        for found in self._archive.open_transactions(self._build.boot_id, now_ms, trusted_wall):
-            log.warning("open transaction found", tx=found.tx_id, evse=found.evse, gap_ms=found.gap_ms)
-            if found.evse in self._logic.core.evses:
-                self._billing.restore(self._archive.history(found.tx_id))
-                signers.resume(found.evse)
-                self._logic.step(found, now_ms)
-        running = {tx.id for tx in self._logic.running().values()}
-        if self._logic.limits.keep_transactions(running):
-            self._writer.append((), [profiles_change(self._logic.limits.profiles)])
-        last = self._archive.last_row()
-        self.append(BootFact(self._build.boot_cause, self._build.software_version))
-        if self._build.boot_cause in UNCLEAN and last.seq > 1:
-            times = (("boot_id", last.boot_id), ("mono_ms", str(last.mono_ms)), ("wall_ms", str(last.wall_ms)))
-            self.append(LogFact(LogEntry.UNCLEAN_STOP, details=(("last_row", str(last.seq)), *times)))
-        if self._key.key_id not in (known := self._archive.known_keys()):
-            entry = LogEntry.KEY_IN_USE if known else LogEntry.KEY_CREATED
-            used = LogFact(entry, details=(("key_id", self._key.key_id),))
-            self._disk.append(used, stamp=self.now_stamp(), changes=[PutKey(self._key.key_id, self._key.public_der)])
-        if facts := self._tariffs.read_site(read_text):
-            self.append(*facts)
-        self.append(SecurityFact("StartupOfTheDevice", self._build.boot_cause))
-        if damaged is not None:
-            log.error("ledger was damaged and is kept as evidence", detail=damaged)
-            self.append(SecurityFact("TamperDetectionActivated", damaged[:255]))
-        delivered = self._archive.delivered_seq()
-        old = [tx_id for tx_id in self._archive.csms_txs() if self._archive.told_whole(tx_id, delivered)]
-        if old:
-            self._writer.append((), [Delete(Namespace.CSMS_TX, tx_id) for tx_id in old], lazy=True)
-
-    def _welcome(self) -> Welcome:
-        station = self._build.config.station
-        return Welcome(
-            protocol=PROTOCOL,
-            boot_id=f"{self._build.boot_id}/{self._build.started_at_ms}",
-            boot_cause=self._build.boot_cause,
-            software_version=self._build.software_version,
-            identity=station.identity,
-            vendor=station.vendor,
-            model=station.model,
-            serial=station.serial,
-            evses=tuple(self._logic.core.evses),
-            settings=self._model.snapshot(secrets=True),
-            head_seq=self._archive.head_seq(),
-            firmware_version=self._build.firmware_version,
-        )
-
-    def _greetings(self) -> list[News]:
-        updates = [] if self._updates is None else self._updates.greetings()
-        return [*(ConnectorChanged(status) for status in self._logic.core.statuses()), *updates]
-
     # ---------------------------------------------------------------------------------------- ends
-
-    def _gateway_gone(self) -> None:
-        self._tokens.link(False, None)
-        self.give(LinkChanged(False))
-        if self._updates is not None:
-            self._updates.gateway_gone()
-
-    def _ledger_failed(self, error: LedgerFailed) -> None:
-        log.critical("ledger failed, charging stops", reason=str(error))
-        self.give(LedgerLost())
-        self._stop(EXIT_LEDGER)
 
     def _crashed(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -406,32 +93,9 @@ class StationProcess:
     async def _close(self) -> None:
         log.info("station stops", exit_code=self._exit_code)
         if self._exit_code == EXIT_STOPPED:
-            note_boot_cause(self._build.config, self._stop_cause)
-        await self._hardware.close()
-        if self._timer is not None:
-            self._timer.cancel()
+            note_boot_cause(self._build.config, self._live.stop_cause)
+        await self._live.close()
         await self._server.close()
-        self._archive.close()  # first: the last to close is the writer, which leaves one tidy file
-        await self._writer.close()
-
-
-def _log_device(event: FromPilot | FromMeter | FromPower) -> None:
-    device = type(event).__name__.removeprefix("From").lower()
-    if isinstance(event.event, Lost):
-        log.warning("device lost", device=device, evse=event.evse, kind=event.event.kind.value, why=event.event.detail)
-    elif isinstance(event.event, Back):
-        log.info("device answers", device=device, evse=event.evse, detail=event.event.detail)
-
-
-def _log_cut(done: CutDone) -> None:
-    if done.rows:
-        log.info("old rows removed", rows=done.rows, transactions=done.transactions, up_to_seq=done.last_seq)
-
-
-def _kept_clock() -> tuple[int, str]:
-    """The machine's wall clock, and whether it can be believed at all ("I") or not ("U")."""
-    wall_ms = int(datetime.now(UTC).timestamp() * 1_000)
-    return wall_ms, "I" if wall_ms >= BUILD_TIME_MS else "U"
 
 
 def _allowed_uids() -> frozenset[int]:

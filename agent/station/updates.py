@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
@@ -56,6 +56,7 @@ from agent.ipc.port import (
 )
 from agent.ledger.state import Namespace, Put, StateChange
 from agent.station.disk import raise_what_crashed
+from agent.station.platform import InstallerTalks
 from agent.station.self_test import DeviceWatch
 
 KEY = "update"
@@ -64,7 +65,6 @@ _ASK_AGAIN_S = 10.0
 _LOOK_S = 0.5
 _ANNOUNCE_S = 10.0  # InstallRebooting is given this long to reach the CSMS
 _CONFIRM_TRIES = 3
-T = TypeVar("T")
 
 log = structlog.get_logger("updates")
 
@@ -96,7 +96,15 @@ class Shell(Protocol):
 class Updates:
     """See the module. All methods run in the station's loop; calls to the installer run beside it."""
 
-    def __init__(self, config: Config, model: DeviceModel, watch: DeviceWatch, kept: str | None, shell: Shell) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: DeviceModel,
+        watch: DeviceWatch,
+        kept: str | None,
+        shell: Shell,
+        talks: InstallerTalks,
+    ) -> None:
         assert config.update is not None
         self._config, self._update_config = config, config.update
         self._boot_id = read_boot_id(config.update.boot_id_file)
@@ -105,7 +113,7 @@ class Updates:
         self._shell = shell
         self._machine = UpdateMachine(_read(kept))
         self._tasks: set[asyncio.Task[None]] = set()
-        self._talks: set[InstallerClient] = set()
+        self._talks = talks
         self._controller_faults: Sequence[str] = ()
         self._installer_answered = False  # then nothing waits for it any more
         self._on_trial = False
@@ -120,8 +128,7 @@ class Updates:
         """End all work; a call to the installer that is under way ends at once, whatever the installer does."""
         for task in list(self._tasks):
             task.cancel()
-        for talk in list(self._talks):
-            talk.close()
+        self._talks.close()
 
     # -------------------------------------------------------------------------------------- asked
 
@@ -132,7 +139,7 @@ class Updates:
         if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
             return refusal
         try:
-            found = await self._ask(InstallerClient.status)
+            found = await self._talks.ask(InstallerClient.status)
         except (InstallerAway, SlotFailed) as error:
             return UpdateAnswer(UpdateOutcome.REJECTED, str(error))
         if found.booted is None:
@@ -258,7 +265,7 @@ class Updates:
         """Until the installer tells. It may be slow to start; nothing waits for it but the update."""
         while True:
             try:
-                found = await self._ask(InstallerClient.status)
+                found = await self._talks.ask(InstallerClient.status)
                 break
             except (InstallerAway, SlotFailed) as error:
                 log.warning("installer does not tell which slot runs", why=str(error))
@@ -277,7 +284,7 @@ class Updates:
         assert self._machine.update is not None
         digest = self._machine.update.digest
         try:
-            await self._ask(lambda installer: installer.activate(digest))
+            await self._talks.ask(lambda installer: installer.activate(digest))
         except (InstallerAway, SlotFailed) as error:
             self._carry_out(self._machine.activation_failed(str(error), self._now(), content=False))
         except UpdateRefused as refused:
@@ -293,7 +300,7 @@ class Updates:
         while True:
             self._shell.rebooting()
             try:
-                await self._ask(InstallerClient.reboot)
+                await self._talks.ask(InstallerClient.reboot)
             except (InstallerAway, SlotFailed, UpdateRefused) as error:
                 log.error("the machine does not restart", why=str(error))
             await asyncio.sleep(60)
@@ -313,7 +320,7 @@ class Updates:
         why_not = ""
         for _ in range(_CONFIRM_TRIES):
             try:
-                await self._ask(InstallerClient.confirm)
+                await self._talks.ask(InstallerClient.confirm)
                 why_not = ""
                 break
             except (InstallerAway, SlotFailed, UpdateRefused) as error:
@@ -325,7 +332,7 @@ class Updates:
     async def _revert(self) -> None:
         """The boot loader is told; if it cannot be, a trial ends by itself when its tries have run out."""
         try:
-            slot = await self._ask(InstallerClient.revert)
+            slot = await self._talks.ask(InstallerClient.revert)
             log.warning("going back to the old image", slot=slot)
         except (InstallerAway, SlotFailed, UpdateRefused) as error:
             log.critical("the boot loader cannot be told to go back", why=str(error))
@@ -339,7 +346,7 @@ class Updates:
     async def _staged(self) -> Staged | None:
         """What the installer itself says it holds, ready to be activated."""
         try:
-            found: InstallerView = await self._ask(InstallerClient.status)
+            found: InstallerView = await self._talks.ask(InstallerClient.status)
         except (InstallerAway, SlotFailed) as error:
             log.error("installer does not tell what it holds", why=str(error))
             return None
@@ -347,17 +354,6 @@ class Updates:
         if staged is None or staged.phase is not StagedPhase.READY:
             return None
         return Staged(staged.slot, staged.version, staged.digest, staged.file_signed)
-
-    async def _ask(self, question: Callable[[InstallerClient], T]) -> T:
-        def ask() -> T:
-            with InstallerClient(self._config.station.installer_socket) as installer:
-                self._talks.add(installer)
-                try:
-                    return question(installer)
-                finally:
-                    self._talks.discard(installer)
-
-        return await asyncio.to_thread(ask)
 
     def _later(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,7 +1,7 @@
 """A whole station that meters, prices, signs and stores, in virtual time: only car, meter and CSMS are made up.
 
 Charter: the station's own core, logic, prices, row maker and archive around the ledger's own commit on a real file,
-wired as ``agent.station.process`` wires them. Verbs say what happens outside (plug, draw, cut the power); what was
+wired as ``agent.station.live`` wires them. Verbs say what happens outside (plug, draw, cut the power); what was
 true all along (``drawn_mwh``) stands beside what the station wrote. Rows not yet committed die with a crash.
 
 Units: mWh, mA, ms; ``wall_ms`` is what a right clock shows, ``mono_ms`` the time since this boot.
@@ -160,7 +160,7 @@ class BillingWorld:
     # ---------------------------------------------------------------------------------- the process
 
     def _boot(self, *, power: bool) -> None:
-        """As ``StationProcess`` does it."""
+        """As ``LiveStation`` does it."""
         if power:
             self.boot_id, self.mono_ms = f"boot-{next(self._boots)}", 3_000
         self._connection = database.connect_for_writing(self.path)
@@ -186,8 +186,8 @@ class BillingWorld:
         self.rows = RowMaker(self.billing, site.identity, SELLER, self.key, ends, lambda: site.signs_begin)
         self.money = Money(self.core, self.billing, cast(Any, None), self)
         signers = MeterRecords({}, site.identity, ZONE, self.append)
-        self.disk = Disk(cast(Any, _Writer(self)), self.rows, signers, self.logic, self.key.key_id, self)
-        self.disk.known_meters = self.archive.meters_in_use()
+        known = self.archive.meters_in_use()
+        self.disk = Disk(cast(Any, _Writer(self)), self.rows, signers, self.logic, self.key.key_id, known, self)
         self._begin()
         self._devices_come()
 

@@ -27,6 +27,7 @@ from agent.ipc.port import (
     UpdateRequest,
 )
 from agent.ledger.state import Put, StateChange
+from agent.station.installer_talks import SocketTalks
 from agent.station.self_test import DeviceWatch
 from agent.station.updates import Updates
 from hal.ports import Back
@@ -126,7 +127,8 @@ class Bench:
             watch.hear(FromPilot(evse, Back("x")))
             watch.hear(FromMeter(evse, Back("x")))
         self.around.holds.clear()
-        self.updates = Updates(self.config, self.model, watch, self.around.kept, self.around)
+        talks = SocketTalks(self.config.station.installer_socket)
+        self.updates = Updates(self.config, self.model, watch, self.around.kept, self.around, talks)
         self.updates.start(faults)
         return self.updates
 

@@ -1,0 +1,112 @@
+"""What a running station stands on: clocks, ids, keys, the ledger's writer, devices, the installer.
+
+Charter: everything that is neither decided by the station nor the same in every run, in one value. The process
+takes it from the machine (``this_machine``); the simulated world makes its own, and runs the same station in
+virtual time.
+
+Units: ms; ``now_ms`` is monotonic, ``machine_wall_ms`` what the machine's clock shows (UTC).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from agent.config.model import Config
+from agent.core.effects import Effect
+from agent.core.events import Event
+from agent.ledger.book import Change, MakeRoom
+from agent.ledger.errors import LedgerFailed
+from agent.ledger.retention import CutOrder
+from agent.ledger.rows import NewRow, Sealed
+from agent.ledger.writer import LedgerWriter, OnCut, OnDurable
+from agent.security.keys import MeteringKey, load_or_create_key
+from agent.station.build import monotonic_ms
+from agent.station.hardware import Hardware
+from hal.ports import SigningMeter
+
+if TYPE_CHECKING:
+    from agent.firmware.client import InstallerClient
+
+T = TypeVar("T")
+TICK_MS = 1_000  # deadlines come on time; this only keeps views fresh
+
+
+class Writer(Protocol):
+    """The ledger's writer, as ``agent.ledger.writer.LedgerWriter`` is one."""
+
+    def append(
+        self,
+        rows: Sequence[NewRow | Sealed] = (),
+        changes: Sequence[Change] = (),
+        on_durable: OnDurable | None = None,
+        *,
+        lazy: bool = False,
+    ) -> None: ...
+
+    def cut(self, order: CutOrder, on_done: OnCut) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Devices(Protocol):
+    """All drivers of a station, as ``agent.station.hardware.Hardware`` is one."""
+
+    def start(self, on_event: Callable[[Event], None]) -> None: ...
+
+    def signers(self) -> dict[int, SigningMeter]: ...
+
+    def carry_out(self, effect: Effect) -> bool: ...
+
+    async def close(self) -> None: ...
+
+
+class InstallerTalks(Protocol):
+    """Questions to the installer; each raises ``InstallerAway`` beside what ``InstallerClient`` says."""
+
+    async def ask(self, question: Callable[[InstallerClient], T]) -> T: ...
+
+    def close(self) -> None:
+        """End what is under way at once, whatever the installer does."""
+        ...
+
+
+OpenWriter = Callable[[Path, Callable[[LedgerFailed], None], MakeRoom], Writer]
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """See the module. ``devices`` is asked once for each run."""
+
+    now_ms: Callable[[], int]
+    machine_wall_ms: Callable[[], int]
+    new_tx_id: Callable[[], str]
+    metering_key: Callable[[Path], MeteringKey]
+    open_writer: OpenWriter
+    devices: Callable[[Config], Devices]
+    installer: Callable[[Config], InstallerTalks]
+    tick_ms: int = TICK_MS
+
+
+def this_machine(loop: asyncio.AbstractEventLoop) -> Platform:
+    """The real one, for a station that runs in ``loop``."""
+    return Platform(
+        now_ms=monotonic_ms,
+        machine_wall_ms=lambda: time.time_ns() // 1_000_000,
+        new_tx_id=lambda: str(uuid.uuid4()),
+        metering_key=load_or_create_key,
+        open_writer=lambda path, failed, make_room: LedgerWriter(path, loop, failed, make_room=make_room),
+        devices=lambda config: Hardware(config, monotonic_ms),
+        installer=_installer,
+    )
+
+
+def _installer(config: Config) -> InstallerTalks:
+    from agent.station.installer_talks import SocketTalks  # only where the configuration asks for updates
+
+    return SocketTalks(config.station.installer_socket)
