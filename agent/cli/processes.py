@@ -34,10 +34,10 @@ def station(parsed: argparse.Namespace) -> int:
     if config is None:
         return EXIT_CONFIG
     from agent.security.keys import KeyUnusable
-    from agent.station.build import make_build, take_boot_cause
+    from agent.station.build import make_build
     from agent.station.process import run_station
 
-    build = make_build(config, take_boot_cause(config), parsed.config.absolute())
+    build = make_build(config, parsed.config.absolute())
 
     async def main() -> int:
         return await run_station(build)

@@ -17,7 +17,7 @@ from agent.config.model import Config
 from agent.firmware.boot_id import read_boot_id
 
 VERSION_MAX_CHARS = 50  # OCPP: firmwareVersion
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,10 @@ def monotonic_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
-def make_build(config: Config, boot_cause: str, config_file: Path | None = None) -> Build:
-    boot_id = read_boot_id(_BOOT_ID)  # where nothing tells it, nothing is resumed by mistake
+def make_build(config: Config, config_file: Path | None = None) -> Build:
+    """What this process runs. Takes the note of why it starts, so it is to be made once."""
+    boot_id = read_boot_id(BOOT_ID_FILE)  # where nothing tells it, nothing is resumed by mistake
+    boot_cause = take_boot_cause(config, boot_id)
     image = "" if config.update is None else _image_version(config.update.image_version_file)
     return Build(config, boot_id, boot_cause, version("evsed"), monotonic_ms(), config_file, image)
 
@@ -84,15 +86,14 @@ def note_boot_cause(config: Config, cause: str) -> None:
     (config.station.data_dir / "boot-cause").write_text(cause)
 
 
-def take_boot_cause(config: Config) -> str:
+def take_boot_cause(config: Config, boot_id: str) -> str:
     """Why this start happens: what the last process left a note of, else a power-up of its own accord.
 
-    A crash leaves no note, but it leaves the same kernel boot: that is a Watchdog start."""
+    A crash leaves no note, but it leaves the same kernel boot (``boot_id``): that is a Watchdog start."""
     folder = config.station.data_dir
     note, seen = folder / "boot-cause", folder / "kernel-boot"
     cause = note.read_text().strip() if note.exists() else ""
     note.unlink(missing_ok=True)
-    boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
     again = seen.exists() and seen.read_text().strip() == boot_id
     make_durable_directory(folder)
     seen.write_text(boot_id)

@@ -113,7 +113,7 @@ class LiveStation:
         if opened.rebuilt:
             log.warning("the ledger's table of transactions was wrong and is made anew from its rows")
         self._damaged = opened.damaged
-        reserve = Reserve(build.ledger_path, floor_bytes=build.floor_bytes)
+        reserve = Reserve(build.ledger_path, floor_bytes=build.floor_bytes, look=platform.free_space)
         self._writer = platform.open_writer(build.ledger_path, self._ledger_failed, reserve.release)
         self._cutting = False
         self._archive = Archive(build.ledger_path)
@@ -137,7 +137,7 @@ class LiveStation:
         for evse in build.config.evse:
             self._model.put(Key("FiscalMetering", "PublicKey", evse=evse.id), self._key.public_oca)
         self._damage = damage_note(build.config, evidence_of(build.ledger_path), self._archive)
-        self.upkeep = make_upkeep(build, self, self._billing, reserve, self._refused_starts)
+        self.upkeep = make_upkeep(build, self, self._billing, reserve, platform.free_space, self._refused_starts)
 
     def start(self, controller_faults: Sequence[str] = ()) -> None:
         """Open the devices and go to work. ``controller_faults``: what went wrong with microcontrollers' firmware."""

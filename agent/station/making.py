@@ -27,7 +27,7 @@ from agent.core.context import TariffFor
 from agent.core.settings import StationSettings
 from agent.core.station import Station
 from agent.ipc.codec import from_json
-from agent.ledger.space import Reserve
+from agent.ledger.space import Look, Reserve
 from agent.ledger.state import Namespace
 from agent.ocmf.sign import SigningKey
 from agent.station.archive import Archive
@@ -117,7 +117,9 @@ def make_rows(build: Build, archive: Archive, billing: Billing, key: SigningKey,
     )
 
 
-def make_upkeep(build: Build, shell: Shell, billing: Billing, reserve: Reserve, refuses: Callable[[], str]) -> Upkeep:
+def make_upkeep(
+    build: Build, shell: Shell, billing: Billing, reserve: Reserve, look: Look, refuses: Callable[[], str]
+) -> Upkeep:
     config = build.config
     return Upkeep(
         shell,
@@ -126,6 +128,7 @@ def make_upkeep(build: Build, shell: Shell, billing: Billing, reserve: Reserve, 
         live_tariff=config.price.live_tariff,
         reserve=reserve,
         floor_bytes=build.floor_bytes,
+        look=look,
         refuses=refuses,
         config_file=build.config_file,
     )

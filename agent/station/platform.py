@@ -10,6 +10,7 @@ Units: ms; ``now_ms`` is monotonic, ``machine_wall_ms`` what the machine's clock
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from agent.ledger.book import Change, MakeRoom
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutOrder
 from agent.ledger.rows import NewRow, Sealed
+from agent.ledger.space import Look
 from agent.ledger.writer import LedgerWriter, OnCut, OnDurable
 from agent.security.keys import MeteringKey, load_or_create_key
 from agent.station.build import monotonic_ms
@@ -90,6 +92,7 @@ class Platform:
     open_writer: OpenWriter
     devices: Callable[[Config], Devices]
     installer: Callable[[Config], InstallerTalks]
+    free_space: Look
     tick_ms: int = TICK_MS
 
 
@@ -103,6 +106,7 @@ def this_machine(loop: asyncio.AbstractEventLoop) -> Platform:
         open_writer=lambda path, failed, make_room: LedgerWriter(path, loop, failed, make_room=make_room),
         devices=lambda config: Hardware(config, monotonic_ms),
         installer=_installer,
+        free_space=os.statvfs,
     )
 
 

@@ -25,7 +25,7 @@ import structlog
 
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact
-from agent.ledger.space import Reserve, room
+from agent.ledger.space import Look, Reserve, room
 from agent.station.billing import Billing
 from agent.station.logic import PricesChanged
 from agent.tariff.canonical import MAX_BYTES
@@ -62,6 +62,7 @@ class Upkeep:
         live_tariff: Path | None,
         reserve: Reserve,
         floor_bytes: int,
+        look: Look,
         refuses: Callable[[], str],
         config_file: Path | None,
     ) -> None:
@@ -70,6 +71,7 @@ class Upkeep:
         self._ledger = ledger
         self._live_tariff = live_tariff
         self._floor_bytes = floor_bytes
+        self._look = look
         self._refuses = refuses
         self._config_file = config_file
         self._reserve = reserve
@@ -102,7 +104,7 @@ class Upkeep:
     def look_at_room(self) -> None:
         """Tell the core whether there is room for another transaction."""
         try:
-            self._low = room(self._ledger, self._floor_bytes).low
+            self._low = room(self._ledger, self._floor_bytes, self._look).low
             if not self._low:
                 self._reserve.ensure()
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,7 @@ def upkeep(folder: Path, world: World, *, floor_bytes: int = 1, refuses: str = "
         live_tariff=live,
         reserve=reserve,
         floor_bytes=floor_bytes,
+        look=os.statvfs,
         refuses=lambda: refuses,
         config_file=None,
     )
