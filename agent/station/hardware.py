@@ -6,7 +6,7 @@ into core events, and carries out the effects meant for hardware. Knows no state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,19 +58,23 @@ def describe(evse: EvseConfig) -> EvseHardware:
 
 
 class Hardware:
-    """All drivers of a station. ``start`` opens them, ``carry_out`` hands them an effect."""
+    """All drivers of a station, by EVSE. ``start`` opens them, ``carry_out`` hands them an effect.
 
-    def __init__(self, config: Config, now_ms: Callable[[], int]) -> None:
-        self._pilots: dict[int, AutonomousPilot | SubordinatePilot] = {}
-        self._meters: dict[int, EnergyMeter] = {}
-        self._modules: dict[int, PowerModule] = {}
-        meters, self._buses = _MeterLines(now_ms), _CanBuses(now_ms)
-        self._signing = {evse.id for evse in config.evse if evse.meter_map == SIGNING_MAP}
-        for evse in config.evse:
-            self._pilots[evse.id] = _pilot(evse)
-            self._meters[evse.id] = meters.meter(evse)
-            if evse.power is not None:
-                self._modules[evse.id] = self._buses.module(evse)
+    ``signing``: the EVSEs whose meters sign by themselves; ``buses``: what modules share."""
+
+    def __init__(
+        self,
+        pilots: Mapping[int, AutonomousPilot | SubordinatePilot],
+        meters: Mapping[int, EnergyMeter],
+        modules: Mapping[int, PowerModule],
+        signing: Collection[int] = (),
+        buses: Sequence[CanBus] = (),
+    ) -> None:
+        self._pilots = pilots
+        self._meters = meters
+        self._modules = modules
+        self._signing = signing
+        self._buses = buses
 
     def start(self, on_event: OnEvent) -> None:
         """Open everything; must run inside the event loop."""
@@ -78,7 +82,8 @@ class Hardware:
             pilot.start(partial(_tell, on_event, FromPilot, evse))
         for evse, meter in self._meters.items():
             meter.start(partial(_tell, on_event, FromMeter, evse))
-        self._buses.start()
+        for bus in self._buses:
+            bus.start()
         for evse, module in self._modules.items():
             module.start(partial(_tell, on_event, FromPower, evse))
 
@@ -102,7 +107,8 @@ class Hardware:
             await pilot.close()
         for module in self._modules.values():
             await module.close()
-        await self._buses.close()
+        for bus in self._buses:
+            await bus.close()
         for meter in self._meters.values():
             await meter.close()
 
@@ -162,6 +168,19 @@ _ACTIONS: dict[type, Callable[[Hardware, Effect], None]] = {
 }
 
 
+def open_hardware(config: Config, now_ms: Callable[[], int]) -> Hardware:
+    """The drivers that the configuration names, not started yet."""
+    meters, buses = _MeterLines(now_ms), _CanBuses(now_ms)
+    modules = {evse.id: buses.module(evse) for evse in config.evse if evse.power is not None}
+    return Hardware(
+        {evse.id: _pilot(evse) for evse in config.evse},
+        {evse.id: meters.meter(evse) for evse in config.evse},
+        modules,
+        {evse.id for evse in config.evse if evse.meter_map == SIGNING_MAP},
+        buses.all(),
+    )
+
+
 def _tell(on_event: OnEvent, wrap: Callable[[int, Any], Event], evse: int, event: object) -> None:
     on_event(wrap(evse, event))
 
@@ -217,13 +236,8 @@ class _CanBuses:
         self._now_ms = now_ms
         self._buses: dict[str, CanBus] = {}
 
-    def start(self) -> None:
-        for bus in self._buses.values():
-            bus.start()
-
-    async def close(self) -> None:
-        for bus in self._buses.values():
-            await bus.close()
+    def all(self) -> Sequence[CanBus]:
+        return tuple(self._buses.values())
 
     def module(self, evse: EvseConfig) -> PowerModule:
         from hal.power.can_bus import CanBus

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from agent.config.model import Config
-from agent.core.effects import Effect
-from agent.core.events import Event
 from agent.ledger.book import Change, MakeRoom
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutOrder
@@ -29,8 +27,7 @@ from agent.ledger.space import Look
 from agent.ledger.writer import LedgerWriter, OnCut, OnDurable
 from agent.security.keys import MeteringKey, load_or_create_key
 from agent.station.build import monotonic_ms
-from agent.station.hardware import Hardware
-from hal.ports import SigningMeter
+from agent.station.hardware import Hardware, open_hardware
 
 if TYPE_CHECKING:
     from agent.firmware.client import InstallerClient
@@ -52,18 +49,6 @@ class Writer(Protocol):
     ) -> None: ...
 
     def cut(self, order: CutOrder, on_done: OnCut) -> None: ...
-
-    async def close(self) -> None: ...
-
-
-class Devices(Protocol):
-    """All drivers of a station, as ``agent.station.hardware.Hardware`` is one."""
-
-    def start(self, on_event: Callable[[Event], None]) -> None: ...
-
-    def signers(self) -> dict[int, SigningMeter]: ...
-
-    def carry_out(self, effect: Effect) -> bool: ...
 
     async def close(self) -> None: ...
 
@@ -90,7 +75,7 @@ class Platform:
     new_tx_id: Callable[[], str]
     metering_key: Callable[[Path], MeteringKey]
     open_writer: OpenWriter
-    devices: Callable[[Config], Devices]
+    devices: Callable[[Config], Hardware]
     installer: Callable[[Config], InstallerTalks]
     free_space: Look
     tick_ms: int = TICK_MS
@@ -104,7 +89,7 @@ def this_machine(loop: asyncio.AbstractEventLoop) -> Platform:
         new_tx_id=lambda: str(uuid.uuid4()),
         metering_key=load_or_create_key,
         open_writer=lambda path, failed, make_room: LedgerWriter(path, loop, failed, make_room=make_room),
-        devices=lambda config: Hardware(config, monotonic_ms),
+        devices=lambda config: open_hardware(config, monotonic_ms),
         installer=_installer,
         free_space=os.statvfs,
     )
