@@ -27,6 +27,7 @@ from agent.ipc.port import (
     Record,
     RowsAppended,
     SampleTaken,
+    SettingsChanged,
     SettingWrite,
     StationPort,
     TokenVerdict,
@@ -82,6 +83,7 @@ class Conversation(ABC):
         self._jobs = Jobs()
         self._registration = Registration(rng)
         self._reporter = statuses
+        self._settings_changed = asyncio.Event()
         self.delivery = Delivery(
             station, view.welcome.identity, translator, self._retry_policy, new_id_on_retry=new_id_on_retry
         )
@@ -133,7 +135,7 @@ class Conversation(ABC):
                 await self._station.link_state(True, self.version.value)
                 tasks.create_task(self._reporter.run(line))
                 tasks.create_task(self.delivery.run(line))
-                tasks.create_task(keep_beating(line, self._station, self._heartbeat_s))
+                tasks.create_task(keep_beating(line, self._station, self._heartbeat_s, self._settings_changed))
         finally:
             self._line = None
             self._jobs.open(None)
@@ -172,6 +174,8 @@ class Conversation(ABC):
                     await refuse_authorize(self._station, news)
             case SampleTaken(record):
                 self._later(partial(self._send_sample, record))
+            case SettingsChanged():
+                self._settings_changed.set()
             case _:
                 pass  # the view has it
 

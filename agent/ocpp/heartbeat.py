@@ -19,7 +19,6 @@ from agent.ocpp.rpc import CallResult, Priority
 
 CLOCK_EVERY_S: Final = 86_400.0
 TIMER_RESOLUTION_S: Final = 0.001  # less than this is not worth a wait
-LOOK_EVERY_S: Final = 60.0  # a changed interval is honoured within this time
 
 
 async def beat(line: Line, station: StationPort) -> None:
@@ -29,8 +28,11 @@ async def beat(line: Line, station: StationPort) -> None:
         await set_clock(station, outcome.payload)
 
 
-async def keep_beating(line: Line, station: StationPort, interval_s: Callable[[], float]) -> None:
-    """Beat until the link ends (``LinkGone``). ``interval_s`` is asked again every time."""
+async def keep_beating(
+    line: Line, station: StationPort, interval_s: Callable[[], float], changed: asyncio.Event
+) -> None:
+    """Beat until the link ends (``LinkGone``). ``interval_s`` is asked again every time, and when
+    ``changed`` says that it may be another."""
     loop = asyncio.get_running_loop()
     last_try_s = last_beat_s = loop.time()
     while True:
@@ -38,7 +40,16 @@ async def keep_beating(line: Line, station: StationPort, interval_s: Callable[[]
         due_s = min(quiet_until_s, max(last_beat_s + CLOCK_EVERY_S, last_try_s + 1.0))
         wait_s = due_s - loop.time()
         if wait_s > TIMER_RESOLUTION_S:
-            await asyncio.sleep(min(wait_s, LOOK_EVERY_S))
+            await _wait(changed, wait_s)
             continue
         last_try_s = last_beat_s = loop.time()
         await beat(line, station)
+
+
+async def _wait(changed: asyncio.Event, wait_s: float) -> None:
+    changed.clear()
+    try:
+        async with asyncio.timeout(wait_s):
+            await changed.wait()
+    except TimeoutError:
+        return

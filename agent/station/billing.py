@@ -55,6 +55,7 @@ class _Open:
     books: Books
     evse: int
     due_ms: int | None = None  # a boundary that no reading has passed yet
+    looked_ahead: bool = False  # for what the books know now
     before: Sample | None = None  # the last reading before it, once it has passed
     seen: Sample | None = None  # the newest reading when the core stepped last
     asked_at_ms: int | None = None
@@ -144,8 +145,8 @@ class Billing:
     def _look_ahead(self) -> None:
         now_ms = self._core.ctx.at_ms
         for each in self._open.values():
-            if each.due_ms is None or each.due_ms > now_ms:
-                each.due_ms = each.books.next_boundary_ms()
+            if not each.looked_ahead and (each.due_ms is None or each.due_ms > now_ms):
+                each.due_ms, each.looked_ahead = each.books.next_boundary_ms(), True
             tx = self._running(each)
             each.seen = None if tx is None else tx.last
         self._clock = (self._core.ctx.wall_offset_ms, self._core.ctx.time_status)
@@ -172,6 +173,7 @@ class Billing:
             self._carry_on(each, fact)
         elif tx_id in self._open:
             self._open[tx_id].books.note(fact, stamp)
+            self._open[tx_id].looked_ahead = False
             if isinstance(fact, TransactionFact) and fact.kind is TxKind.ENDED:
                 self._carry_over(self._open[tx_id])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.firmware.client import InstallerClient
+from agent.station.platform import Installer
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ class SocketTalks:
         self._path = path
         self._talks: set[InstallerClient] = set()
 
-    async def ask(self, question: Callable[[InstallerClient], T]) -> T:
+    async def ask(self, question: Callable[[Installer], T]) -> T:
         def ask() -> T:
             with InstallerClient(self._path) as installer:
                 self._talks.add(installer)

@@ -115,7 +115,7 @@ class LiveStation:
         self._damaged = opened.damaged
         reserve = Reserve(build.ledger_path, floor_bytes=build.floor_bytes, look=platform.free_space)
         self._writer = platform.open_writer(build.ledger_path, self._ledger_failed, reserve.release)
-        self._cutting = False
+        self._cutting = self._ledger_lost = False
         self._archive = Archive(build.ledger_path)
         self._model = make_model(build, self._archive)
         self._key = platform.metering_key(key_path(build.config))
@@ -167,7 +167,7 @@ class LiveStation:
             self._disk.note_meter(event.evse, event.event)
         for effect in self.logic.step(event, self._now_ms()):
             if not self._devices.carry_out(effect):
-                self._carry_out(effect)
+                self._carry_out_here(effect)
         self._tokens.start_free_vehicles()
         if self._updates is not None and not isinstance(event, UpdateHold):
             self._updates.look()
@@ -179,6 +179,13 @@ class LiveStation:
         deadline_ms, now_ms = self.logic.deadline_ms(), self._now_ms()
         wait_ms = self._tick_ms if deadline_ms is None else min(self._tick_ms, max(0, deadline_ms - now_ms))
         self._timer = self._loop.call_later(wait_ms / 1_000, self.give, Tick())
+
+    def _carry_out_here(self, effect: Effect) -> None:
+        """What no driver does. A ledger that takes nothing must not keep the effects behind this one from the devices."""
+        try:
+            self._carry_out(effect)
+        except LedgerFailed as error:
+            self._ledger_failed(error)
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Append):
@@ -374,9 +381,12 @@ class LiveStation:
             self._updates.gateway_gone()
 
     def _ledger_failed(self, error: LedgerFailed) -> None:
+        if self._ledger_lost:
+            return
+        self._ledger_lost = True
         log.critical("ledger failed, charging stops", reason=str(error))
-        self.give(LedgerLost())
         self._stop(EXIT_LEDGER)
+        self.give(LedgerLost())
 
 
 def _log_device(event: FromPilot | FromMeter | FromPower) -> None:

@@ -30,7 +30,7 @@ from agent.station.build import monotonic_ms
 from agent.station.hardware import Hardware, open_hardware
 
 if TYPE_CHECKING:
-    from agent.firmware.client import InstallerClient
+    from agent.firmware.view import InstallerView, StagedView
 
 T = TypeVar("T")
 TICK_MS = 1_000  # deadlines come on time; this only keeps views fresh
@@ -53,10 +53,24 @@ class Writer(Protocol):
     async def close(self) -> None: ...
 
 
-class InstallerTalks(Protocol):
-    """Questions to the installer; each raises ``InstallerAway`` beside what ``InstallerClient`` says."""
+class Installer(Protocol):
+    """What the station asks of the installer; ``agent.firmware.client.InstallerClient`` says what each raises."""
 
-    async def ask(self, question: Callable[[InstallerClient], T]) -> T: ...
+    def status(self) -> InstallerView: ...
+
+    def activate(self, digest: str) -> StagedView: ...
+
+    def confirm(self) -> None: ...
+
+    def revert(self) -> str: ...
+
+    def reboot(self) -> None: ...
+
+
+class InstallerTalks(Protocol):
+    """Questions to the installer; each may raise ``InstallerAway`` too."""
+
+    async def ask(self, question: Callable[[Installer], T]) -> T: ...
 
     def close(self) -> None:
         """End what is under way at once, whatever the installer does."""

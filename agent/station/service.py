@@ -65,6 +65,7 @@ from agent.station.tokens import Tokens
 if TYPE_CHECKING:
     from agent.station.updates import Updates
 
+_CLOCK_MAX_MS = 253_370_764_800_000  # year 9999, so that no zone leads out of the calendar
 _CLOCK_TOLERANCE_MS = 1_000  # the CSMS's answer travelled; less than this is no news
 log = structlog.get_logger("station")
 
@@ -180,6 +181,9 @@ class StationService:
         self._shell.give(LinkChanged(online))
 
     async def clock(self, wall_ms: int) -> None:
+        if not 0 <= wall_ms <= _CLOCK_MAX_MS:
+            log.warning("clock not taken", source="CSMS", wall_ms=wall_ms)
+            return
         ctx = self._logic.core.ctx
         now_ms = self._shell.now_ms()
         off_ms = abs(wall_ms - (now_ms + ctx.wall_offset_ms))
@@ -263,6 +267,8 @@ class StationService:
         await self._shell.save([profiles_change(self._logic.limits.profiles)])
 
     async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:
+        if unit not in (None, *RateUnit):
+            return None
         schedule = self._logic.limits.composite(
             evse, duration_s, RateUnit(unit or "A"), self._logic.running(), self._wall_ms()
         )

@@ -24,7 +24,7 @@ from agent.config.update import SourcePolicy
 from agent.core.events import UpdateHold
 from agent.core.facts import Fact, SecurityFact, UpdateVia
 from agent.firmware.boot_id import read_boot_id
-from agent.firmware.client import InstallerAway, InstallerClient
+from agent.firmware.client import InstallerAway
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.machine import (
     Act,
@@ -139,7 +139,7 @@ class Updates:
         if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
             return refusal
         try:
-            found = await self._talks.ask(InstallerClient.status)
+            found = await self._talks.ask(lambda installer: installer.status())
         except (InstallerAway, SlotFailed) as error:
             return UpdateAnswer(UpdateOutcome.REJECTED, str(error))
         if found.booted is None:
@@ -265,7 +265,7 @@ class Updates:
         """Until the installer tells. It may be slow to start; nothing waits for it but the update."""
         while True:
             try:
-                found = await self._talks.ask(InstallerClient.status)
+                found = await self._talks.ask(lambda installer: installer.status())
                 break
             except (InstallerAway, SlotFailed) as error:
                 log.warning("installer does not tell which slot runs", why=str(error))
@@ -300,7 +300,7 @@ class Updates:
         while True:
             self._shell.rebooting()
             try:
-                await self._talks.ask(InstallerClient.reboot)
+                await self._talks.ask(lambda installer: installer.reboot())
             except (InstallerAway, SlotFailed, UpdateRefused) as error:
                 log.error("the machine does not restart", why=str(error))
             await asyncio.sleep(60)
@@ -320,7 +320,7 @@ class Updates:
         why_not = ""
         for _ in range(_CONFIRM_TRIES):
             try:
-                await self._talks.ask(InstallerClient.confirm)
+                await self._talks.ask(lambda installer: installer.confirm())
                 why_not = ""
                 break
             except (InstallerAway, SlotFailed, UpdateRefused) as error:
@@ -332,7 +332,7 @@ class Updates:
     async def _revert(self) -> None:
         """The boot loader is told; if it cannot be, a trial ends by itself when its tries have run out."""
         try:
-            slot = await self._talks.ask(InstallerClient.revert)
+            slot = await self._talks.ask(lambda installer: installer.revert())
             log.warning("going back to the old image", slot=slot)
         except (InstallerAway, SlotFailed, UpdateRefused) as error:
             log.critical("the boot loader cannot be told to go back", why=str(error))
@@ -346,7 +346,7 @@ class Updates:
     async def _staged(self) -> Staged | None:
         """What the installer itself says it holds, ready to be activated."""
         try:
-            found: InstallerView = await self._talks.ask(InstallerClient.status)
+            found: InstallerView = await self._talks.ask(lambda installer: installer.status())
         except (InstallerAway, SlotFailed) as error:
             log.error("installer does not tell what it holds", why=str(error))
             return None

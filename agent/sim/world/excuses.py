@@ -1,0 +1,93 @@
+"""What the station may have given up for good reason: the back office's refusals and silences, per row.
+
+Charter: counts, for each row of the station's ledger that came as a message, what the station must have seen of its
+sendings. A checker asks ``excused`` before it calls a missing row a loss.
+
+What the station may drop (``agent.ocpp.delivery``; 16-TX-03, 16-TX-04, 20-TE-04), and how it is counted here:
+
+- A CALLERROR, or an answer that is no valid CALLRESULT of its message, is a refusal. Refusals of a row add up over
+  connections (they are counted here over restarts of the gateway too, which forgets them: that errs on the lenient
+  side, and then the row comes again anyway).
+- No answer within the message time-out while the connection lives is a time-out. So is an answer that comes late,
+  one that was spoiled, and a message that was spoiled or swallowed on its way: to the station all look alike.
+  Time-outs of a row add up on one connection only; a new connection counts from nothing.
+- A connection that ends before the time-out is no attempt at all.
+- Refusals and time-outs together reach ``attempts`` (OCPPCommCtrlr.MessageAttempts): the row is dropped, and the
+  next one goes. A message that is not transaction-related (``once``) is dropped at its first refusal.
+- After a dropped StartTransaction of 1.6 the transaction goes on under transactionId -1: its messages come, but
+  belong to nothing (``booking.Orphan``). After a dropped Started of 2.0.1 the transaction simply begins later.
+- Nothing else. A row that came neither to the book nor here was lost by the station, and so was one that comes after
+  a later row.
+
+A row may be both booked and excused: the back office can book a message and fail to say so in time.
+
+A row's name: ("StartTransaction", connector, timestamp, meterStart), ("StopTransaction", transactionId, timestamp,
+meterStop), ("MeterValues", connector, timestamp, context), ("TransactionEvent", transactionId, seqNo), or the action
+with the text of its payload.
+
+Limits: 4,096 rows under way, 100,000 excuses; the oldest go first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+UNDER_WAY_MAX: Final = 4_096
+EXCUSES_MAX: Final = 100_000
+
+Row = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the station saw of one row so far. ``wire`` is the number of the connection of its time-outs."""
+
+    refusals: int = 0
+    timeouts: int = 0
+    wire: int = 0
+    message_id: str = ""
+
+
+class Excuses:
+    """See the module. ``attempts`` is the station's setting; lower it here before it is lowered there."""
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+        self.excused: OrderedDict[Row, Tally] = OrderedDict()
+        self._under_way: OrderedDict[Row, Tally] = OrderedDict()
+
+    def refused(self, row: Row, message_id: str, *, once: bool) -> bool:
+        """The station got a refusal or an unusable answer in time. True: it may have dropped the row now."""
+        tally = self._tally(row, message_id)
+        tally.refusals += 1
+        return self._judge(row, tally, self.attempts if not once else 1)
+
+    def timed_out(self, row: Row, message_id: str, wire: int) -> bool:
+        """The station got nothing in time on the connection of this number. True: it may have dropped the row now."""
+        tally = self._tally(row, message_id)
+        if tally.wire != wire:
+            tally.wire, tally.timeouts = wire, 0
+        tally.timeouts += 1
+        return self._judge(row, tally, self.attempts)
+
+    def settled(self, row: Row) -> None:
+        """The station got a good answer in time."""
+        self._under_way.pop(row, None)
+
+    def _tally(self, row: Row, message_id: str) -> Tally:
+        tally = self._under_way.get(row)
+        if tally is None:
+            tally = self._under_way[row] = Tally(message_id=message_id)
+            if len(self._under_way) > UNDER_WAY_MAX:
+                self._under_way.popitem(last=False)
+        return tally
+
+    def _judge(self, row: Row, tally: Tally, allowed: int) -> bool:
+        if tally.refusals + tally.timeouts < max(1, allowed):
+            return False
+        self.excused[row] = tally
+        if len(self.excused) > EXCUSES_MAX:
+            self.excused.popitem(last=False)
+        return True

@@ -1,0 +1,201 @@
+"""What every transaction must look like in the ledger, checked row by row as rows become durable.
+
+Charter: follows the rows that the station was told are on disk, and holds them against the rules of a transaction
+and against the physical truth at its outlet. It reads facts, not the station's memory, so it outlives every crash.
+
+Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; registers never fall
+within one meter; energy billed is never more than what ran through the outlet, and no less where nothing disturbed
+meter, station or power meanwhile; statuses of an update follow OCPP's order.
+
+Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; field faults 1, 2, 11, 12, 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.billing import read
+from agent.core.facts import FirmwareFact, Sample, TransactionFact, TxKind
+from agent.ipc.codec import decode_fact
+from agent.ledger.rows import Row
+
+_TX_KINDS: Final = frozenset({"tx_started", "tx_updated", "tx_ended"})
+TOLERANCE_MWH: Final = 300
+"""Beside the step of the meter's register: reading and truth are not of the same instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """At one outlet now. ``disturbed`` counts what may keep energy from being billed: faults of devices, power cuts,
+    ends of the station; ``rewound`` how often the register was set or the meter exchanged; ``metered_mwh`` is what an
+    exact meter would have counted in all; ``step_mwh`` of this one."""
+
+    metered_mwh: int
+    disturbed: int
+    rewound: int
+    step_mwh: int
+
+
+@dataclass(slots=True)
+class Seen:
+    """A transaction as far as its rows are durable."""
+
+    tx_id: str
+    evse: int
+    begin: Sample
+    started: Truth
+    seq_no: int = 0
+    last: Sample | None = None
+    end: Sample | None = None
+    token: str = ""
+    receipt_mwh: int | None = None
+    gaps: int = 0
+    rolled_over: bool = False
+    ended_truth: Truth | None = None
+
+
+_NEXT: Final[dict[str, frozenset[str]]] = {
+    "": frozenset({"Downloading", "DownloadScheduled", "Installing", "Installed", "InstallationFailed"}),
+    "DownloadScheduled": frozenset({"Downloading", "DownloadFailed"}),
+    "Downloading": frozenset({"Downloaded", "DownloadPaused", "DownloadFailed", "InvalidSignature"}),
+    "DownloadPaused": frozenset({"Downloading", "Downloaded", "DownloadFailed", "InvalidSignature"}),
+    "DownloadFailed": frozenset({"Downloading"}),
+    "Downloaded": frozenset({"SignatureVerified", "InstallScheduled", "Installing", "InvalidSignature"}),
+    "SignatureVerified": frozenset({"InstallScheduled", "Installing"}),
+    "InstallScheduled": frozenset({"Installing"}),
+    "Installing": frozenset({"InstallRebooting", "Installed", "InstallationFailed", "InstallVerificationFailed"}),
+    "InstallRebooting": frozenset({"Installed", "InstallationFailed", "InstallVerificationFailed", "Installing"}),
+}
+"""Which status may follow which, for one request (OCPP 2.0.1 L01, L02); a new request may follow any."""
+
+
+@dataclass(slots=True)
+class Mirror:
+    """See the module. ``truth(evse)`` is asked at each start and end; ``wrong`` takes what must not be."""
+
+    truth: Callable[[int], Truth]
+    wrong: Callable[[int, str], None]
+    open: dict[int, Seen] = field(default_factory=dict)
+    ended: list[Seen] = field(default_factory=list)  # until somebody has compared them
+    known: set[str] = field(default_factory=set)
+    last_ends: dict[int, tuple[Sample, int]] = field(default_factory=dict)
+    boots: int = 0
+    transactions: int = 0
+    billed_mwh: int = 0
+    head_seq: int = 0
+    _told: tuple[int | None, str] = (None, "")
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        """These are durable, and the station has been told or is about to be."""
+        for row in rows:
+            if self.head_seq and row.seq != self.head_seq + 1:
+                self.wrong(row.evse or 0, f"row {row.seq} came after row {self.head_seq}")
+            self.head_seq = row.seq
+            if row.kind in _TX_KINDS:
+                fact = decode_fact(row.kind, row.body)
+                assert isinstance(fact, TransactionFact)
+                self._transaction(fact)
+            elif row.kind == "receipt":
+                self._receipt(row)
+            elif row.kind == "firmware":
+                self._firmware(row)
+            elif row.kind == "boot":
+                self.boots += 1
+            elif row.kind == "log" and b'"meter_rollover"' in row.body and row.evse in self.open:
+                self.open[row.evse].rolled_over = True  # it ends at the last reading before, and goes on in another
+
+    def resume_at(self, head_seq: int) -> None:
+        """The ledger ends here after a restart: rows that nobody was told of may be there or not."""
+        self.head_seq = head_seq
+
+    # --------------------------------------------------------------------------------- transactions
+
+    def _transaction(self, fact: TransactionFact) -> None:
+        if fact.kind is TxKind.STARTED:
+            self._started(fact)
+            return
+        seen = self.open.get(fact.evse)
+        if seen is None or seen.tx_id != fact.tx_id:
+            self.wrong(fact.evse, f"{fact.kind.value} of {fact.tx_id}, which is not running")
+            return
+        if fact.seq_no != seen.seq_no + 1:
+            self.wrong(fact.evse, f"{fact.tx_id}: seqNo {fact.seq_no} after {seen.seq_no}")
+        seen.seq_no = fact.seq_no
+        seen.gaps += fact.gap
+        for sample in fact.samples:
+            self._sample(seen, sample)
+        if fact.kind is TxKind.ENDED:
+            self._ended(seen, fact)
+
+    def _started(self, fact: TransactionFact) -> None:
+        if fact.evse in self.open:
+            self.wrong(fact.evse, f"{fact.tx_id} started while {self.open[fact.evse].tx_id} ran")
+        if fact.tx_id in self.known:
+            self.wrong(fact.evse, f"{fact.tx_id} started twice")
+        if fact.seq_no != 0 or not fact.samples:
+            self.wrong(fact.evse, f"{fact.tx_id} started with seqNo {fact.seq_no} and {len(fact.samples)} readings")
+            return
+        self.known.add(fact.tx_id)
+        self.transactions += 1
+        begin, truth = fact.samples[-1], self.truth(fact.evse)
+        before, rewound = self.last_ends.get(fact.evse, (None, 0))
+        if before is not None and _fell(before, begin) and rewound == truth.rewound:
+            self.wrong(fact.evse, f"{fact.tx_id} begins at {begin.energy_import_mwh} mWh, below the end before it")
+        token = "" if fact.token is None else fact.token.id_token
+        self.open[fact.evse] = Seen(fact.tx_id, fact.evse, begin, truth, last=begin, token=token)
+
+    def _sample(self, seen: Seen, sample: Sample) -> None:
+        if seen.last is not None and _fell(seen.last, sample):
+            where = f"{seen.last.energy_import_mwh} to {sample.energy_import_mwh} mWh ({sample.meter_state})"
+            self.wrong(seen.evse, f"{seen.tx_id}: register fell from {where}")
+        seen.last = sample
+
+    def _ended(self, seen: Seen, fact: TransactionFact) -> None:
+        del self.open[fact.evse]
+        if not fact.samples:
+            self.wrong(fact.evse, f"{fact.tx_id} ended without a reading")
+            return
+        seen.end = fact.samples[-1]
+        seen.ended_truth = truth = self.truth(fact.evse)
+        self.last_ends[fact.evse] = seen.end, truth.rewound
+        self.ended.append(seen)
+
+    def _receipt(self, row: Row) -> None:
+        receipt = read.parse(row.body)
+        seen = next((each for each in reversed(self.ended) if each.tx_id == row.tx_id), None)
+        if seen is None or seen.ended_truth is None:
+            self.wrong(row.evse or 0, f"receipt of {row.tx_id}, which has not ended")
+            return
+        billed_mwh = receipt.energy_mwh
+        if billed_mwh is None:
+            return
+        seen.receipt_mwh = billed_mwh
+        self.billed_mwh += max(0, billed_mwh)
+        true_mwh = seen.ended_truth.metered_mwh - seen.started.metered_mwh
+        tolerance_mwh = seen.started.step_mwh + TOLERANCE_MWH
+        if billed_mwh < 0 or billed_mwh > true_mwh + tolerance_mwh:
+            self.wrong(seen.evse, f"{seen.tx_id}: {billed_mwh} mWh billed, {true_mwh} mWh drawn")
+        sound = seen.ended_truth.disturbed == seen.started.disturbed and not seen.rolled_over
+        if sound and billed_mwh < true_mwh - tolerance_mwh:
+            self.wrong(seen.evse, f"{seen.tx_id}: only {billed_mwh} mWh billed of {true_mwh} mWh, with nothing amiss")
+
+    # -------------------------------------------------------------------------------------- updates
+
+    def _firmware(self, row: Row) -> None:
+        fact = decode_fact(row.kind, row.body)
+        assert isinstance(fact, FirmwareFact)
+        request, status = self._told
+        same = fact.request_id == request and fact.request_id is not None
+        allowed = _NEXT.get(status if same else "", frozenset())
+        if same and fact.status not in allowed and fact.status not in _NEXT[""]:
+            self.wrong(0, f"firmware status {fact.status} after {status} of request {request}")
+        self._told = fact.request_id, fact.status
+
+
+def _fell(before: Sample, after: Sample) -> bool:
+    """Within one meter; what is marked as a wrong or substituted value is no reading."""
+    sound = after.meter_state in ("G", "T") and before.meter_state in ("G", "T")
+    same = before.meter_serial == after.meter_serial
+    return sound and same and after.energy_import_mwh < before.energy_import_mwh

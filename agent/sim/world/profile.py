@@ -1,0 +1,127 @@
+"""What goes wrong in a simulated world, and how often: profiles of faults, and the pace of life.
+
+Charter: rates and durations, nothing of how a fault is made. A quiet world is the profile in which nothing goes
+wrong; ``harsh`` has everything, far more often than any station would see it. Every kind of fault has random
+numbers of its own, so that a profile without one of them leaves the others where they were: that is how a failure
+is shrunk.
+
+Units: hours between two faults of a kind on average, over the whole station; seconds for how long one lasts.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from agent.sim.world.manners import HARSH as HARSH_MANNERS
+from agent.sim.world.manners import QUIET as QUIET_MANNERS
+from agent.sim.world.manners import Manners
+from agent.sim.world.wire import QUIET as QUIET_NETWORK
+from agent.sim.world.wire import NetworkFaults
+
+
+class Trouble(enum.StrEnum):
+    """The kinds of fault that the world itself makes; those of devices carry the names of ``outlet.Fault``."""
+
+    POWER_CUT = "power_cut"
+    BROWN_OUT = "brown_out"  # several short cuts in a row
+    STATION_KILL = "station_kill"
+    GATEWAY_KILL = "gateway_kill"
+    DISK_FULL = "disk_full"
+    SYNC_FAILS = "sync_fails"
+    CLOCK_STEP = "clock_step"  # the machine's clock, by hours or years
+    CLOCK_LOST = "clock_lost"  # a power cut with a dead battery: 1970
+    CSMS_CLOCK = "csms_clock"  # the CSMS tells the wrong time for a while
+    LINK_DOWN = "link_down"
+    LINK_CUT = "link_cut"
+    LINK_HALF_OPEN = "link_half_open"
+    LINK_STALL = "link_stall"
+    RUDE_CSMS = "rude_csms"  # answers late, twice, wrongly, not at all, for a while
+    INSTALLER_AWAY = "installer_away"
+    DEVICE = "device"  # any fault of any device
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``every_h``: mean time between two; ``lasts_s``: at least and at most."""
+
+    every_h: float
+    lasts_s: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """``orders``: how busy the operator is (1.0: harsh). ``rude``: what RUDE_CSMS brings; ``manners``: what always
+    holds. ``careless``: the share of visits that go wrong."""
+
+    name: str
+    rates: Mapping[Trouble, Rate] = field(default_factory=dict)
+    manners: Manners = QUIET_MANNERS
+    rude: Manners = QUIET_MANNERS
+    network: NetworkFaults = QUIET_NETWORK
+    orders: float = 0.0
+    careless: float = 0.0
+
+    def without(self, names: frozenset[str]) -> Profile:
+        """The same profile with some kinds of fault left out. Names: of ``Trouble``, or ``manners``, ``network``,
+        ``orders``, ``careless``. Raises ``ValueError`` for others."""
+        unknown = names - {trouble.value for trouble in Trouble} - set(EXTRAS)
+        if unknown:
+            known = ", ".join([*(trouble.value for trouble in Trouble), *EXTRAS])
+            raise ValueError(f"no fault {', '.join(sorted(unknown))}; there are {known}")
+        return replace(
+            self,
+            rates={trouble: rate for trouble, rate in self.rates.items() if trouble.value not in names},
+            manners=QUIET_MANNERS if "manners" in names else self.manners,
+            network=QUIET_NETWORK if "network" in names else self.network,
+            orders=0.0 if "orders" in names else self.orders,
+            careless=0.0 if "careless" in names else self.careless,
+        )
+
+
+EXTRAS: Final = ("manners", "network", "orders", "careless")
+QUIET: Final = Profile("quiet")
+
+MILD: Final = Profile(
+    "mild",
+    rates={
+        Trouble.POWER_CUT: Rate(24 * 30, (1, 7_200)),
+        Trouble.GATEWAY_KILL: Rate(24 * 30),
+        Trouble.LINK_DOWN: Rate(24 * 3, (10, 3_600)),
+        Trouble.LINK_HALF_OPEN: Rate(24 * 14, (60, 1_800)),
+        Trouble.DEVICE: Rate(24 * 7, (1, 600)),
+    },
+    orders=0.1,
+    careless=0.05,
+)
+
+HARSH: Final = Profile(
+    "harsh",
+    rates={
+        Trouble.POWER_CUT: Rate(40, (0.2, 7_200)),
+        Trouble.BROWN_OUT: Rate(150, (1, 120)),
+        Trouble.STATION_KILL: Rate(40),
+        Trouble.GATEWAY_KILL: Rate(30),
+        Trouble.DISK_FULL: Rate(200, (60, 20_000)),
+        Trouble.SYNC_FAILS: Rate(150),
+        Trouble.CLOCK_STEP: Rate(150),
+        Trouble.CLOCK_LOST: Rate(200, (1, 600)),
+        Trouble.CSMS_CLOCK: Rate(300, (60, 7_200)),
+        Trouble.LINK_DOWN: Rate(30, (1, 20_000)),
+        Trouble.LINK_CUT: Rate(20),
+        Trouble.LINK_HALF_OPEN: Rate(60, (30, 3_600)),
+        Trouble.LINK_STALL: Rate(60, (1, 120)),
+        Trouble.RUDE_CSMS: Rate(40, (60, 7_200)),
+        Trouble.INSTALLER_AWAY: Rate(300, (60, 7_200)),
+        Trouble.DEVICE: Rate(6, (0.05, 900)),
+    },
+    manners=Manners(odd_timestamps=0.3, talks_before_boot=0.1, interval_zero=0.05, changes_mind=0.01),
+    rude=HARSH_MANNERS,
+    network=NetworkFaults(doubled=0.001, refused=0.05),
+    orders=1.0,
+    careless=0.4,
+)
+
+PROFILES: Final = {profile.name: profile for profile in (QUIET, MILD, HARSH)}

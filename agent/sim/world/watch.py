@@ -1,0 +1,172 @@
+"""Power only where it may be: looked at after every event of the station, and at every move of a contact.
+
+Charter: two questions. What the station has commanded must be allowed by everything together at the end of the very
+event (opening waits for nothing). What the contact does must follow, within the time of wire, board and travel; a
+contact that does not is welded, and the station must say so. Reads the station's state to know why it commands, and
+the ledger's mirror to know what is durable.
+
+Units: ms of virtual time, mA. Sources: IEC 61851-1 annex A; charging-behaviour reference; architecture, promise 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from agent.config.model import Config
+from agent.core.effects import (
+    AllowPower,
+    DisableBoard,
+    Effect,
+    OfferCurrent,
+    SetDuty,
+    StopOffer,
+    SwitchOutput,
+)
+from agent.core.evse import Evse
+from agent.sim.virtual_time import now_ms
+from agent.sim.world.mirror import Mirror
+from agent.sim.world.outlet import Outlet
+from hal.boards import BoardKind
+from hal.ports import CpState
+from hal.sim.vehicle_port import vehicle_current_ma
+
+if TYPE_CHECKING:
+    from agent.sim.world.life import Life
+
+OPENS_WITHIN_MS: Final = 4_000
+"""From the command to an open contact or a fault: a polled board is given 3 s by the station itself."""
+
+SUPERVISION_MS: Final = 12_000
+"""So long a board goes on by itself when the station has died, at most (``PilotCapabilities.supervision_ms``)."""
+
+ROUNDING_MA: Final = 120
+"""A duty cycle is told in steps of 0.01 %, a board's offer in whole amperes: never more than this above a limit."""
+
+
+@dataclass(slots=True)
+class Commanded:
+    """What the station last told the devices of one EVSE. A new run has told them nothing."""
+
+    power: bool = False
+    offer_ma: int = 0
+    offers: bool = False
+
+    @property
+    def live(self) -> bool:
+        return self.power or self.offers
+
+
+class Watch:
+    """See the module. ``wrong`` takes what must not be."""
+
+    def __init__(
+        self, config: Config, outlets: dict[int, Outlet], mirror: Mirror, wrong: Callable[[int, str], None]
+    ) -> None:
+        self._outlets = outlets
+        self._mirror = mirror
+        self._wrong = wrong
+        self._loop = asyncio.get_running_loop()
+        self._supply_ma = config.limits.supply_current_ma
+        self._ac = {evse.id for evse in config.evse if evse.board.kind is BoardKind.AC}
+        self._hard_ma = {evse.id: min(evse.max_current_ma, evse.board.limits.max_current_ma) for evse in config.evse}
+        self.commanded = {evse: Commanded() for evse in outlets}
+        self._must_open: dict[int, asyncio.TimerHandle] = {}
+        self.life: Life | None = None
+        self.looks = 0
+
+    def new_run(self, life: Life | None) -> None:
+        """A run of the station begins, or (None) none is there."""
+        self.life = life
+        for evse in self.commanded:
+            self.commanded[evse] = Commanded()
+            self.contact(evse)
+
+    # ------------------------------------------------------------------------------- what is commanded
+
+    def effect(self, effect: Effect) -> None:
+        """The station tells a device something."""
+        if isinstance(effect, AllowPower):
+            self.commanded[effect.evse].power = effect.allowed
+        elif isinstance(effect, SwitchOutput):
+            self.commanded[effect.evse].power = effect.on
+        elif isinstance(effect, SetDuty):
+            offer_ma = vehicle_current_ma(effect.duty_centipercent)
+            self.commanded[effect.evse].offer_ma = offer_ma
+        elif isinstance(effect, OfferCurrent):
+            self.commanded[effect.evse].offer_ma = effect.current_ma
+            self.commanded[effect.evse].offers = effect.current_ma > 0
+        elif isinstance(effect, StopOffer | DisableBoard):
+            self.commanded[effect.evse].offer_ma = 0
+            self.commanded[effect.evse].offers = False
+        else:
+            return
+        self.contact(effect.evse)
+
+    def look(self) -> None:
+        """The station has handled an event."""
+        life = self.life
+        if life is None:
+            return
+        self.looks += 1
+        total_ma = 0
+        for number, commanded in self.commanded.items():
+            if commanded.offer_ma or commanded.power:
+                evse = life.station.logic.core.evses[number]
+                self._judge(evse, number, commanded)
+                if number in self._ac:
+                    total_ma += commanded.offer_ma if evse.flow.tx is not None else 0
+        if self._supply_ma is not None and total_ma > self._supply_ma + 2 * ROUNDING_MA:
+            self._wrong(0, f"{total_ma} mA offered in all, the supply gives {self._supply_ma} mA")
+
+    def _judge(self, evse: Evse, number: int, commanded: Commanded) -> None:
+        limit_ma = self._hard_ma[number]
+        if number in self._ac and commanded.offer_ma > limit_ma + ROUNDING_MA:
+            self._wrong(number, f"{commanded.offer_ma} mA offered, {limit_ma} mA is the most")
+        allowed_ma = evse.allowed_ma()
+        if number in self._ac and commanded.offer_ma > allowed_ma + ROUNDING_MA:
+            self._wrong(number, f"{commanded.offer_ma} mA offered, the limit is {allowed_ma} mA")
+        if not commanded.live:
+            return
+        tx, open_tx = evse.flow.tx, self._mirror.open.get(number)
+        if tx is None or open_tx is None or open_tx.tx_id != tx.tx_id:
+            self._wrong(number, "power is allowed without a durable start of a transaction")
+        if evse.faults.active:
+            faults = ", ".join(fault.value for fault in evse.faults.active)
+            self._wrong(number, f"power is allowed in fault ({faults})")
+        if commanded.power and evse.vehicle.raw not in (CpState.C, CpState.D) and number in self._ac:
+            self._wrong(number, f"power is allowed in pilot state {evse.vehicle.raw}")
+
+    # --------------------------------------------------------------------------------- what is so
+
+    def contact(self, number: int) -> None:
+        """The contact moved, or what is wanted of it changed."""
+        outlet = self._outlets[number]
+        stray = outlet.contactor_closed and not self.commanded[number].live
+        timer = self._must_open.pop(number, None)
+        if timer is not None:
+            timer.cancel()
+        if stray:
+            wait_ms = OPENS_WITHIN_MS if self.life is not None else OPENS_WITHIN_MS + SUPERVISION_MS
+            self._must_open[number] = self._loop.call_later(wait_ms / 1_000, self._still_closed, number)
+        elif outlet.contactor_closed and number not in self._mirror.open:
+            self._wrong(number, "the contact closes without a durable start of a transaction")
+
+    def _still_closed(self, number: int) -> None:
+        del self._must_open[number]
+        outlet, life = self._outlets[number], self.life
+        if not outlet.contactor_closed or outlet.plug_point.welded:
+            self._weld_is_told(number)
+            return
+        faults = () if life is None else life.station.logic.core.evses[number].faults.active
+        if not faults:
+            self._wrong(number, f"the contact is still closed {OPENS_WITHIN_MS} ms after it should open ({now_ms()})")
+
+    def _weld_is_told(self, number: int) -> None:
+        """A contact that cannot open is a fault that everybody hears of."""
+        if self.life is not None and self._outlets[number].contactor_closed:
+            evse = self.life.station.logic.core.evses[number]
+            if not evse.faults.active:
+                self._wrong(number, "the contact is welded, and the station says nothing")
