@@ -242,7 +242,12 @@ class McuPilot:
             self._line.write(mcu_codec.allow_power_on(True))
 
     def _keep_alive(self) -> None:
+        """With each: duty and power as they are wanted. Noise may have swallowed the frame that took power away, and
+        the MCU, which hears us, would never open by itself."""
         self._line.write(mcu_codec.keep_alive())
+        if self._running:
+            self._line.write(mcu_codec.pwm_duty_cycle(self._duty_centipercent))
+            self._line.write(mcu_codec.allow_power_on(self._power_allowed))
         self._next_keep_alive = asyncio.get_running_loop().call_later(
             self._config.keep_alive_ms / 1000, self._keep_alive
         )

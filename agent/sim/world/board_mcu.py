@@ -272,6 +272,7 @@ class McuFace(Face):
             if reachable:
                 self.cancel("overdue")
                 self.hear()
+                self.later("again", self._board_rng.randrange(1, _KEEP_ALIVE_MS) / 1_000, self._say_again)
             else:
                 since_ms = self._board_rng.randrange(_KEEP_ALIVE_MS)
                 self.later("overdue", (LINK_TIMEOUT_MS - since_ms) / 1_000, self._overdue)
@@ -283,6 +284,12 @@ class McuFace(Face):
         self._running = self._spurious = False
         self._forget_wanted()
         self.lose(self._board.link)
+
+    def _say_again(self) -> None:
+        """With the next keep-alive: noise may have swallowed what was said."""
+        if self._running:
+            self._power, self._duty = self._wanted_power, self._wanted_duty
+            self._send()
 
     def hear_boot(self, *, asked: bool) -> None:
         """The board says that it has just begun."""
