@@ -34,13 +34,16 @@ from agent.ipc.port import (
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings
-from agent.ocpp.link import Connection, Link
+from agent.ocpp.link import Connection, Link, LinkPhase, LinkState
+from agent.ocpp.link_failure import SECURITY_EVENTS, FailureKind
+from agent.ocpp.link_passwords import Passwords
 from agent.ocpp.session import Direction, Hooks, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
 from agent.ocpp.websocket import open_websocket
 
 _STATION_RETRY_S = 0.05
 _PASSWORD = "SecurityCtrlr.BasicAuthPassword"
+_MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
 _PING = "OCPPCommCtrlr.WebSocketPingInterval"
 _BACKOFF = "OCPPCommCtrlr.RetryBackOff"
 
@@ -109,6 +112,8 @@ class Gateway:
         self._view: StationView | None = None
         self._link: Link | None = None
         self._fetcher: Downloads | None = None
+        self._passwords = Passwords()
+        self._alarms: set[str] = set()  # security events since the link was last up
 
     async def run(self) -> None:
         """For ever: find the station, speak for it until it is lost."""
@@ -183,6 +188,7 @@ class Gateway:
         self._link = Link(
             self._endpoint,
             self._dialect,
+            on_state=self._link_changed,
             backoff=self._backoff(),
             ping_interval_s=float(self._view.integer(_PING, 60)),
             hooks=Hooks(on_frame=_trace, on_invalid_messages=self._invalid),
@@ -195,6 +201,19 @@ class Gateway:
             await self._link.run()
         finally:
             self._link = None
+
+    def _link_changed(self, state: LinkState) -> None:
+        if state.phase is LinkPhase.CONNECTED:
+            self._passwords.worked()
+            self._alarms.clear()
+        if state.failure is None:
+            return
+        if state.failure.kind is FailureKind.UNAUTHORIZED:
+            self._passwords.refused()
+        alarm = SECURITY_EVENTS.get(state.failure.kind)
+        if alarm is not None and alarm not in self._alarms:  # once, not at every attempt of a week (WS-08)
+            self._alarms.add(alarm)
+            self._security(alarm, state.failure.detail)
 
     def _backoff(self) -> BackoffSettings:
         assert self._view is not None
@@ -212,25 +231,40 @@ class Gateway:
         return self._dialects[version]
 
     def _endpoint(self) -> Endpoint:
+        assert self._view is not None
         csms, tls = self._csms, None
         if csms.url.startswith("wss"):
             tls = TlsSettings(csms.ca_file, csms.client_certificate_file, csms.client_key_file)
+        timeout_s = self._view.integer(_MESSAGE_TIMEOUT, 30)
         return Endpoint(
             url=csms.url,
             identity=self._config.station.identity,
             versions=tuple(Version(version.value) for version in csms.versions),
             password=self._password(),
             tls=tls,
+            open_timeout_s=timeout_s,
+            message_timeout_s=timeout_s,
         )
 
     def _password(self) -> bytes | None:
-        """16-SEC-04: what the CSMS set last, else the configured file; 40 hex digits are 20 bytes."""
+        """16-SEC-04: what the CSMS set last, else the configured file. Where the CSMS does not know its own new
+        password, those before it are tried too."""
         assert self._view is not None
-        text = self._view.text(_PASSWORD)
-        if not text and self._csms.password_file is not None:
-            text = self._csms.password_file.read_text().strip()
-        if not text:
+        delivered, text = self._delivered_password(), self._view.text(_PASSWORD)
+        return self._passwords.choose(self._decoded(text) if text else delivered, delivered)
+
+    def _delivered_password(self) -> bytes | None:
+        if self._csms.password_file is None:
             return None
+        try:
+            text = self._csms.password_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            log.error("password file cannot be read", reason=str(error))  # read again at the next attempt
+            return None
+        return self._decoded(text) if text else None
+
+    def _decoded(self, text: str) -> bytes:
+        """40 hex digits are 20 bytes."""
         encoding = self._csms.authorization_key_encoding
         looks_hex = len(text) == 40 and all(c in "0123456789abcdefABCDEF" for c in text)
         if encoding is KeyEncoding.HEX or (encoding is KeyEncoding.AUTO and looks_hex):

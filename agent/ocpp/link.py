@@ -14,6 +14,7 @@ import asyncio
 import enum
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -25,10 +26,12 @@ from agent.ocpp.frames import Payload
 from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected
 from agent.ocpp.session import NO_HOOKS, Hooks, Reply, Session, Transport, TransportClosed, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
-from agent.ocpp.websocket import open_websocket
+from agent.ocpp.websocket import CLOSE_ABNORMAL, CLOSE_NORMAL, open_websocket
 
 PING_INTERVAL_S: Final = 60.0
 PONG_TIMEOUT_S: Final = 20.0
+PONG_TIMEOUT_MIN_S: Final = 1.0
+SETTLE_S: Final = 5.0
 PROVEN_AFTER_MS: Final = 60_000
 
 log = structlog.get_logger("ocpp")
@@ -68,7 +71,7 @@ class Conversation(Protocol):
 
 
 class Connection(Transport, Protocol):
-    """A WebSocket: messages both ways, and its own sign of life."""
+    """A WebSocket: messages both ways, and its own sign of life. ``close`` with ``CLOSE_ABNORMAL`` waits for nobody."""
 
     @property
     def subprotocol(self) -> str | None:
@@ -118,6 +121,9 @@ class Link:
         self._ping_wake = asyncio.Event()
         self._ping_wanted = False
         self._ended: asyncio.Future[LinkFailure] | None = None  # of the attempt or link in progress
+        self._drop_wanted = asyncio.Event()
+        self._drop_reason = ""
+        self._failures = 0
         self.state = LinkState(LinkPhase.STOPPED)
 
     # ---------------------------------------------------------------------------- while it runs
@@ -125,9 +131,13 @@ class Link:
     def drop(self, reason: str) -> None:
         """Close the link, or the one being opened, and connect again after the usual wait, e.g. with new credentials.
 
-        Without any effect while waiting: the next attempt uses the new settings anyway.
+        What the CSMS has asked is answered before, in particular the call that set them (A01). Without any effect
+        while waiting: the next attempt uses the new settings anyway.
         """
-        self._end(LinkFailure(FailureKind.DROPPED, reason))
+        self._drop_reason = reason
+        self._drop_wanted.set()
+        if self.state.phase is LinkPhase.CONNECTING:
+            self._end(LinkFailure(FailureKind.DROPPED, reason))
 
     def set_ping_interval(self, interval_s: float) -> None:
         """WebSocketPingInterval, effective at once; 0 = no pings (WS-06). Raises ``ValueError`` below 0."""
@@ -148,7 +158,14 @@ class Link:
             while True:
                 failure = await self._attempt()
                 wait_s = max(self._backoff.next_wait_s(), failure.retry_after_s)
-                log.warning("link_down", kind=failure.kind, detail=failure.detail, wait_s=round(wait_s, 1))
+                self._failures += 1  # told, so that no two of these lines are the same and one of them is dropped
+                log.warning(
+                    "link_down",
+                    kind=failure.kind,
+                    detail=failure.detail,
+                    wait_s=round(wait_s, 1),
+                    failures=self._failures,
+                )
                 self._publish(LinkState(LinkPhase.WAITING, failure=failure, wait_s=wait_s))
                 await self._sleep(wait_s)
         finally:
@@ -163,10 +180,14 @@ class Link:
             connection = await self._open(endpoint)
         except NotConnected as error:
             return error.failure
+        code = CLOSE_NORMAL
         try:
-            return await self._live(connection, endpoint, self._ended)
+            failure = await self._live(connection, endpoint, self._ended)
+            if failure.kind is FailureKind.SILENT:
+                code = CLOSE_ABNORMAL  # nobody is there to say goodbye to
+            return failure
         finally:
-            await connection.close(1000, "")
+            await connection.close(code, "")
 
     async def _live(
         self,
@@ -193,11 +214,13 @@ class Link:
         )
         log.info("link_up", version=version, url=endpoint.connection_url)
         connected_ms = self._clock_ms()
+        self._drop_wanted.clear()
         self._publish(LinkState(LinkPhase.CONNECTED, version))
         async with asyncio.TaskGroup() as tasks:
             children = [
                 tasks.create_task(self._run_session(session)),
                 tasks.create_task(self._keep_alive(connection)),
+                tasks.create_task(self._drop_when_settled(session)),
                 tasks.create_task(conversation.run(session)),
             ]
             failure = await ended
@@ -206,6 +229,13 @@ class Link:
         if self._clock_ms() - connected_ms >= PROVEN_AFTER_MS:  # WS-05, without a single answer
             self._backoff.reset()
         return failure
+
+    async def _drop_when_settled(self, session: Session) -> None:
+        await self._drop_wanted.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await session.settled()
+        self._end(LinkFailure(FailureKind.DROPPED, self._drop_reason))
 
     def _end(self, failure: LinkFailure) -> None:
         if self._ended is not None and not self._ended.done():
@@ -229,14 +259,21 @@ class Link:
         self._ping_wanted = False
         while True:
             await self._ping_due()
+            timeout_s = self._pong_wait_s()
             try:
-                async with asyncio.timeout(self._pong_timeout_s):
+                async with asyncio.timeout(timeout_s):
                     await connection.ping()
             except TimeoutError:
-                self._end(LinkFailure(FailureKind.SILENT, f"no pong within {self._pong_timeout_s:g} s"))
+                self._end(LinkFailure(FailureKind.SILENT, f"no pong within {timeout_s:g} s"))
                 return
             except TransportClosed:
                 return  # the session's reader sees it too and tells why
+
+    def _pong_wait_s(self) -> float:
+        """Not longer than an interval, so that a dead link is found within two (field fault 7)."""
+        if self._ping_interval_s == 0:
+            return self._pong_timeout_s
+        return min(self._pong_timeout_s, max(PONG_TIMEOUT_MIN_S, self._ping_interval_s))
 
     async def _ping_due(self) -> None:
         """Wait one ping interval; a new interval starts the wait afresh."""

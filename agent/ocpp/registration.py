@@ -33,7 +33,7 @@ from agent.ipc.port import StationPort
 from agent.ocpp.dialect import Line
 from agent.ocpp.frames import Payload
 from agent.ocpp.rpc import CallError, CallResult, Priority, TimedOut
-from agent.ocpp.timestamps import BadTimestamp, from_rfc3339
+from agent.ocpp.timestamps import EARLIEST_PLAUSIBLE_MS, BadTimestamp, from_rfc3339
 
 log = structlog.get_logger("ocpp")
 
@@ -174,5 +174,9 @@ async def set_clock(station: StationPort, answer: Payload) -> None:
     except BadTimestamp:
         # An answer without usable time still registers us; the station keeps the clock it has.
         log.warning("bad_current_time")
+        return
+    if wall_ms < EARLIEST_PLAUSIBLE_MS:
+        # Its clock was never set, or lost: ours is better, and a session must not end decades before it began.
+        log.warning("implausible_current_time", wall_ms=wall_ms)
         return
     await station.clock(wall_ms)

@@ -177,6 +177,15 @@ class Session:
             self._calls.pop(message_id, None)
             self._rpc.abandon(message_id)
 
+    async def settled(self) -> None:
+        """Wait until what is under way now is over: the CSMS's calls are answered and written, then ours are answered.
+
+        The second shows that the first was read: a CSMS that finds the link closed while it answers reads no more."""
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+        await self._outbox.join()
+        if self._calls:
+            await asyncio.wait(self._calls.values())
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the link; ``run`` ends and every call is settled as lost."""
         await self._transport.close(code, reason)
@@ -225,6 +234,7 @@ class Session:
                     await self._transport.send(text)
             except TimeoutError:
                 raise TransportClosed("peer does not read") from None
+            self._outbox.task_done()
             if after is not None:
                 after()
 

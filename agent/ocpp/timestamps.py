@@ -3,7 +3,7 @@
 Charter: UTC milliseconds since 1970 <-> OCPP ``dateTime`` text. We write UTC with ``Z`` and
 milliseconds; we read every RFC 3339 form seen in the field: any offset, any number of fraction
 digits (cut after the millisecond), ``t``/``z`` in lower case, a blank instead of ``T``, no offset at
-all (taken as UTC: the standard asks for UTC), a leap second.
+all (taken as UTC: the standard asks for UTC), a leap second. What was read can be written again.
 
 Source: RFC 3339 section 5.6; checklist RPC-15; field notes "What real back offices do".
 """
@@ -18,6 +18,8 @@ EARLIEST_PLAUSIBLE_MS: Final = 1_735_689_600_000  # 2025-01-01: before this soft
 """A wall time below this is that of a clock that was never set."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS: Final = -62_135_596_800_000
+_LAST_MS: Final = 253_402_300_799_999
 _RFC3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,30}))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
@@ -52,4 +54,7 @@ def from_rfc3339(text: str) -> int:
         offset_min = (int(offset_hours) * 60 + int(offset_minutes)) * (-1 if sign == "-" else 1)
     milliseconds = int((fraction or "0")[:3].ljust(3, "0"))
     # Integer arithmetic: a float second count loses milliseconds.
-    return (moment - _EPOCH) // timedelta(milliseconds=1) + leap_s * 1000 - offset_min * 60_000 + milliseconds
+    wall_ms = (moment - _EPOCH) // timedelta(milliseconds=1) + leap_s * 1000 - offset_min * 60_000 + milliseconds
+    if not _FIRST_MS <= wall_ms <= _LAST_MS:
+        raise BadTimestamp("not within the years 1 to 9999 of UTC")
+    return wall_ms

@@ -25,6 +25,8 @@ from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected, clas
 from agent.ocpp.session import TransportClosed
 
 CLOSE_TIMEOUT_S: Final = 3.0
+CLOSE_NORMAL: Final = 1000
+CLOSE_ABNORMAL: Final = 1006  # never sent: the connection just ends (RFC 6455 7.4.1)
 
 # The library logs headers and frames, passwords included, when its logger is at DEBUG: give it one that never is.
 _library_log = logging.getLogger("ocpp.websocket")
@@ -100,8 +102,9 @@ class WebSocket:
     async def close(self, code: int, reason: str) -> None:
         # The library's own limit does not cover a peer that does not read.
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
-                    await self._websocket.close(code, reason)
+            if code != CLOSE_ABNORMAL:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
+                        await self._websocket.close(code, reason)
         finally:
             self._websocket.transport.abort()

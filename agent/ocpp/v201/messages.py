@@ -24,6 +24,7 @@ CONNECTOR: Final = 1
 
 ID_TOKEN_MAX_CHARS: Final = 36
 REASON_CODE_MAX_CHARS: Final = 20
+MESSAGE_CONTENT_MAX_CHARS: Final = 512
 
 _BOOT_REASONS: Final = frozenset(
     {
@@ -86,7 +87,10 @@ def personal_message(answer: Payload) -> str:
     ``personalMessage`` of a token that is not accepted says something else than a price."""
     info = answer.get("idTokenInfo", {})
     of_token = info.get("personalMessage", {}) if info.get("status") == "Accepted" else {}
-    return str(answer.get("updatedPersonalMessage", of_token).get("content", ""))
+    # To Authorize, updatedPersonalMessage is a field that no schema has looked at.
+    message = answer.get("updatedPersonalMessage", of_token)
+    content = message.get("content") if isinstance(message, dict) else None
+    return content[:MESSAGE_CONTENT_MAX_CHARS] if isinstance(content, str) else ""
 
 
 def security_event(fact: SecurityFact, record: Record) -> Payload:
