@@ -12,6 +12,8 @@ Rules:
   meter (current through an open contactor), which feeds ``WELD_SEEN``.
 * An autonomous board closes by itself when offered and the vehicle is ready, so CLOSING has no
   deadline there.
+* A vehicle that toggles between B and C would wear the contactor out and write a row a second: after a few short
+  closures in a row it stays open for a while (``rests_until_ms``), longer each time. Opening never waits.
 * A lost board tells nothing (UNKNOWN); nothing is granted until it has told its contactor.
 """
 
@@ -77,6 +79,11 @@ CONTACTOR = Table(
     },
 )
 
+_SHORT_MS = 10_000  # a closure that ends sooner
+_SHORTS_FREE = 3  # a vehicle may need some tries
+_REST_FIRST_MS = 2_000
+_REST_MAX_MS = 60_000
+
 POWERED = frozenset({_S.CLOSING, _S.CLOSED, _S.RELEASING})
 
 
@@ -91,6 +98,8 @@ class Contactor:
         self.state = _S.UNKNOWN
         self.since_ms = 0  # when this state was entered
         self.deadline_ms: int | None = None
+        self.rests_until_ms = 0
+        self._shorts = 0  # closures in a row that were short
 
     def feed(self, event: ContactorEvent, at_ms: int) -> None:
         if event in (_E.SEEN_CLOSED, _E.SEEN_OPEN):
@@ -102,6 +111,8 @@ class Contactor:
     def _move(self, state: ContactorState, at_ms: int) -> None:
         if state is self.state:
             return
+        if self.state is _S.CLOSED:
+            self._note_closure(at_ms - self.since_ms, at_ms)
         self.state, self.since_ms = state, at_ms
         timing = self._timing
         after = {
@@ -115,6 +126,16 @@ class Contactor:
             self._move(_S.OPEN, at_ms)
         elif state is _S.CLOSING and self._has_feedback and self._seen_closed:
             self._move(_S.CLOSED, at_ms)
+
+    def _note_closure(self, lasted_ms: int, at_ms: int) -> None:
+        self._shorts = self._shorts + 1 if lasted_ms < _SHORT_MS else 0
+        if self._shorts > _SHORTS_FREE:
+            rest_ms = _REST_FIRST_MS << min(self._shorts - _SHORTS_FREE - 1, 8)
+            self.rests_until_ms = at_ms + min(rest_ms, _REST_MAX_MS)
+
+    def rested(self) -> None:
+        """Another vehicle comes: nothing is held against it."""
+        self._shorts = self.rests_until_ms = 0
 
     def tick(self, at_ms: int) -> None:
         if self.deadline_ms is None or at_ms < self.deadline_ms:

@@ -186,9 +186,6 @@ class Evse:
         """What the vehicle asks of a DC output."""
         self._dc = DcBench(voltage_mv, current_ma)
 
-    def stop(self, stop: Stop) -> None:
-        self.flow.stop(stop)
-
     def clear_faults(self) -> bool:
         """An authorized person clears latched faults. True when none is left."""
         if self.contactor.state in (ContactorState.WELDED, ContactorState.STUCK):
@@ -241,6 +238,7 @@ class Evse:
         self.faults.set(FaultCode.LEDGER, "ledger", not self._ctx.ledger_ok, now_ms)
         if self.vehicle.connected is False:
             self.faults.set(FaultCode.OVER_CURRENT, "meter", False, now_ms)
+            self.contactor.rested()
 
     def _drive_session(self) -> None:
         reason = self.faults.ends
@@ -268,7 +266,8 @@ class Evse:
         offered_ma = self.limit.offer(self.allowed_ma() if self._may_offer() else 0, now_ms)
         drawing = self.vehicle.raw in DRAWING
         if offered_ma > 0 and (self.hardware.autonomous or self.vehicle.wants_power(self.hardware.ventilation)):
-            self.contactor.feed(_C.GRANT, now_ms)
+            if self.hardware.autonomous or now_ms >= self.contactor.rests_until_ms or self.contactor.powered:
+                self.contactor.feed(_C.GRANT, now_ms)
         elif self._must_open_now() or not drawing:
             self.contactor.feed(_C.WITHDRAW, now_ms)
         else:
@@ -373,6 +372,7 @@ class Evse:
         candidates = (
             self.vehicle.deadline_ms,
             self.contactor.deadline_ms,
+            self.contactor.rests_until_ms,
             self.lock.deadline_ms if self.lock is not None else None,
             self.faults.deadline_ms,
             self.flow.deadline_ms,

@@ -57,13 +57,20 @@ class LedgerReader:
         return tables.head(self._connection, self._path)
 
     def rows(
-        self, after_seq: int, limit: int, *, kinds: Sequence[str] | None = None, tx_id: str | None = None
+        self,
+        after_seq: int,
+        limit: int,
+        *,
+        kinds: Sequence[str] | None = None,
+        tx_id: str | None = None,
+        newest: bool = False,
     ) -> list[Row]:
-        """Rows with seq > ``after_seq`` in order, at most ``limit`` (1 to ``PAGE_MAX_ROWS``)."""
+        """Rows with seq > ``after_seq`` in order, at most ``limit`` (1 to ``PAGE_MAX_ROWS``): the first of them, or
+        the ``newest``."""
         _check_limit(limit)
         where, values = _where(after_seq, kinds, tx_id)
         # The inner query needs no bodies: within a transaction it is answered from the index alone.
-        page = f"SELECT seq FROM ledger WHERE {where} ORDER BY seq LIMIT ?"
+        page = f"SELECT seq FROM ledger WHERE {where} ORDER BY seq {'DESC' if newest else 'ASC'} LIMIT ?"
         found = self._select(
             f"SELECT {tables.COLUMNS} FROM ledger WHERE seq IN ({page}) ORDER BY seq", (*values, limit)
         )

@@ -34,7 +34,7 @@ from agent.ledger.state import Namespace
 CURSOR = "csms"
 TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security")
 _PAGE_ROWS = 500
-_MAX_TX_RECORDS = 5_000  # a long night of samples; beyond, the dialect thins what is left
+_MAX_TX_RECORDS = 5_000  # a long night of samples; of more, those in the middle are left out
 
 
 class Archive:
@@ -53,7 +53,11 @@ class Archive:
         return self._records(self._reader.rows(after_seq, limit))
 
     def transaction(self, tx_id: str) -> list[Record]:
-        return self._records(self._rows_of(tx_id, _MAX_TX_RECORDS))
+        """Its rows in order. Begin and end are always among them."""
+        rows = self._rows_of(tx_id, _MAX_TX_RECORDS - _PAGE_ROWS)
+        if len(rows) >= _MAX_TX_RECORDS - _PAGE_ROWS:
+            rows += self._reader.rows(rows[-1].seq, _PAGE_ROWS, tx_id=tx_id, newest=True)
+        return self._records(rows)
 
     def _rows_of(self, tx_id: str, most: float) -> list[Row]:
         rows: list[Row] = []

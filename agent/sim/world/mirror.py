@@ -85,6 +85,7 @@ class Mirror:
     transactions: int = 0
     billed_mwh: int = 0
     head_seq: int = 0
+    _rolling: set[int] = field(default_factory=set)  # a rollover has ended what ran, or is about to
     _told: tuple[int | None, str] = (None, "")
 
     def rows(self, rows: Sequence[Row]) -> None:
@@ -103,12 +104,19 @@ class Mirror:
                 self._firmware(row)
             elif row.kind == "boot":
                 self.boots += 1
-            elif row.kind == "log" and b'"meter_rollover"' in row.body and row.evse in self.open:
-                self.open[row.evse].rolled_over = True  # it ends at the last reading before, and goes on in another
+            elif row.kind == "log" and b'"meter_rollover"' in row.body and row.evse is not None:
+                self._rolled_over(row.evse)
 
     def resume_at(self, head_seq: int) -> None:
         """The ledger ends here after a restart: rows that nobody was told of may be there or not."""
         self.head_seq = head_seq
+
+    def _rolled_over(self, evse: int) -> None:
+        """The register begins anew: what runs ends at the last reading before, and goes on in another."""
+        self.last_ends.pop(evse, None)
+        self._rolling.add(evse)
+        if evse in self.open:
+            self.open[evse].rolled_over = True
 
     # --------------------------------------------------------------------------------- transactions
 
@@ -159,7 +167,9 @@ class Mirror:
             return
         seen.end = fact.samples[-1]
         seen.ended_truth = truth = self.truth(fact.evse)
-        self.last_ends[fact.evse] = seen.end, truth.rewound
+        if fact.evse not in self._rolling:
+            self.last_ends[fact.evse] = seen.end, truth.rewound
+        self._rolling.discard(fact.evse)
         self.ended.append(seen)
 
     def _receipt(self, row: Row) -> None:

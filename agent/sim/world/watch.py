@@ -42,6 +42,9 @@ OPENS_WITHIN_MS: Final = 4_000
 SUPERVISION_MS: Final = 12_000
 """So long a board goes on by itself when the station has died, at most (``PilotCapabilities.supervision_ms``)."""
 
+AUTONOMOUS_MS: Final = 8_000
+"""So much longer an autonomous board may take: it is found and asked first, and polled."""
+
 ROUNDING_MA: Final = 120
 """A duty cycle is told in steps of 0.01 %, a board's offer in whole amperes: never more than this above a limit."""
 
@@ -150,19 +153,28 @@ class Watch:
             timer.cancel()
         if stray:
             wait_ms = OPENS_WITHIN_MS if self.life is not None else OPENS_WITHIN_MS + SUPERVISION_MS
+            wait_ms += AUTONOMOUS_MS if outlet.evse.board.pilot.driver.autonomous else 0
             self._must_open[number] = self._loop.call_later(wait_ms / 1_000, self._still_closed, number)
-        elif outlet.contactor_closed and number not in self._mirror.open:
+        elif outlet.contactor_closed and number not in self._mirror.open and self._is_ours(outlet):
             self._wrong(number, "the contact closes without a durable start of a transaction")
 
     def _still_closed(self, number: int) -> None:
         del self._must_open[number]
         outlet, life = self._outlets[number], self.life
+        if not self._is_ours(outlet):
+            self.contact(number)
+            return
         if not outlet.contactor_closed or outlet.plug_point.welded:
             self._weld_is_told(number)
             return
         faults = () if life is None else life.station.logic.core.evses[number].faults.active
         if not faults:
             self._wrong(number, f"the contact is still closed {OPENS_WITHIN_MS} ms after it should open ({now_ms()})")
+
+    @staticmethod
+    def _is_ours(outlet: Outlet) -> bool:
+        """An autonomous board charges whoever plugs in while no station holds it: that is how it is built."""
+        return outlet.supervised or not outlet.evse.board.pilot.driver.autonomous
 
     def _weld_is_told(self, number: int) -> None:
         """A contact that cannot open is a fault that everybody hears of."""

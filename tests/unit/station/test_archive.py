@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from agent.core.events import GapKind
 from agent.core.facts import (
     ChargingState,
@@ -152,3 +154,21 @@ def test_progress_counts_only_what_concerns_the_csms(tmp_path: Path) -> None:
     assert set(progress.csms_txs) == {CsmsTx("t1", 77), CsmsTx("t0", -1, given_up=True)}
     assert not archive.told_whole("t1", 2) and archive.told_whole("t1", 4)
     archive.close()
+
+
+def test_a_transaction_of_very_many_rows_keeps_its_begin_and_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vehicle that toggles all night: the message of the end needs both readings."""
+    updates = [(tx(TxKind.UPDATED, seq, 100 + seq), seq, 1_000 + seq, "S") for seq in range(1, 2_000)]
+    begin = (tx(TxKind.STARTED, 0, 100), 0, 1_000, "S")
+    end = (tx(TxKind.ENDED, 2_000, 2_100), 2_000, 3_000, "S")
+    archive = written(tmp_path / "ledger", begin, *updates, end)
+    monkeypatch.setattr("agent.station.archive._MAX_TX_RECORDS", 1_000)
+    found = [record.fact for record in archive.transaction("t1")]
+    assert len(found) <= 1_000
+    assert [fact.seq_no for fact in found if isinstance(fact, TransactionFact)] == sorted(
+        fact.seq_no for fact in found if isinstance(fact, TransactionFact)
+    )
+    assert isinstance(found[0], TransactionFact) and found[0].kind is TxKind.STARTED
+    assert isinstance(found[-1], TransactionFact) and found[-1].kind is TxKind.ENDED

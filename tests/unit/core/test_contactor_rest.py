@@ -1,0 +1,66 @@
+"""A vehicle that toggles between B and C neither wears the contactor out nor fills the ledger."""
+
+from __future__ import annotations
+
+from agent.core.effects import AllowPower
+from agent.core.facts import TxKind
+from agent.core.settings import EvseHardware, StationSettings
+from hal.ports import CpState, PilotState
+from tests.support.core_world import CoreWorld
+
+
+def world() -> CoreWorld:
+    made = CoreWorld(StationSettings((EvseHardware(1, 16_000),)))
+    made.boot()
+    made.charge()
+    return made
+
+
+def chatter(made: CoreWorld, for_ms: int) -> int:
+    """How often the contactor closes while the vehicle toggles every 700 ms."""
+    before = len(made.log)
+    end_ms = made.at_ms + for_ms
+    while made.at_ms < end_ms:
+        made.cp(1, CpState.B)
+        made.run(500)
+        made.cp(1, CpState.C)
+        made.run(500)
+    return sum(isinstance(each, AllowPower) and each.allowed for each in made.log[before:])
+
+
+def test_ten_minutes_of_toggling_close_the_contactor_some_times_only() -> None:
+    made = world()
+    closures = chatter(made, 600_000)
+    assert 4 <= closures <= 20
+    assert sum(fact.kind is TxKind.UPDATED for fact in made.transactions()) <= 3 * closures + 20
+
+
+def test_a_vehicle_that_makes_up_its_mind_is_served_within_a_minute() -> None:
+    made = world()
+    chatter(made, 600_000)
+    made.cp(1, CpState.C)
+    made.run(61_000)
+    assert made.evses[1].power
+
+
+def test_some_tries_are_free() -> None:
+    made = world()
+    assert chatter(made, 3_000) >= 2
+
+
+def test_opening_never_waits() -> None:
+    made = world()
+    chatter(made, 120_000)
+    made.cp(1, CpState.C)
+    made.run(61_000)
+    made.pilot(1, PilotState(CpState.B))
+    assert not made.evses[1].power
+
+
+def test_another_vehicle_starts_afresh() -> None:
+    made = world()
+    chatter(made, 600_000)
+    made.cp(1, CpState.A)
+    made.run(30_000)
+    made.charge()
+    assert made.evses[1].power
