@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Compiled files make every process of demo and tests start four times faster.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test check docs soak bench lock clean
+.PHONY: help demo test check docs soak bench fuzz mutants lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,35 @@ soak: $(READY) ## 200 kills of the station in mid-session, and every crash image
 bench: $(READY) ## measure what docs/performance.md records
 	@$(BIN)/python -m tests.bench
 
+# A virtual environment of its own: the fuzzer is large, and there is not a build of it for every machine.
+FUZZ_READY := .venv-fuzz/.ready
+FUZZ_SECONDS ?= 20
+FUZZ_TARGETS ?=
+
+$(FUZZ_READY): packaging/locks/fuzz.txt packaging/locks/run.txt $(READY)
+	@echo "== making .venv-fuzz: the fuzzer and the product's own packages"
+	@$(PYTHON) -m venv .venv-fuzz && echo '*' > .venv-fuzz/.gitignore
+	@.venv-fuzz/bin/pip install --quiet --disable-pip-version-check --only-binary=:all: --require-hashes \
+		-r packaging/locks/run.txt -r packaging/locks/fuzz.txt
+	@touch $(FUZZ_READY)
+
+fuzz: $(FUZZ_READY) ## every parser of outside bytes under a coverage-guided fuzzer, FUZZ_SECONDS (20) for each
+	@echo "== fuzzing"; $(BIN)/python -m tests.fuzz run --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# A virtual environment of its own: what changes the code has no place among the tools that check it.
+MUTANTS_READY := .venv-mutants/.ready
+MUTANTS ?=
+
+$(MUTANTS_READY): packaging/locks/mutants.txt packaging/locks/dev.txt
+	@echo "== making .venv-mutants"
+	@$(PYTHON) -m venv .venv-mutants
+	@.venv-mutants/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+		-r packaging/locks/dev.txt -r packaging/locks/mutants.txt
+	@touch $(MUTANTS_READY)
+
+mutants: $(MUTANTS_READY) ## would the tests notice? One change at a time in core, tariff and ledger (an hour)
+	@echo "== mutants"; .venv-mutants/bin/python -m tests.mutation $(MUTANTS)
+
 lock: ## pin all packages anew (needs the network)
 	@echo "== resolving; this takes some minutes"
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
@@ -63,11 +92,14 @@ lock: ## pin all packages anew (needs the network)
 		CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --allow-unsafe \
 		$${set#*:} --output-file packaging/locks/$${set%%:*}.txt pyproject.toml; done
+	@cd packaging/locks && CUSTOM_COMPILE_COMMAND="make lock" $(CURDIR)/.venv-lock/bin/pip-compile --quiet --upgrade \
+		--generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		--allow-unsafe --output-file mutants.txt mutants.in
 	@rm -rf .venv-lock
 	@cd packaging/locks/npm && npm install --package-lock-only --omit-lockfile-registry-resolved=true --ignore-scripts \
 		&& $(CURDIR)/$(BIN)/python -c 'import json, pathlib; p = pathlib.Path("package-lock.json"); d = json.loads(p.read_text()); \
 		[e.pop("funding", None) for e in d["packages"].values()]; p.write_text(json.dumps(d, indent=2) + "\n")'
 
 clean: ## remove everything that was made
-	rm -rf .venv .venv-lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock .venv-mutants build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

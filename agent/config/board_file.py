@@ -15,6 +15,7 @@ from agent.config.fields import (
     choices_rule,
     flag_rule,
     integer_rule,
+    is_file,
     phases_rule,
     show,
     text_rule,
@@ -82,7 +83,7 @@ def board_from(value: object, base: Path) -> Board:
     if value in bundled:
         return _build(parse_toml(bundled[value].read_bytes(), value), value, base)
     file = base / value
-    if not file.is_file():
+    if not is_file(file):
         known = ", ".join(sorted(bundled))
         raise Unfit(f"{_EXPECTED} (bundled: {known})", f"{show(value)} (no file {file})", _EXAMPLE)
     return load_board(file)

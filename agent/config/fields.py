@@ -18,6 +18,8 @@ from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+_ZONE_MAX_CHARS = 80  # the longest name there is has 32
+
 
 class Unfit(ValueError):
     """A value does not fit. ``expected`` and ``example`` complete the sentence of the problem."""
@@ -45,7 +47,10 @@ def show(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, dict):
         return "a table"
-    text = repr(value) if isinstance(value, str) else str(value)
+    try:
+        text = repr(value) if isinstance(value, str) else str(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
+        return "more than can be shown"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -139,6 +144,14 @@ def path_rule(example: str) -> Rule:
     return Rule(expected, f'"{example}"', convert)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file now; there is none under a name that no file system takes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def file_rule(example: str) -> Rule:
     """The path of a file that must exist now."""
     path = path_rule(example)
@@ -147,7 +160,7 @@ def file_rule(example: str) -> Rule:
     def convert(value: object, base: Path) -> object:
         found = path.convert(value, base)
         assert isinstance(found, Path)
-        if not found.is_file():
+        if not is_file(found):
             raise Unfit(expected, f"{show(value)} (no file {found})", path.example)
         return found
 
@@ -173,7 +186,7 @@ def url_rule(schemes: tuple[str, ...], example: str) -> Rule:
 
 def time_zone_rule(example: str) -> Rule:
     def accepts(value: object) -> bool:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or len(value) > _ZONE_MAX_CHARS:  # each / costs levels of calls
             return False
         try:
             ZoneInfo(value)

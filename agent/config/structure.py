@@ -52,6 +52,9 @@ def parse_toml(raw: bytes, name: str) -> dict[str, Any]:
         where = f"line {line_no}, column {column}" if line_no else "end of file"
         example = 'key = "text", key = 5, [table]'
         raise ConfigError(name, [Problem(where, "valid TOML", what or str(error), example)]) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists in lists
+        found = "too many levels" if isinstance(error, RecursionError) else "a number with too many digits"
+        raise ConfigError(name, [Problem(name, "TOML for people", found)]) from None
 
 
 class Structurer:

@@ -96,7 +96,6 @@ class ConnectorLock:
         if self._tries_left > 0:
             self._try(at_ms)
         else:
-            self.deadline_ms = None
             self._move(LOCK.next(self.state, _E.TRIES_USED), at_ms)
 
     def _move(self, state: LockState, at_ms: int) -> None:

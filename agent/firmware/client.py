@@ -16,7 +16,7 @@ from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import Progress, Source
 from agent.firmware.view import InstallerView, InstallOrder, StagedView
-from agent.firmware.wire import PeerGone, receive, receive_data, send
+from agent.firmware.wire import MAX_DATA_BYTES, PeerGone, receive, receive_data, send
 from agent.ipc.codec import CodecError, from_plain, to_plain
 
 T = TypeVar("T")
@@ -65,10 +65,15 @@ class InstallerClient:
         if value is None:
             return None
         try:
-            image = receive_data(self._sock, int(value["data"]))
+            version, digest, length = value["version"], bytes.fromhex(value["sha256"]), value["data"]
+            if not isinstance(version, str) or not isinstance(length, int):
+                raise TypeError("version is no text, or data no number")
+        except (LookupError, TypeError, ValueError) as error:
+            raise InstallerAway(f"the installer's answer cannot be understood: {error!r:.200}") from error
+        try:
+            return Staged(version, receive_data(self._sock, length), digest)
         except PeerGone as gone:
             raise InstallerAway(f"the installer went away: {gone}") from gone
-        return Staged(str(value["version"]), image, bytes.fromhex(value["sha256"]))
 
     def activate(self, digest: str) -> StagedView:
         """Raises ``UpdateRefused``, ``SlotFailed``."""
@@ -102,13 +107,16 @@ class InstallerClient:
                 if isinstance(error := message.get("error"), dict):
                     _raise(error)
                 if "read" in message and source is not None:
-                    self._bring(source, *message["read"])
+                    self._bring(source, message["read"])
                 if "progress" in message and on_progress is not None:
                     on_progress(_read(message["progress"], Progress))
         except PeerGone as gone:
             raise InstallerAway(f"the installer went away: {gone}") from gone
 
-    def _bring(self, source: Source, offset: int, length: int) -> None:
+    def _bring(self, source: Source, wanted: Any) -> None:
+        offset, length = _read(wanted, tuple[int, int])
+        if offset < 0 or not 0 <= length <= MAX_DATA_BYTES:
+            raise InstallerAway(f"the installer asks for {length} bytes at {offset}")
         try:
             data = source.read(offset, length)
         except SourceLost as lost:

@@ -107,13 +107,14 @@ class InstallerServer:
                 self._connections[role] -= 1
 
     def _answer(self, peer: socket.socket, role: Role, message: dict[str, Any]) -> None:
-        method, args = message.get("call"), message.get("args", {})
+        call, args = message.get("call"), message.get("args", {})
+        method = call if isinstance(call, str) else type(call).__name__
         try:
-            if not isinstance(method, str) or method not in _MAY[role]:
-                raise CodecError(f"{role.value} may not call {str(method)[:40]!r}")
-            value = self._call(peer, role, str(method), args)
+            if method is not call or method not in _MAY[role]:
+                raise CodecError(f"{role.value} may not call {method[:40]!r}")
+            value = self._call(peer, role, method, args)
         except CodecError as error:
-            send(peer, {"error": {"kind": "protocol", "where": str(method)[:40], "why": str(error)}})
+            send(peer, {"error": {"kind": "protocol", "where": method[:40], "why": str(error)}})
         except UpdateRefused as refused:
             log.warning("refused", method=method, refusal=refused.refusal.value, why=str(refused))
             send(peer, {"error": _plain_refusal(refused)})

@@ -51,7 +51,7 @@ def receive(sock: socket.socket) -> dict[str, Any]:
 
 def receive_data(sock: socket.socket, length: int) -> bytes:
     """The raw bytes behind a data frame. Raises ``PeerGone``."""
-    if length > MAX_DATA_BYTES:
+    if not 0 <= length <= MAX_DATA_BYTES:
         raise PeerGone(f"{length} bytes at once, at most {MAX_DATA_BYTES} allowed")
     return bytes(_exactly(sock, length))
 

@@ -57,21 +57,19 @@ class RemoteStation:
 
     @classmethod
     async def connect(cls, path: Path) -> RemoteStation:
-        """Raises ``StationLost`` if nobody listens there, or speaks another protocol."""
+        """Raises ``StationLost`` if nobody listens there, or speaks otherwise than we do."""
         try:
             reader, writer = await asyncio.open_unix_connection(path)
-            message = await read_message(reader)
-        except (OSError, WireError) as error:
+        except OSError as error:
             raise StationLost(f"station does not answer at {path}: {error}") from error
-        if message is None:
+        try:
+            return cls(reader, writer, _welcome(await read_message(reader), path))
+        except WireError as error:
             writer.close()
-            raise StationLost(f"station refused this user at {path}")
-        plain = dict(message.get("news", {}))
-        plain.pop("_type", None)
-        if plain.get("protocol") != PROTOCOL:
+            raise StationLost(f"station does not answer at {path}: {error}") from error
+        except BaseException:
             writer.close()
-            raise StationLost(f"station speaks protocol {plain.get('protocol')}, this program {PROTOCOL}")
-        return cls(reader, writer, cast(Welcome, from_plain(plain, Welcome)))
+            raise
 
     async def close(self) -> None:
         self._task.cancel()
@@ -93,7 +91,8 @@ class RemoteStation:
                 raise WireError("news outran us")
             self.news.put_nowait(from_plain(message["news"], News))
             return
-        future = self._waiting.pop(message.get("answer", -1), None)
+        number = message.get("answer")
+        future = self._waiting.pop(number, None) if isinstance(number, int) else None
         if future is None or future.done():
             return
         if "error" in message:
@@ -219,3 +218,17 @@ class RemoteStation:
 
     async def status(self) -> StationStatus:
         return cast(StationStatus, await self._call("status"))
+
+
+def _welcome(message: dict[str, Any] | None, path: Path) -> Welcome:
+    """What a station says first. Raises ``StationLost`` for anything else."""
+    if message is None:
+        raise StationLost(f"station refused this user at {path}")
+    news = message.get("news")
+    plain = {name: value for name, value in news.items() if name != "_type"} if isinstance(news, dict) else {}
+    if plain.get("protocol") != PROTOCOL:
+        raise StationLost(f"station speaks protocol {plain.get('protocol')!r:.20}, this program {PROTOCOL}")
+    try:
+        return cast(Welcome, from_plain(plain, Welcome))
+    except CodecError as error:
+        raise StationLost(f"station's greeting cannot be understood: {error}") from error

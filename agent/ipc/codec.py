@@ -24,8 +24,17 @@ class CodecError(ValueError):
     """Bytes that are not the message they should be."""
 
 
+def _number(value: Any, kind: type[int]) -> int:
+    """A number that a column of the ledger can hold: others would crash whoever stores them."""
+    number = kind(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("more than 64 bits")
+    return number
+
+
 def _make_converter() -> Converter:
     converter = Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(int, _number)  # also for bool and for enumerations of numbers
     for union in (Fact, Command, News):
         configure_tagged_union(cast(Any, union), converter)
     return converter
@@ -59,10 +68,14 @@ def to_json(plain: Any) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
+    """UTF-8 without halves of characters, neither as bytes nor as escapes: nothing of ours could write them again."""
     try:
-        return json.loads(data)
+        plain = json.loads(data.decode())  # given bytes, it would take other encodings, and halves
+        if b"\\u" in data:
+            to_json(plain)
     except (ValueError, RecursionError) as error:
         raise CodecError(f"not JSON: {error}"[:200]) from error
+    return plain
 
 
 def encode_fact(fact: Fact) -> bytes:

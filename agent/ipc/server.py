@@ -8,6 +8,7 @@ blocks for anybody. Source of the peer's identity: SO_PEERCRED (kernel, cannot b
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -33,6 +34,14 @@ def _methods() -> dict[str, dict[str, Any]]:
 
 
 METHODS = _methods()
+_NEEDED = {
+    method: {
+        name
+        for name, parameter in inspect.signature(getattr(StationPort, method)).parameters.items()
+        if name != "self" and parameter.default is inspect.Parameter.empty
+    }
+    for method in METHODS
+}
 
 
 class IpcServer:
@@ -143,8 +152,10 @@ class _Peer:
         hints = METHODS.get(method) if isinstance(method, str) else None
         try:
             if hints is None or not isinstance(number, int):
-                raise CodecError(f"no such method: {str(method)[:60]!r}")
-            arguments = _arguments(hints, message.get("args"))
+                # Never the value itself: the text of a deeply nested one costs as many levels of calls.
+                name = method if isinstance(method, str) else type(method).__name__
+                raise CodecError(f"no such method: {name[:60]!r}")
+            arguments = _arguments(str(method), message.get("args"))
         except CodecError as error:
             self.send(frame({"answer": number if isinstance(number, int) else -1, "error": str(error)}))
             return
@@ -153,8 +164,9 @@ class _Peer:
         self.send(frame({"answer": number, "value": to_plain(value, hints["return"])}))
 
 
-def _arguments(hints: dict[str, Any], given: Any) -> dict[str, Any]:
-    names = {name: hint for name, hint in hints.items() if name != "return"}
-    if not isinstance(given, dict) or set(given) - set(names):
+def _arguments(method: str, given: Any) -> dict[str, Any]:
+    """``given`` as the method takes it; what has a default may be left out."""
+    hints = METHODS[method]
+    if not isinstance(given, dict) or not _NEEDED[method] <= set(given) <= set(hints) - {"return"}:
         raise CodecError("arguments do not fit the method")
-    return {name: from_plain(value, names[name]) for name, value in given.items()}
+    return {name: from_plain(value, hints[name]) for name, value in given.items()}

@@ -27,13 +27,10 @@ async def read_message(reader: asyncio.StreamReader) -> dict[str, Any] | None:
         size = int.from_bytes(head, "big")
         if size > MAX_FRAME_BYTES:
             raise WireError(f"frame of {size} bytes, at most {MAX_FRAME_BYTES} allowed")
-        body = await reader.readexactly(size)
-        message = from_json(body)
-        if b"\\u" in body:
-            to_json(message)  # JSON can escape halves of characters, which nothing of ours could write again
+        message = from_json(await reader.readexactly(size))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    except (CodecError, UnicodeEncodeError) as error:
+    except CodecError as error:
         raise WireError(str(error)) from error
     if not isinstance(message, dict):
         raise WireError("a message is a JSON object")

@@ -207,7 +207,8 @@ def _check_payload(fields: Mapping[str, Any], offset: int) -> None:
     _typed("payload", fields, "LC", dict, "an object", offset)
     _typed("payload", fields, "RD", list, "an array", offset)
     for flag in fields.get("IF") or ():
-        _typed("payload", {"IF": flag}, "IF", str, "an array of texts", offset)
+        # An entry cannot be absent: null is no text either.
+        _typed("payload", {"IF": False if flag is None else flag}, "IF", str, "an array of texts", offset)
 
 
 def _signature(section: Mapping[str, Any], offset: int) -> SignatureSection:

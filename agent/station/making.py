@@ -26,7 +26,7 @@ from agent.config.station_model import build_device_model
 from agent.core.context import TariffFor
 from agent.core.settings import StationSettings
 from agent.core.station import Station
-from agent.ipc.codec import from_json
+from agent.ipc.codec import CodecError, from_json
 from agent.ledger.space import Look, Reserve
 from agent.ledger.state import Namespace
 from agent.ocmf.sign import SigningKey
@@ -89,7 +89,7 @@ def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
     if stored is not None:
         try:
             limits.profiles = set_from_plain(from_json(stored.encode()))
-        except MalformedRecord as error:
+        except (MalformedRecord, CodecError) as error:
             log.error("stored charging profiles cannot be read, none hold", reason=str(error))
     return limits
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,8 +30,8 @@ class Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.twice = sorted({name for name in names if names.count(name) > 1}) if len(names) > len(self) else []
+        counts = Counter(name for name, _ in pairs) if len(pairs) > len(self) else {}
+        self.twice = sorted(name for name, count in counts.items() if count > 1)
 
 
 def read(data: bytes | str | dict[str, Any]) -> tuple[Any, list[Problem]]:

@@ -163,11 +163,6 @@ def cost_of(dimension: Dimension, unit_price: Fraction, amount: int) -> Fraction
     return unit_price * amount / (MWH_PER_KWH if dimension is Dimension.ENERGY else MS_PER_MINUTE)
 
 
-def exact_cost(tariffs: Sequence[Tariff], usage: Usage) -> Fraction:
-    """Net cost before rounding, bounds and credit; with the steps."""
-    return sum((item.cost for item in _items(tariffs, usage)), Fraction(0))
-
-
 def _items(tariffs: Sequence[Tariff], usage: Usage) -> list[_Item]:
     """Volumes with the step of each dimension, put together where the unit price is the same: splitting one price
     into two with the same amount must not add a rounding."""

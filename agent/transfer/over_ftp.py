@@ -186,7 +186,10 @@ class _Control(ftplib.FTP):
         return super().getline()
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
-        data, size = super().ntransfercmd(cmd, rest)
+        try:
+            data, size = super().ntransfercmd(cmd, rest)
+        except (ValueError, OverflowError) as error:  # the answer to EPSV names no port, or none that there can be
+            raise ftplib.Error("no port") from error
         if self._context is not None:
             session: ssl.SSLSession | None = getattr(self.sock, "session", None)
             data = secure(data, self.host, self._context, session)

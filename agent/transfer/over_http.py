@@ -238,7 +238,7 @@ class HttpStream:
             piece = self._answer.response.read1(max_bytes)
         except http.client.IncompleteRead:  # ended within a chunk
             return b""
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, OverflowError) as error:  # overflow: a chunk of 2**63 bytes
             raise lost(self._answer.location, error) from error
         if len(piece) > max_bytes:  # what http.client makes of a negative chunk size
             raise SourceLost(f"{self._answer.location}: the body's chunks make no sense", retryable=True)

@@ -56,7 +56,7 @@ def parse_map(name: str, text: str) -> RegisterMap:
     """Check and build a map from TOML text. Raises ``RegisterMapError`` naming map and key."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, lists in lists in lists
         raise RegisterMapError(f"{name}: not valid TOML: {error}") from None
     table = _Table(f"{name}: ", data)
     inherited = table.take_present(_INHERITED)
@@ -126,6 +126,14 @@ def _check_whole(meter: RegisterMap) -> None:
         previous = key, register
 
 
+def _shown(value: object) -> str:
+    """A found value, bounded in length."""
+    try:
+        return f"{value!r:.80}"
+    except (ValueError, RecursionError):
+        return "more than can be shown"
+
+
 class _Table:
     """A TOML table being consumed: every key must be known, of the right type, and used."""
 
@@ -140,19 +148,19 @@ class _Table:
     def text(self, key: str) -> str:
         value = self._take(key)
         if not isinstance(value, str) or not value:
-            raise self.error(key, f"must be text, not {value!r}")
+            raise self.error(key, f"must be text, not {_shown(value)}")
         return value
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         value = self._take(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.error(key, f"must be a whole number from {low} to {high}, not {value!r}")
+            raise self.error(key, f"must be a whole number from {low} to {high}, not {_shown(value)}")
         return value
 
     def number(self, key: str) -> Fraction:
         value = self._take(key)
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self.error(key, f"must be a number, not {value!r}")
+            raise self.error(key, f"must be a number, not {_shown(value)}")
         try:
             return Fraction(value)
         except (ValueError, OverflowError):
@@ -161,7 +169,7 @@ class _Table:
     def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
         value = self._take(key)
         if value not in allowed:
-            raise self.error(key, f"must be one of {', '.join(allowed)}, not {value!r}")
+            raise self.error(key, f"must be one of {', '.join(allowed)}, not {_shown(value)}")
         return str(value)
 
     def as_quantity(self, key: str) -> Quantity:
@@ -173,7 +181,7 @@ class _Table:
     def sub_table(self, key: str, defaults: Mapping[str, Any] | None = None) -> _Table:
         value = self._take(key)
         if not isinstance(value, dict):
-            raise self.error(key, f"must be a table, not {value!r}")
+            raise self.error(key, f"must be a table, not {_shown(value)}")
         return _Table(f"{self._where}{key}.", dict(defaults or {}) | value)
 
     def take_present(self, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -21,22 +21,13 @@ from websockets.exceptions import ConnectionClosed
 
 from agent.ocpp.timestamps import from_rfc3339
 from agent.sim.csms import SimCsms, Tap
+from agent.sim.scenario.reading import TRANSACTION, message_of, wall_ms_of
 from agent.sim.scenario.rig import Account, Told
 from agent.sim.scenario.verbs import Message, Mood
 
 _CALL, _RESULT = 2, 3
 _EVENTS_KEPT = 40
-_EVENT_TYPES = {"Started": Message.START, "Updated": Message.VALUES, "Ended": Message.STOP}
-_ACTIONS = {
-    "StartTransaction": Message.START,
-    "StopTransaction": Message.STOP,
-    "Authorize": Message.AUTHORIZE,
-    "BootNotification": Message.BOOT,
-    "StatusNotification": Message.STATUS,
-    "Heartbeat": Message.HEARTBEAT,
-}
 _REFUSALS = {Message.BOOT: "Rejected"}  # elsewhere it is a token that is refused
-_TRANSACTION = (Message.START, Message.VALUES, Message.STOP)
 
 
 class BackOffice(SimCsms):
@@ -95,9 +86,7 @@ class BackOffice(SimCsms):
     def note(self, message: Message, payload: dict[str, Any], taken: bool) -> None:
         """A transaction's message has come."""
         ident = json.dumps(payload, sort_keys=True)
-        wall_ms = from_rfc3339(
-            payload["timestamp"] if "timestamp" in payload else payload["meterValue"][0]["timestamp"]
-        )
+        wall_ms = wall_ms_of(payload)
         told = Told(message, self._name(payload), wall_ms, taken, taken and ident in self._taken)
         self.told.append(told)
         if taken:
@@ -150,7 +139,7 @@ class _MoodyTap(Tap):
                 return text
             mood = self._office.moods.get(message)
             taken = mood in (None, Mood.REFUSE)
-            if message in _TRANSACTION:
+            if message in TRANSACTION:
                 self._office.note(message, frame[3], taken)
             if mood is Mood.REFUSE:
                 self._refused[frame[1]] = message
@@ -161,8 +150,12 @@ class _MoodyTap(Tap):
     async def _answer_badly(self, message_id: str, mood: Mood | None) -> None:
         if mood is Mood.ERROR:
             await self._say([4, message_id, "InternalError", "the scenario wants it so", {}])
-        elif mood is Mood.GARBAGE:
+        elif mood is Mood.MALFORMED:
             await self._say([_RESULT, message_id, "nonsense"])
+        elif mood is Mood.GARBAGE:
+            await self._connection.send("<html><body>502 Bad Gateway</body></html>")
+        elif mood is Mood.CLOSE:
+            await self._connection.close(1011, "the scenario wants it so")
 
     async def _say(self, frame: list[Any]) -> None:
         text = json.dumps(frame)
@@ -184,15 +177,6 @@ class _MoodyTap(Tap):
     def _now(self) -> str:
         moment = datetime.now(UTC) + timedelta(seconds=self._office.clock_offset_s)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def message_of(action: str, payload: dict[str, Any]) -> Message | None:
-    """What the station says with this call, in neutral words; None: nothing that scenarios speak of."""
-    if action == "TransactionEvent":
-        return _EVENT_TYPES[payload["eventType"]]
-    if action == "MeterValues":
-        return Message.VALUES if "transactionId" in payload else None
-    return _ACTIONS.get(action)
 
 
 def _refuse(payload: dict[str, Any], status: str) -> None:

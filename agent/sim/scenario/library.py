@@ -252,7 +252,7 @@ def poisoned(mood: Mood, *messages: Message) -> Scenario:
     These messages of one transaction are answered like that until each is given up; the next transaction is told
     as ever, and the ledger has both."""
     spoilt = " and ".join(messages)
-    patience_ms = _SILENCE_MS if mood is Mood.SILENCE else DEADLINE_MS
+    patience_ms = _SILENCE_MS if mood in (Mood.SILENCE, Mood.GARBAGE) else DEADLINE_MS
     return scenario(
         f"field fault 5: {spoilt} answered {mood}; later messages go, the record is kept",
         expect(online()),
@@ -272,7 +272,7 @@ def poisoned(mood: Mood, *messages: Message) -> Scenario:
     )
 
 
-_POISON = (Mood.ERROR, Mood.GARBAGE, Mood.SILENCE)
+_POISON = (Mood.ERROR, Mood.MALFORMED, Mood.SILENCE, Mood.GARBAGE)
 FIELD_FAULT_05_ALL = {mood.name.lower(): poisoned(mood, START, VALUES, STOP) for mood in _POISON}
 FIELD_FAULT_05_EACH = {
     f"{message.lower()}-{mood.name.lower()}": poisoned(mood, message)

@@ -194,10 +194,10 @@ class _Performance:
             seen = await self._look()
 
     async def _until(self, judge: Callable[[Observation], str], within_ms: int, begin: Observation) -> None:
-        seen = begin
+        seen, most_ms = begin, within_ms * self.rig.patience
         while wrong := judge(seen):
-            if seen.at_ms - begin.at_ms >= within_ms:
-                raise self._failed(f"not within {within_ms} ms: {wrong}")
+            if seen.at_ms - begin.at_ms >= most_ms:
+                raise self._failed(f"not within {most_ms} ms: {wrong}")
             await self.rig.wait(_every_ms(within_ms))
             seen = await self._look()
 

@@ -20,15 +20,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from agent.core.facts import Token, TransactionFact
+from agent.core.facts import Token
 from agent.ipc.client import RemoteStation
-from agent.ipc.codec import decode_fact
 from agent.ipc.port import CompositeSchedule, Progress, StationLost, StationStatus
 from agent.ledger.errors import LedgerError
-from agent.ledger.reader import LedgerReader
 from agent.sim.bench import BadOrder
 from agent.sim.scenario import verbs
 from agent.sim.scenario.back_office import BackOffice
+from agent.sim.scenario.reading import read_accounts
 from agent.sim.scenario.rig import Account, Observation, RigTrouble, SeenEvse
 from agent.sim.stage import Stage
 from hal.sim.vehicle_port import vehicle_current_ma
@@ -36,7 +35,6 @@ from hal.sim.vehicle_port import vehicle_current_ma
 _EVENTS_KEPT = 40
 _FIND_S = 15.0  # the supervisor may still wait before it starts a process again
 _ANSWER_S = 10.0
-_PAGE_ROWS = 500
 _LIMIT_PROFILE = 1  # the id that ``SimCsms.limit`` uses
 _SETTINGS = """\
 [settings.OCPPCommCtrlr]
@@ -107,6 +105,8 @@ class ProcessRig:
 
     async def wait(self, ms: int) -> None:
         await asyncio.sleep(ms / 1_000)
+
+    patience = 1
 
     @property
     def can(self) -> frozenset[type[verbs.Verb]]:
@@ -318,28 +318,6 @@ class ProcessRig:
             except LedgerError as error:
                 raise RigTrouble(str(error)) from error
         return self._ledger[1]
-
-
-def read_accounts(file: Path) -> tuple[Account, ...]:
-    """The transactions of a ledger, oldest first. Raises ``LedgerError``."""
-    found: dict[str, Account] = {}
-    with LedgerReader(file) as reader:
-        after = 0
-        while page := reader.rows(after, _PAGE_ROWS, kinds=("tx_started", "tx_ended")):
-            for row in page:
-                fact = decode_fact(row.kind, row.body)
-                assert isinstance(fact, TransactionFact)
-                sample = fact.samples[-1]
-                mwh, wall_ms = sample.energy_import_mwh, row.wall_ms - row.mono_ms + sample.at_ms
-                begun = found.get(fact.tx_id)
-                if begun is None:
-                    found[fact.tx_id] = Account(fact.tx_id, fact.evse, mwh, wall_ms)
-                else:
-                    begin = begun.begin_mwh, begun.began_wall_ms
-                    reason = None if fact.stopped_reason is None else fact.stopped_reason.value
-                    found[fact.tx_id] = Account(fact.tx_id, fact.evse, *begin, mwh, wall_ms, reason)
-            after = page[-1].seq
-    return tuple(found.values())
 
 
 def _at_rest(seen: Observation) -> bool:

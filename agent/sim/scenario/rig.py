@@ -146,6 +146,11 @@ class Rig(Protocol):
         """How many EVSEs it has."""
         ...
 
+    @property
+    def patience(self) -> int:
+        """How many times a scenario's deadlines hold here: whole machines boot in more time than processes start."""
+        ...
+
     async def do(self, verb: Verb) -> str:
         """Do it; returns as soon as it is done, not when its effects are seen. The status that the station
         answers to a ``Command``, any plain words or nothing otherwise. Raises ``RigTrouble``."""

@@ -47,8 +47,10 @@ class Mood(enum.StrEnum):
     """How a CSMS may treat a message. But for ``REFUSE`` it takes nothing of it into its books."""
 
     ERROR = "with an error"  # CALLERROR
-    GARBAGE = "with garbage"  # a CALLRESULT that no schema allows
+    MALFORMED = "with what no schema allows"  # a CALLRESULT
+    GARBAGE = "with garbage"  # no frame at all
     SILENCE = "not at all"
+    CLOSE = "by closing the connection"
     REFUSE = "with a refusal"  # it has read and booked it, and says no: Invalid, Rejected
 
 
@@ -182,6 +184,16 @@ class StepClock(Verb):
         return f"the CSMS's clock steps by {self.by_s:+} s"
 
 
+@dataclass(frozen=True, slots=True)
+class StepMachineClock(Verb):
+    """The machine's own clock steps; whoever has heard of a better one need not care."""
+
+    by_s: int
+
+    def words(self) -> str:
+        return f"the machine's clock steps by {self.by_s:+} s"
+
+
 # ------------------------------------------------------------------------------------------ devices
 
 
@@ -299,6 +311,6 @@ class Limit(Command):
 plug, unplug, swipe, car_pauses, car_wakes = Plug, Unplug, Swipe, CarPauses, CarWakes
 drop_link, restore_link, half_open_link = DropLink, RestoreLink, HalfOpenLink
 kill, cut_power, restore_power, fill_disk, free_disk = Kill, CutPower, RestorePower, FillDisk, FreeDisk
-step_clock, fault, fault_gone = StepClock, Fault, FaultGone
+step_clock, step_machine_clock, fault, fault_gone = StepClock, StepMachineClock, Fault, FaultGone
 csms_answers, csms_well = CsmsAnswers, CsmsWell
 remote_start, remote_stop, reset, change_availability, limit = RemoteStart, RemoteStop, Reset, ChangeAvailability, Limit

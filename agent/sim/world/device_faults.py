@@ -181,15 +181,9 @@ def _jump(outlet: Outlet, value: int) -> None:
 
 
 def _hold_reply(outlet: Outlet, _: int) -> None:
-    """One reply does not come ..."""
-    outlet.meter.late_mwh = outlet.register_mwh
+    """The next reply comes only after the next question, and is taken for its answer."""
     outlet.meter.lose_next = True
     outlet.meter.look()
-
-
-def _release_reply(outlet: Outlet) -> None:
-    """... and is taken for the answer to a later question: after the driver it has the time of that one."""
-    _tell_once(outlet, outlet.meter.late_mwh)
 
 
 def _exchange(outlet: Outlet, value: int) -> None:
@@ -261,7 +255,7 @@ FAULTS: dict[Fault, FaultSpec] = {
     Fault.METER_RESET: _S("the meter's register begins anew", _O, _set_register, unit="mWh it shows then"),
     Fault.METER_JUMP: _S("one meter reading is far off", _O, _jump, value=1_000_000_000, unit="mWh too much"),
     Fault.METER_ZERO: _S("one meter reading is zero", _O, _tell_once),
-    Fault.METER_LATE: _S("a meter reply is held up", _T, _hold_reply, _release_reply, value=120_000, unit="ms"),
+    Fault.METER_LATE: _S("a meter reply is held up", _O, _hold_reply),
     Fault.METER_EXCHANGED: _S("the meter is exchanged", _O, _exchange, value=1_000_000, unit="mWh the new one shows"),
     Fault.METER_ROLLOVER: _S(
         "the meter stands shortly before its last digit", _O, _near_rollover, None, _rolls_over, 2_000_000, "mWh before"

@@ -67,6 +67,7 @@ class LedgerDisk:
         self.on_cut = on_cut
         self.chance = chance
         self.commits = self.torn = 0
+        self.cut_in_commit: Callable[[], None] | None = None  # asked once, while the next commit is being written
         self._writer: DiskWriter | None = None
 
     def open_writer(self, path: Path, on_failed: Callable[[LedgerFailed], None], make_room: MakeRoom) -> DiskWriter:
@@ -240,7 +241,11 @@ class DiskWriter:
         chance = self._disk.chance
         stalls = chance.randrange(1_000) < STALLS_PERMILLE
         self._batch = self._take()
-        self._timer = self._loop.call_later(chance.randint(*(STALL_MS if stalls else COMMIT_MS)) / 1_000, self._turn)
+        takes_ms = chance.randint(*(STALL_MS if stalls else COMMIT_MS))
+        self._timer = self._loop.call_later(takes_ms / 1_000, self._turn)
+        if self._batch and self._disk.cut_in_commit is not None:
+            self._loop.call_later(takes_ms * chance.random() / 1_000, self._disk.cut_in_commit)
+            self._disk.cut_in_commit = None
 
     def _take(self) -> list[_Waiting]:
         batch = list(self._jobs)

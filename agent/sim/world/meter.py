@@ -24,6 +24,7 @@ _LOST_AFTER_POLLS = 3
 _REPLY_S = 0.06  # from request to the last block at 9600 baud
 _FIRST_POLL_S = 0.1
 _FREQUENCY_MHZ = 50_000
+_LATE_MS = 3_000  # a reply that comes later than this after its question is flushed with the line
 _AWAKE_MS = 2_000  # from mains to the first reply
 
 
@@ -81,8 +82,8 @@ class Meter:
     """The device. ``odd`` is true while anything but an honest reply is to be expected of it."""
 
     __slots__ = (
-        "_loop", "_offset_mwh", "_wakes", "awake", "frozen_mwh", "garbage", "late_mwh", "line", "lose_next", "odd",
-        "once_mwh", "rollover_mwh", "serial", "silent", "step_mwh",
+        "_loop", "_offset_mwh", "_wakes", "awake", "frozen_mwh", "garbage", "line", "lose_next", "odd",
+        "once_mwh", "once_until_ms", "rollover_mwh", "serial", "silent", "step_mwh",
     )  # fmt: skip
 
     def __init__(
@@ -101,7 +102,7 @@ class Meter:
         self.frozen_mwh: int | None = None
         self.once_mwh: int | None = None  # told instead of the truth, one time
         self.lose_next = False  # the next reply does not come ...
-        self.late_mwh = 0  # ... and would have said this
+        self.once_until_ms: int | None = None  # ... or comes so late that a later question is answered by it
         self.odd = False
 
     def register_mwh(self, now_ms: int) -> int:
@@ -238,7 +239,9 @@ class MeterFace:
         meter = self._meter
         now_ms = round(self._loop.time() * 1_000)
         if not meter.awake or meter.silent or meter.lose_next:
-            meter.lose_next = False
+            if meter.lose_next and meter.awake:
+                meter.lose_next = False
+                meter.once_mwh, meter.once_until_ms = meter.register_mwh(now_ms), now_ms + _LATE_MS
             meter.look()
             self._failed(LossKind.SILENT, "no answer")
         elif meter.garbage:
@@ -253,7 +256,9 @@ class MeterFace:
                 self._identified = True
             mwh = meter.register_mwh(now_ms) if meter.frozen_mwh is None else meter.frozen_mwh
             if meter.once_mwh is not None:
-                mwh, meter.once_mwh = meter.once_mwh, None
+                if meter.once_until_ms is None or now_ms <= meter.once_until_ms:
+                    mwh = meter.once_mwh
+                meter.once_mwh = meter.once_until_ms = None
                 meter.look()
             self._take(mwh, now_ms)
 

@@ -167,8 +167,10 @@ class Mirror:
             return
         seen.end = fact.samples[-1]
         seen.ended_truth = truth = self.truth(fact.evse)
-        if fact.evse not in self._rolling:
+        if fact.evse not in self._rolling and seen.started.rewound == truth.rewound:
             self.last_ends[fact.evse] = seen.end, truth.rewound
+        else:
+            self.last_ends.pop(fact.evse, None)
         self._rolling.discard(fact.evse)
         self.ended.append(seen)
 

@@ -27,6 +27,7 @@ class Trouble(enum.StrEnum):
 
     POWER_CUT = "power_cut"
     BROWN_OUT = "brown_out"  # several short cuts in a row
+    COMMIT_CUT = "commit_cut"  # power fails while a commit is being written
     STATION_KILL = "station_kill"
     GATEWAY_KILL = "gateway_kill"
     DISK_FULL = "disk_full"
@@ -39,6 +40,7 @@ class Trouble(enum.StrEnum):
     LINK_HALF_OPEN = "link_half_open"
     LINK_STALL = "link_stall"
     RUDE_CSMS = "rude_csms"  # answers late, twice, wrongly, not at all, for a while
+    POISON = "poison"  # the CSMS refuses the next messages of one kind, or answers them with nonsense
     INSTALLER_AWAY = "installer_away"
     DEVICE = "device"  # any fault of any device
 
@@ -102,6 +104,7 @@ HARSH: Final = Profile(
     rates={
         Trouble.POWER_CUT: Rate(40, (0.2, 7_200)),
         Trouble.BROWN_OUT: Rate(150, (1, 120)),
+        Trouble.COMMIT_CUT: Rate(80, (1, 120)),
         Trouble.STATION_KILL: Rate(40),
         Trouble.GATEWAY_KILL: Rate(30),
         Trouble.DISK_FULL: Rate(200, (60, 20_000)),
@@ -114,6 +117,7 @@ HARSH: Final = Profile(
         Trouble.LINK_HALF_OPEN: Rate(60, (30, 3_600)),
         Trouble.LINK_STALL: Rate(60, (1, 120)),
         Trouble.RUDE_CSMS: Rate(40, (60, 7_200)),
+        Trouble.POISON: Rate(60),
         Trouble.INSTALLER_AWAY: Rate(300, (60, 7_200)),
         Trouble.DEVICE: Rate(6, (0.05, 900)),
     },

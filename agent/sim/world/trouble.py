@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from agent.sim.world.device_faults import Fault
 from agent.sim.world.profile import Profile, Rate, Trouble
 
 _BROWN_OUTS: Final = (2, 6)
@@ -40,6 +39,10 @@ class Hands(Protocol):
     def cut_power(self, *, clock_lost: bool = False) -> None: ...
 
     def restore_power(self) -> None: ...
+
+    def cut_power_in_next_commit(self) -> None: ...
+
+    def poison(self, chance: random.Random) -> None: ...
 
     def kill_station(self) -> None: ...
 
@@ -127,6 +130,11 @@ class Troubles:
                     await self._last(lasts_s / 4)
                     hands.restore_power()
                     await self._last(chance.uniform(0.1, 90))
+            case Trouble.COMMIT_CUT:
+                hands.cut_power_in_next_commit()
+                await self._last(600)
+                await self._last(lasts_s)
+                hands.restore_power()
             case Trouble.STATION_KILL:
                 hands.kill_station()
             case Trouble.GATEWAY_KILL:
@@ -158,6 +166,8 @@ class Troubles:
                 hands.link_up()
             case Trouble.LINK_CUT:
                 hands.cut_link()
+            case Trouble.POISON:
+                hands.poison(chance)
             case Trouble.LINK_HALF_OPEN:
                 hands.link_half_open()
             case Trouble.LINK_STALL:
@@ -187,8 +197,3 @@ def _spread(span_s: tuple[float, float], chance: random.Random) -> float:
     """Between the two, short ones far more often: half of all are below the geometric mean."""
     least, most = span_s
     return least if most <= least else least * (most / least) ** chance.random()
-
-
-def device_faults(applies: Callable[[Fault], bool]) -> list[Fault]:
-    """Those that can strike, in the order of the table."""
-    return [fault for fault in Fault if applies(fault)]

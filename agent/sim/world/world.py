@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from agent.config.model import EvseConfig
-from agent.core.commands import ClearFaults
+from agent.core.commands import ClearFaults, RemoteStop
 from agent.core.facts import Token
 from agent.core.status import ConnectorState, FaultCode
 from agent.gateway import Gateway, Outside, StationLine
@@ -40,6 +40,7 @@ from agent.sim.world.installer import Bundle, DownloadModel, Fate, InstallerMode
 from agent.sim.world.journal import Journal
 from agent.sim.world.life import Grounds, Life
 from agent.sim.world.manners import QUIET as QUIET_MANNERS
+from agent.sim.world.manners import Manner
 from agent.sim.world.mirror import Mirror, Truth
 from agent.sim.world.order_words import Image, Wish
 from agent.sim.world.orders import BUSY, LOOK_EVERY_S, Operator, OrderRates
@@ -133,7 +134,9 @@ class World:
             config.station.data_dir / "ledger.sqlite", self.chance("disk"), self._rows, self.mirror.resume_at
         )
         self.installer = InstallerModel(self.chance("installer"), self._reboot)
-        self.accounts = Accounts(self.disk.path, self.mirror, self.office, is_16=version.is_16, wrong=self.wrong)
+        self.accounts = Accounts(
+            self.disk.path, self.mirror, self.office, is_16=version.is_16, rewound=self._was_rewound, wrong=self.wrong
+        )
         self.troubles = Troubles(profile, self, self.chance)
         self._visits = {evse: self.chance(f"people {evse}") for evse in self.outlets}
         self._grounds = Grounds(
@@ -215,6 +218,10 @@ class World:
         """From here on energy may be missing from a bill, for a reason."""
         for number in self._disturbed if evse is None else (evse,):
             self._disturbed[number] += 1
+
+    def _was_rewound(self) -> bool:
+        """Whether any meter was ever reset or exchanged: then the ledger holds, truly, a register that fell."""
+        return any(self._rewound.values())
 
     def _outlet(self, evse: EvseConfig) -> Outlet:
         return Outlet(
@@ -381,6 +388,16 @@ class World:
             outlet.power(True)
         self._switch_on()
 
+    def cut_power_in_next_commit(self) -> None:
+        self.disk.cut_in_commit = self.cut_power
+
+    def poison(self, chance: random.Random) -> None:
+        action = chance.choice(("StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"))
+        manner = chance.choice((Manner.ERROR, Manner.MALFORMED, Manner.GARBAGE, Manner.SILENCE, Manner.CLOSE))
+        times = chance.randint(1, 6)
+        self.note(0, f"the CSMS answers the next {times} {action} with {manner.value}")
+        self.office.script(action, *[manner] * times)
+
     def kill_station(self) -> None:
         if self.life is None:
             return
@@ -536,6 +553,7 @@ class World:
             outlet.unplug(forced=True)
         self.restore_power()
         self.installer.away = False
+        self.disk.cut_in_commit = None
         await asyncio.sleep(ORDERS_END_S)
         await self.operator.send(Wish.UNLIMIT, "ClearChargingProfile", {})
         await self._rest()
@@ -584,8 +602,11 @@ class World:
             kind = "Hard" if self.office.version is Version.V16 else "Immediate"
             await self.operator.send(Wish.RESET, "Reset", {"type": kind})
             return
-        for evse in self.outlets:
+        for evse, outlet in self.outlets.items():
             await life.station.service.command(ClearFaults(evse))
+            tx = life.station.logic.core.evses[evse].flow.tx
+            if tx is not None and outlet.vehicle is None:  # where a lost vehicle does not end it
+                await life.station.service.command(RemoteStop(tx.tx_id))
         for evse in (0, *self.outlets):
             known = self.operator.availability.get(evse)
             if (known is None and evse in self.operator.availability) or (known and not known.operative):
@@ -617,7 +638,6 @@ class World:
 
     def counts(self) -> dict[str, int]:
         """What happened how often."""
-        book = self.office.book.counts
         return {
             "transactions": self.mirror.transactions,
             "billed_wh": self.mirror.billed_mwh // 1_000,
@@ -631,7 +651,7 @@ class World:
             "connections": self.office.counts["connections"],
             "messages": sum(count for name, count in self.office.counts.items() if name[:1].isupper()),
             "orders": sum(self.operator.counts.values()),
-            "heartbeats": book["heartbeats"],
+            "heartbeats": self.office.counts["Heartbeat"],
             **{f"trouble {name}": count for name, count in sorted(self.troubles.counts.items())},
         }
 

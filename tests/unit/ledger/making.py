@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.ledger.book import Change, MakeRoom
 from agent.ledger.chain_check import ChainCheck
@@ -17,6 +17,7 @@ from agent.ledger.rows import START, Head, NewRow, Row, Sealed, Slot, chain
 from agent.ledger.store import Birth, Opened, open_ledger
 from agent.ledger.writer import LedgerWriter
 
+T = TypeVar("T")
 BIRTH = Birth("1.2.3", "SN-7", "boot-1", mono_ms=5, wall_ms=1_764_000_000_000, time_status="S")
 
 
@@ -87,7 +88,14 @@ class Pen:
     def __init__(self, path: Path, make_room: MakeRoom = lambda: False) -> None:
         self.failures: list[LedgerFailed] = []
         self.answers: list[list[Row]] = []
-        self.writer = LedgerWriter(path, asyncio.get_running_loop(), self.failures.append, make_room)
+        self._awaited: list[asyncio.Future[Any]] = []
+        self.writer = LedgerWriter(path, asyncio.get_running_loop(), self._failed, make_room)
+
+    def _failed(self, failure: LedgerFailed) -> None:
+        self.failures.append(failure)
+        for answer in self._awaited:
+            if not answer.done():
+                answer.set_exception(failure)
 
     def send(self, *rows: NewRow | Sealed, changes: Sequence[Change] = (), lazy: bool = False) -> None:
         self.writer.append(rows, changes, self.answers.append, lazy=lazy)
@@ -101,6 +109,13 @@ class Pen:
             answer.set_result(written)
 
         self.writer.append(rows, changes, answered)
+        return await self.answer(answer)
+
+    async def answer(self, answer: asyncio.Future[T]) -> T:
+        """Wait for what the writer will say; raises ``LedgerFailed`` at once if it fails instead."""
+        self._awaited.append(answer)
+        if self.failures and not answer.done():
+            raise self.failures[0]
         return await asyncio.wait_for(answer, 10)
 
     async def until(self, met: Callable[[], bool], timeout_s: float = 10.0) -> None:

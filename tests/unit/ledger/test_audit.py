@@ -43,6 +43,7 @@ def number_of(row: Row) -> tuple[str, int] | None:
 def findings(path: Path, *witnesses: Witness) -> list[tuple[str, int | None]]:
     with LedgerReader(path) as reader:
         found = reader.audit(witnesses=witnesses, number_of=number_of)
+        assert all(isinstance(finding.detail, str) and finding.detail for finding in found)
         return [(finding.fault.value, finding.seq) for finding in found]
 
 

@@ -97,3 +97,49 @@ def test_a_row_that_was_changed_and_hashed_anew_shows_at_the_next() -> None:
 def test_what_the_tables_cannot_hold_is_refused_at_the_callers_own_call(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"ledger row {next(iter(change))}"):
         new_row(**change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "x" * 32},
+        {"body": bytes(BODY_MAX_BYTES)},
+        {"boot_id": "x"},
+        {"boot_id": "x" * 64},
+        {"tx_id": "T"},
+        {"time_status": "A"},
+        {"time_status": "Z"},
+        {"mono_ms": 2**63 - 1},
+        {"wall_ms": -(2**63)},
+        {"evse": 0},
+    ],
+)
+def test_what_is_just_small_enough_is_held(change: dict[str, Any]) -> None:
+    row = chain(START, new_row(**change))
+    assert verify([row]) == Head(1, row.hash)
+
+
+@pytest.mark.parametrize("column", ["kind", "tx_id", "evse", "body", "boot_id", "mono_ms", "wall_ms", "time_status"])
+def test_a_column_of_another_type_is_named(column: str) -> None:
+    """One damaged bit in a record of SQLite can make one."""
+    rows = chained([new_row(n, tx_id="T", evse=1) for n in range(3)])
+    damaged: dict[str, Any] = {column: 1.5}
+    rows[1] = replace(rows[1], **damaged)
+    with pytest.raises(ChainBroken, match=f"row 2.*its {column} is float") as caught:
+        verify(rows)
+    assert (caught.value.seq, caught.value.fault) == (2, ChainFault.CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("seq", "change", "detail"),
+    [
+        (2, {"body": b"{}"}, "its content was changed"),
+        (3, {"prev_hash": bytes(32)}, "it does not follow the row before it"),
+        (4, {"seq": 9}, "row 9 stands in its place"),
+    ],
+)
+def test_what_is_wrong_is_said(seq: int, change: dict[str, Any], detail: str) -> None:
+    rows = chained([new_row(n) for n in range(5)])
+    rows[seq - 1] = replace(rows[seq - 1], **change)
+    with pytest.raises(ChainBroken, match=f"row {seq}.*{detail}"):
+        verify(rows)

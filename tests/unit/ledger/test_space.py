@@ -72,6 +72,33 @@ def test_a_torn_reserve_is_made_anew(path: Path, size_bytes: int) -> None:
     assert reserve.file.stat().st_blocks * 512 >= RESERVE_BYTES
 
 
+def test_a_reserve_that_lacks_one_block_or_is_of_another_size_is_made_anew(path: Path) -> None:
+    reserve = Reserve(path)
+    with reserve.file.open("wb") as file:
+        file.write(bytes(RESERVE_BYTES - 4096))
+        file.truncate(RESERVE_BYTES)
+    assert reserve.ensure()
+    assert reserve.file.stat().st_blocks * 512 >= RESERVE_BYTES
+    with reserve.file.open("ab") as file:
+        file.write(bytes(4096))  # an older version's was larger
+    assert reserve.ensure()
+    assert reserve.file.stat().st_size == RESERVE_BYTES
+
+
+def test_a_whole_reserve_is_left_as_it_is_and_only_its_owner_may_read_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = Reserve(path)
+    assert reserve.ensure()
+    assert reserve.file.stat().st_mode & 0o777 == 0o600
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it was there")
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    assert reserve.ensure()
+
+
 def test_no_reserve_is_made_of_the_last_space(path: Path) -> None:
     disk = Disk(FLOOR_BYTES + RESERVE_BYTES - 4096)
     reserve = Reserve(path, look=disk.look)
@@ -135,9 +162,7 @@ def test_a_full_disk_takes_the_reserve_and_the_same_commit_again(path: Path, dis
         pen = Pen(path, make_room)
         with contextlib.suppress(LedgerFailed):
             while not pen.failures:
-                pen.send(numbered(), new_row(1, body=bytes(3000)))
-                await asyncio.sleep(0.001)
-        await pen.until(lambda: bool(pen.failures))
+                await pen.write(numbered(), new_row(1, body=bytes(3000)))  # one commit each: a large one fails twice
         await pen.writer.close()
         return pen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,34 @@ def test_a_cut_leaves_free_pages(path: Path) -> None:
     found = stats_of(path)
     assert (found.rows, found.cut_up_to_seq, found.oldest.seq) == (12, 40, 41)
     assert found.free_page_bytes > 30 * 4096
+
+
+def test_a_cut_is_wear_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, *(new_row(n) for n in range(5)))
+    before = stats_of(path)
+    monkeypatch.setattr(book, "COUNTED_EVERY_COMMITS", 2)
+    row = new_row(7)
+
+    async def main() -> None:
+        pen = Pen(path)
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        pen.writer.cut(order(up_to=4), done.set_result)
+        await pen.answer(done)
+        await pen.write(row)
+        await pen.writer.close()
+
+    asyncio.run(main())
+    after = stats_of(path)
+    assert after.commits == before.commits + 2
+    assert after.committed_bytes > before.committed_bytes + len(row.body) + 160 + 160, "the row of the cut as well"
+
+
+@pytest.mark.parametrize("first", [{"wall_ms": 1, "time_status": "U"}, {"wall_ms": 0}, {"wall_ms": -1}])
+def test_wear_counts_from_the_first_row_whose_time_is_known(path: Path, first: dict[str, Any]) -> None:
+    write(path, new_row(0, **first))
+    write(path, new_row(1, wall_ms=START_MS))
+    write(path, new_row(2, wall_ms=START_MS + DAY_MS))
+    assert stats_of(path).commits_per_day == 3.0
 
 
 def test_rates_are_told_once_enough_time_has_passed(path: Path) -> None:

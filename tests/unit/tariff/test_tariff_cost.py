@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from agent.tariff.cost import AdjustmentKind, Bill, bill
+from agent.tariff.cost import AdjustmentKind, Bill, TaxLine, Unit, bill, cost_cap_incl
 from agent.tariff.currency import MINOR_DIGITS, Rounding, decimal_text, minor_text, round_whole
-from agent.tariff.model import Dimension, Tariff
+from agent.tariff.model import Dimension, Price, Tariff
 from agent.tariff.parse import parse_tariff
 from agent.tariff.prepaid import Limit, TransactionLimits, exhausted, interval_cost
 from agent.tariff.usage import Period, Usage, Volume, from_plain, to_plain
@@ -271,3 +273,141 @@ def test_usage_that_is_none_is_refused(where: tuple[Any, ...], value: Any, said:
 def test_usage_of_another_tariff_is_refused(usage: Usage) -> None:
     with pytest.raises(ValueError, match="has no price"):
         bill([parsed(energy=kwh(1))], usage)
+
+
+def test_usage_is_the_same_after_being_written_and_read() -> None:
+    period = Period(-7, -3, 1, 5, None, None, None, None, energy_mwh=9, charging_ms=1, idle_ms=2, estimated_split=True)
+    usage = Usage((period, replace(period, unbilled_ms=4, tariff=0, energy=1)), used(1, 2, 3).volumes, 5, 14, 77)
+    assert from_plain(json.loads(json.dumps(to_plain(usage)))) == usage
+    unread = Usage(reservation_ms=0)
+    assert from_plain(json.loads(json.dumps(to_plain(unread)))) == unread
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        (("periods", 0, "idle_ms"), -1, "usage: idle_ms: expected 0 or more, found -1"),
+        (("periods", 0, "idle_ms"), "7", "usage: idle_ms: expected an integer, found '7'"),
+        (("periods", 0, "tariff"), -1, "usage: tariff: expected 0 or more"),
+        (("volumes", 0, "tariff"), None, "usage: tariff: expected an integer"),
+        (("volumes", 0, "price"), None, "usage: price: expected an integer"),
+        (("begin_mwh",), 1.5, "usage: begin_mwh: expected an integer"),
+        (("end_mwh",), "x", "usage: end_mwh: expected an integer"),
+        (("reservation_ms",), None, "usage: reservation_ms: expected an integer"),
+        (("volumes",), "x", "expected lists"),
+        (("periods", 0), [], "usage: not the fields of a period"),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(where: tuple[Any, ...], value: Any, said: str) -> None:
+    plain = to_plain(used(1, 2, 3))
+    place: Any = plain
+    for step in where[:-1]:
+        place = place[step]
+    place[where[-1]] = value
+    with pytest.raises(ValueError, match=f"^{said}" if said.startswith("usage") else said):
+        from_plain(plain)
+
+
+def test_sums_of_usage() -> None:
+    usage = joined(used(10, 20, 30), used(1, 2, 3))
+    assert (usage.energy_mwh, usage.charging_ms, usage.idle_ms, usage.elapsed_ms) == (11, 22, 33, 5)
+    assert (Usage().energy_mwh, Usage().elapsed_ms, Usage().estimated_split) == (0, 0, False)
+    assert (Usage(end_mwh=5).energy_mwh, Usage(begin_mwh=5).energy_mwh) == (0, 0)
+    later = replace(usage.periods[1], from_ms=60, to_ms=100, unbilled_ms=7, estimated_split=True)
+    usage = replace(usage, periods=(usage.periods[0], later))
+    assert (usage.elapsed_ms, usage.unbilled_ms, usage.estimated_split) == (100, 7, True)
+
+
+# -------------------------------------------------------------------------------- lines and rounding
+
+
+def test_a_line_says_where_its_amount_comes_from() -> None:
+    plan = parsed(energy=kwh(1, taxRates=VAT), chargingTime=minute(0.1), idleTime=minute(0.2), fixedFee=fee(2))
+    fees = Volume(0, Dimension.FIXED_FEE, 0, 1)
+    usage = used(1_000_000, MINUTE_MS, MINUTE_MS)
+    found = total(plan, replace(usage, volumes=(*usage.volumes, fees)))
+    assert [(each.description, each.unit, each.tariff, each.tariff_id, each.net) for each in found.lines] == [
+        ("Energy", Unit.ENERGY, 0, "T", 100),
+        ("Charging time", Unit.TIME, 0, "T", 10),
+        ("Idle time", Unit.TIME, 0, "T", 20),
+        ("Start fee", Unit.FEES, 0, "T", 200),
+    ]
+    assert [each.tax_rates for each in found.lines] == [plan.tax_rates(Dimension.ENERGY), (), (), ()]
+    assert (found.currency, found.rounding, found.final) == ("EUR", Rounding.HALF_UP, True)
+    assert found.taxes == (TaxLine("VAT", Fraction(19), 0, 100, 19),)
+
+
+def fee(amount: float) -> dict[str, Any]:
+    return {"prices": [{"priceFixed": amount}]}
+
+
+@pytest.mark.parametrize(
+    ("rounding", "line", "tax", "cap"),
+    [(Rounding.HALF_UP, 1, 3, 3), (Rounding.HALF_EVEN, 0, 2, 2), (Rounding.DOWN, 0, 2, 2)],
+)
+def test_lines_taxes_and_bounds_are_rounded_as_asked(rounding: Rounding, line: int, tax: int, cap: int) -> None:
+    half_a_cent = total(parsed(energy=kwh(0.005)), used(1_000_000), rounding=rounding)
+    assert half_a_cent.total_excl == line
+    vat = [{"type": "VAT", "tax": 25}]
+    assert total(parsed(energy=kwh(0.1, taxRates=vat)), used(1_000_000), rounding=rounding).taxes[0].amount == tax
+    for bound, used_mwh in (("maxCost", 10_000_000), ("minCost", 0)):
+        plan = parsed(energy=kwh(1), **{bound: {"exclTax": 0.025}})
+        assert total(plan, used(used_mwh), rounding=rounding).total_excl == cap
+    replaced = [parsed(energy=kwh(1), maxCost={"exclTax": 0.975}), parsed(energy=kwh(1))]
+    assert total(replaced, used(1_000_000), rounding=rounding).total_excl == 100 - cap
+
+
+def test_stacks_of_taxes_are_told() -> None:
+    rates = [{"type": "A", "tax": 10}, {"type": "B", "tax": 10, "stack": 2}]
+    found = total(parsed(energy=kwh(1, taxRates=rates)), used(1_000_000))
+    assert [(tax.type, int(tax.percent), tax.stack) for tax in found.taxes] == [("A", 10, 0), ("B", 10, 2)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"minCost": {"exclTax": 20}}, (AdjustmentKind.MIN_COST, "up to the minimum cost")),
+        ({"maxCost": {"exclTax": 5}}, (AdjustmentKind.MAX_COST, "above the maximum cost")),
+    ],
+)
+def test_adjustments_say_what_they_are(bounds: dict[str, Any], words: tuple[AdjustmentKind, str]) -> None:
+    [found] = total(parsed(energy=kwh(1), **bounds), used(10_000_000)).adjustments
+    assert (found.kind, found.description) == words
+
+
+def test_a_credit_that_is_just_enough_changes_nothing() -> None:
+    plan = parsed(energy=kwh(1, taxRates=VAT))
+    assert total(plan, used(10_000_000), credit_limit=Fraction("11.90")).adjustments == ()
+    [found] = total(plan, used(10_000_000), credit_limit=Fraction("11.899")).adjustments
+    assert (found.kind, found.description) == (AdjustmentKind.CREDIT, "above the credit, not billed")
+    assert total(plan, used(10_000_000), credit_limit=Fraction("11.899")).total_incl == 1189
+
+
+def test_a_bound_without_rates_follows_those_of_the_first_dimension_that_has_a_price() -> None:
+    plan = parsed(idleTime=minute(1, taxRates=VAT), fixedFee=fee(0) | {"taxRates": [{"type": "VAT", "tax": 7}]})
+    bounded = replace(plan, max_cost=Price(excl_tax=Fraction(1)))
+    found = total(bounded, used(0, 0, 2 * MINUTE_MS))
+    assert (found.total_excl, found.total_incl) == (100, 119)
+    assert cost_cap_incl(bounded) == Fraction("1.19")
+    assert cost_cap_incl(plan) is None
+    assert cost_cap_incl(replace(parsed(), max_cost=Price(excl_tax=Fraction(1)))) == 1
+
+
+def test_caps_of_several_replaced_tariffs_bound_what_came_so_far() -> None:
+    """A cap holds for the session up to the end of its tariff, with what the tariffs before it cost."""
+    first = parsed(energy=kwh(1, taxRates=VAT), maxCost={"exclTax": 5})
+    second = parsed(tariffId="U", energy=kwh(1, taxRates=VAT), maxCost={"exclTax": 6})
+    last = parsed(tariffId="V", energy=kwh(1, taxRates=VAT))
+    usage = joined(used(10_000_000), used(2_000_000, number=1), used(1_000_000, number=2))
+    found = total([first, second, last], usage)
+    assert found.total_excl == 700  # 5, then 6 in all, then 1 more
+    assert found.total_incl == 833
+    waived = total([first, second, last], usage, min_energy_mwh=10**9)
+    assert waived.total_incl == 0 and waived.adjustments == ()
+
+
+def test_a_cap_with_tax_of_a_replaced_tariff_holds_for_the_amount_with_tax() -> None:
+    first = parsed(energy=kwh(1, taxRates=VAT), maxCost={"exclTax": 100, "inclTax": 10})
+    usage = joined(used(10_000_000), used(1_000_000, number=1))
+    found = total([first, parsed(tariffId="U", energy=kwh(1, taxRates=VAT))], usage)
+    assert (found.total_excl, found.total_incl) == (1_100, 1_000 + 119)

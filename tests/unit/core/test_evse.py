@@ -1,0 +1,432 @@
+"""One EVSE as a whole: meter, clock-aligned readings, lock, what waits for what, and when it wants to be woken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.core.commands import RemoteStop, TakeSample, Unlock
+from agent.core.effects import AllowPower, SampleTaken, SetDuty, SetLock, SwitchOutput
+from agent.core.events import (
+    ClockSet,
+    Configured,
+    Deauthorized,
+    FromMeter,
+    FromPower,
+    GapKind,
+    LedgerRoom,
+    LimitSet,
+    Recovered,
+    StopAuthorized,
+)
+from agent.core.facts import (
+    ChargingState,
+    LogEntry,
+    LogFact,
+    MeterFact,
+    Sample,
+    SampleContext,
+    StopReason,
+    Trigger,
+    TxKind,
+)
+from agent.core.session import SessionState
+from agent.core.settings import Behaviour, DcBench, EvseHardware, StationSettings, Timing
+from agent.core.status import ConnectorState, FaultCode
+from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, LossKind, Lost, PilotState
+from tests.support.core_world import TOKEN, CoreWorld
+
+AC = EvseHardware(evse=1, hard_limit_ma=32_000)
+LOCKED = replace(AC, has_lock=True)
+DC = EvseHardware(evse=1, hard_limit_ma=50_000, min_current_ma=1_000, dc=True, dc_bench=DcBench(400_000, 40_000))
+TIMING = Timing()
+MINUTE_MS = 60_000
+
+
+def world(hardware: EvseHardware = AC, behaviour: Behaviour | None = None) -> CoreWorld:
+    made = CoreWorld(StationSettings(evses=(hardware,), behaviour=behaviour or Behaviour()))
+    made.boot()
+    return made
+
+
+def faults(made: CoreWorld) -> tuple[FaultCode, ...]:
+    return made.station.views()[0].faults
+
+
+def logs(made: CoreWorld) -> list[LogEntry]:
+    return [fact.entry for fact in made.facts if isinstance(fact, LogFact)]
+
+
+# -------------------------------------------------------------------------------------------- meter
+
+
+@pytest.mark.parametrize(
+    "kind, code, entry, state",
+    [
+        (LossKind.SILENT, FaultCode.METER_LOST, LogEntry.METER_SILENT, "T"),
+        (LossKind.GONE, FaultCode.METER_LOST, LogEntry.METER_SILENT, "T"),
+        (LossKind.GARBAGE, FaultCode.METER_IMPLAUSIBLE, LogEntry.METER_IMPLAUSIBLE, "O"),
+    ],
+)
+def test_a_lost_meter_takes_power_is_logged_once_and_says_what_was_wrong_in_the_end_row(
+    kind: LossKind, code: FaultCode, entry: LogEntry, state: str
+) -> None:
+    made = world()
+    made.charge()
+    made.evses[1].meter_answers = False
+    made.give(FromMeter(1, Lost(kind, "d")))
+    made.give(FromMeter(1, Lost(kind, "d")))
+    assert faults(made) == (code,) and not made.evses[1].power
+    assert [fact for fact in made.facts if isinstance(fact, LogFact)] == [LogFact(entry, 1, (("detail", "d"),))]
+    made.command(RemoteStop(made.transactions()[0].tx_id))
+    made.run(10_000)
+    end = made.transactions()[-1]
+    assert end.kind is TxKind.ENDED and end.samples[-1].substituted and end.samples[-1].meter_state == state
+
+
+def test_a_meter_that_is_back_or_read_again_is_lost_no_more() -> None:
+    for news in ("back", "reading"):
+        made = world()
+        made.evses[1].meter_answers = False
+        made.give(FromMeter(1, Lost(LossKind.SILENT, "d")))
+        made.run(2_000)
+        assert faults(made) == (FaultCode.METER_LOST,)
+        made.give(FromMeter(1, Back("meter") if news == "back" else made.reading(1)))
+        made.run(2_000)
+        assert faults(made) == ()
+
+
+def test_a_good_reading_makes_the_meter_state_good_again() -> None:
+    made = world()
+    made.charge()
+    made.give(FromMeter(1, Lost(LossKind.GARBAGE, "d")))
+    made.run(5_000)
+    made.evses[1].meter_answers = False
+    made.cp(1, CpState.A)
+    made.run(10_000)
+    assert made.transactions()[-1].samples[-1].meter_state == "T", "silent now, whatever was wrong before"
+
+
+def test_a_reading_is_fresh_for_three_seconds() -> None:
+    made = world()
+    made.evses[1].meter_answers = False
+    evse = made.station.evses[1]
+    at_ms = made.at_ms
+    made.run(TIMING.reading_fresh_ms)
+    assert evse.fresh_reading() is evse.reading is not None and evse.reading.at_ms == at_ms
+    made.run(1)
+    assert evse.fresh_reading() is None
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_clock_aligned_readings_are_written_outside_transactions_and_only_with_a_clock(trusted: bool) -> None:
+    made = world(behaviour=Behaviour(aligned_interval_ms=MINUTE_MS))
+    made.give(ClockSet(1_764_000_000_000, "csms", trusted))
+    made.run(2 * MINUTE_MS)
+    samples = [fact.sample for fact in made.facts if isinstance(fact, MeterFact)]
+    assert len(samples) == (2 if trusted else 0)
+    assert all(sample.context is SampleContext.CLOCK and sample.offered_current_ma == 0 for sample in samples)
+    made.charge()
+    made.run(2 * MINUTE_MS)
+    assert [fact.evse for fact in made.facts if isinstance(fact, MeterFact)] == [1] * len(samples)
+    aligned = [fact for fact in made.transactions() if fact.trigger is Trigger.METER_VALUE_CLOCK]
+    assert len(aligned) == (2 if trusted else 0)
+
+
+def test_a_sample_the_csms_wants_is_a_row_inside_a_transaction_and_an_answer_outside() -> None:
+    made = world()
+    effects = made.command(TakeSample(1))
+    assert [type(effect) for effect in effects].count(SampleTaken) == 1 and made.facts == []
+    made.charge()
+    before = len(made.transactions())
+    assert not any(isinstance(effect, SampleTaken) for effect in made.command(TakeSample(1)))
+    row = made.transactions()[before]
+    assert row.trigger is Trigger.TRIGGER and row.samples[0].context is SampleContext.TRIGGER
+    assert row.samples[0].offered_current_ma == 32_000
+    made.run(5_000)
+    assert len(made.transactions()) == before + 1, "one for each wish"
+
+
+# --------------------------------------------------------------------------------------------- lock
+
+
+def test_the_cable_is_held_from_the_start_until_the_contactor_is_open() -> None:
+    made = world(LOCKED)
+    made.cp(1, CpState.B)
+    assert not made.evses[1].locked
+    made.authorize(1)
+    assert made.evses[1].locked
+    made.cp(1, CpState.C)
+    made.run(1_000)
+    effects = made.give(StopAuthorized(1, TOKEN)) + made.cp(1, CpState.B)
+    kinds = [effect for effect in effects if effect == AllowPower(1, False) or isinstance(effect, SetLock)]
+    assert kinds == [AllowPower(1, False), SetLock(1, False)]
+
+
+def test_the_lock_stays_while_the_contactor_says_closed_even_without_a_session() -> None:
+    made = world(LOCKED)
+    made.pilot(1, Contactor(True))
+    assert made.evses[1].locked
+    made.pilot(1, Contactor(False))
+    made.run(1_000)
+    assert not made.evses[1].locked
+
+
+def test_a_shorted_pilot_frees_the_cable() -> None:
+    """A plug that was torn off must not keep its remains."""
+    made = world(LOCKED)
+    made.charge()
+    made.cp(1, CpState.E)
+    made.run(1_000)
+    assert not made.evses[1].power and not made.evses[1].locked
+
+
+def test_a_forced_unlock_is_forgotten_with_the_session() -> None:
+    made = world(LOCKED)
+    made.cp(1, CpState.B)
+    made.command(Unlock(1, end_transaction=True))
+    made.authorize(1)
+    assert made.evses[1].locked, "a new authorization locks again"
+    made.command(Unlock(1, end_transaction=True))
+    made.run(1_000)
+    assert not made.evses[1].locked
+    made.cp(1, CpState.A)
+    assert not made.station.evses[1].force_unlock
+    made.charge()
+    assert made.evses[1].locked
+
+
+def test_a_lost_board_forgets_its_lock() -> None:
+    made = world(LOCKED)
+    made.charge()
+    made.evses[1].lock_follows = False
+    made.pilot(1, Lost(LossKind.GONE, "unplugged"))
+    assert made.station.views()[0].locked is False
+    made.pilot(1, Back("again"))
+    made.pilot(1, Contactor(False))
+    made.pilot(1, PilotState(CpState.C))
+    made.run(2_000)
+    assert not made.evses[1].power, "not before the lock has told its position"
+
+
+def test_a_jammed_lock_is_a_fault_until_it_moves() -> None:
+    made = world(LOCKED)
+    made.evses[1].lock_follows = False
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    made.run(8_900)
+    assert faults(made) == ()
+    made.run(200)
+    assert faults(made) == (FaultCode.LOCK,)
+
+
+# ------------------------------------------------------------------------------- what it depends on
+
+
+def test_the_offer_goes_with_each_thing_it_depends_on() -> None:
+    made = world()
+    made.charge()
+    made.give(LimitSet(1, 16_000))
+    made.pilot(1, PilotState(CpState.B))
+    assert made.evses[1].duty == 16_000 // 6 and not made.evses[1].power, "B keeps the offer, not the power"
+    made.pilot(1, PilotState(CpState.A))
+    assert made.evses[1].duty == 10_000
+
+
+def test_a_board_that_reports_f_is_offered_nothing() -> None:
+    made = world()
+    made.charge()
+    made.pilot(1, PilotState(CpState.F))
+    assert made.evses[1].duty == 10_000 and not made.evses[1].power
+
+
+def test_energy_that_the_csms_refused_is_not_offered_and_not_taken_at_leisure() -> None:
+    made = world()
+    made.charge()
+    made.give(Deauthorized(made.transactions()[0].tx_id, stop=False))
+    assert made.evses[1].duty == 10_000 and made.evses[1].power, "gently: the vehicle has its seconds"
+    made.run(TIMING.release_ms)
+    assert not made.evses[1].power
+
+
+@pytest.mark.parametrize("stop_at_once", [True, False])
+def test_a_stop_at_once_opens_at_once(stop_at_once: bool) -> None:
+    made = world()
+    made.charge()
+    if stop_at_once:
+        made.pilot(1, BoardFaults(frozenset({BoardFault.RESIDUAL_CURRENT})))
+    else:
+        made.give(StopAuthorized(1, TOKEN))
+    assert made.evses[1].power is not stop_at_once
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_a_full_ledger_starts_nothing_new(enough: bool) -> None:
+    made = world()
+    made.give(LedgerRoom(enough))
+    made.charge()
+    assert made.evses[1].power is enough
+
+
+def test_a_full_ledger_does_not_stop_what_runs() -> None:
+    made = world()
+    made.charge()
+    made.give(LedgerRoom(False))
+    made.run(5_000)
+    assert made.evses[1].power
+
+
+def test_a_dc_output_needs_a_demand_a_closed_contactor_and_an_offer() -> None:
+    made = world(replace(DC, dc_bench=None))
+    made.charge()
+    assert made.evses[1].power and made.evses[1].duty == 500 and not made.evses[1].output_on
+    made = world(DC)
+    made.evses[1].contactor_follows = False
+    made.charge()
+    assert not made.evses[1].output_on
+    made.pilot(1, Contactor(True))
+    assert made.evses[1].output == (400_000, 40_000) and made.evses[1].output_on
+    effects = made.give(LimitSet(1, 999))
+    assert effects[0] == SwitchOutput(1, False) and made.evses[1].duty == 10_000
+
+
+# ---------------------------------------------------------------------------------- state and waking
+
+
+def test_a_vehicle_that_does_not_take_the_offer_is_suspended_by_itself_after_half_a_minute() -> None:
+    made = world()
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    offered_at_ms = made.at_ms
+    evse = made.station.evses[1]
+    assert offered_at_ms + TIMING.vehicle_ready_ms in set(evse.deadlines())
+    made.run(TIMING.vehicle_ready_ms - 1)
+    assert made.state() is ConnectorState.PREPARING and not evse.vehicle_is_late()
+    made.run(1)
+    assert made.state() is ConnectorState.SUSPENDED_EV and evse.vehicle_is_late()
+    made.cp(1, CpState.C)
+    assert not evse.vehicle_is_late(), "it has charged once"
+    made.cp(1, CpState.B)
+    made.run(1_000)
+    assert made.state() is ConnectorState.SUSPENDED_EV
+
+
+def test_the_half_minute_begins_with_the_offer_and_not_with_the_transaction() -> None:
+    made = world()
+    made.give(LimitSet(1, 0))
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    made.run(MINUTE_MS)
+    assert made.state() is ConnectorState.SUSPENDED_EVSE
+    made.give(LimitSet(1, 16_000))
+    made.run(TIMING.vehicle_ready_ms - 1)
+    assert made.transactions()[-1].charging_state is ChargingState.EV_CONNECTED
+    made.run(1)
+    assert made.transactions()[-1].charging_state is ChargingState.SUSPENDED_EV
+
+
+def test_it_wants_to_be_woken_for_each_of_its_machines_and_only_in_the_future() -> None:
+    made = world(LOCKED)
+    evse = made.station.evses[1]
+    assert list(evse.deadlines()) == []
+    made.give(LimitSet(1, 16_000, made.at_ms + 50))
+    assert list(evse.deadlines()) == [made.at_ms + 50]
+    made.run(50)
+    assert list(evse.deadlines()) == []
+    made.pilot(1, PilotState(CpState.B))
+    assert list(evse.deadlines()) == [made.at_ms + TIMING.pilot_debounce_ms]
+    made.run(200)
+    made.evses[1].lock_follows = False
+    made.evses[1].meter_answers = False
+    made.run(4_000)
+    made.authorize(1)
+    assert sorted(evse.deadlines()) == [made.at_ms + TIMING.lock_ms, made.at_ms + TIMING.begin_reading_ms]
+    made.pilot(1, BoardFaults(frozenset({BoardFault.DIODE})))
+    made.pilot(1, BoardFaults(frozenset()))
+    assert made.at_ms + TIMING.fault_clear_ms in set(evse.deadlines())
+
+
+def test_it_wants_to_be_woken_for_its_contactor_and_for_a_limit_that_may_rise() -> None:
+    made = world()
+    made.charge()
+    evse = made.station.evses[1]
+    made.give(LimitSet(1, 8_000))
+    made.give(LimitSet(1, 16_000))
+    assert list(evse.deadlines()) == [made.at_ms + TIMING.raise_limit_every_ms]
+    made.give(StopAuthorized(1, TOKEN))
+    assert made.at_ms + TIMING.release_ms in set(evse.deadlines())
+
+
+def test_nothing_is_told_to_a_board_that_has_not_spoken_and_all_to_one_that_has() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    assert made.station.evses[1].told_duty_centipercent() is None
+    made.pilot(1, Back("board"))
+    made.pilot(1, Contactor(False))
+    assert made.log == [effect for effect in made.log if not isinstance(effect, SetDuty | AllowPower)]
+    effects = made.pilot(1, PilotState(CpState.A))
+    assert effects[:2] == [AllowPower(1, False), SetDuty(1, 10_000)]
+    assert made.station.evses[1].told_duty_centipercent() == 10_000
+
+
+# ------------------------------------------------------------------------------------------- ending
+
+
+def test_an_exchanged_meter_is_no_reason_to_end_what_has_not_begun() -> None:
+    made = world()
+    made.cp(1, CpState.B)
+    made.evses[1].serial = "M2"
+    made.run(2_000)
+    made.authorize(1)
+    assert made.transactions()[0].samples[0].meter_serial == "M2"
+
+
+def test_a_register_out_of_range_ends_at_the_last_good_value() -> None:
+    made = world()
+    made.charge()
+    good = made.station.evses[1].reading
+    made.evses[1].energy_mwh += 10**9
+    made.run(10_000)
+    end = made.transactions()[-1]
+    assert good is not None and (end.kind, end.stopped_reason) == (TxKind.ENDED, StopReason.OTHER)
+    assert end.trigger is Trigger.ABNORMAL_CONDITION
+    assert end.samples[-1].energy_import_mwh == good.energy_import_mwh
+    assert end.samples[-1].meter_state == "O" and logs(made) == [LogEntry.METER_IMPLAUSIBLE]
+
+
+def test_a_register_that_falls_waits_for_a_good_value_and_does_not_end() -> None:
+    made = world()
+    made.charge()
+    made.evses[1].energy_mwh -= 50_000
+    made.run(3_000)
+    assert not made.evses[1].power and made.station.evses[1].flow.state is SessionState.ACTIVE
+    assert logs(made) == [LogEntry.METER_BACKWARDS]
+
+
+def test_a_transaction_that_was_found_open_is_closed_before_a_new_one_begins() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    last = Sample(SampleContext.PERIODIC, 0, "M1", 1_000_000)
+    made.give(Recovered(1, "old", 4, TOKEN, None, 900_000, last, GapKind.POWER, None))
+    made.boot()
+    made.run(1_000)
+    made.charge()
+    assert [(fact.tx_id, fact.kind) for fact in made.transactions()[:2]] == [
+        ("old", TxKind.ENDED),
+        ("tx-1", TxKind.STARTED),
+    ]
+
+
+def test_settings_may_change_while_it_runs() -> None:
+    made = world()
+    made.charge()
+    made.give(Configured(Behaviour(stop_on_unplug=False)))
+    made.cp(1, CpState.A)
+    made.run(5_000)
+    assert made.station.evses[1].flow.state is SessionState.ACTIVE and not made.evses[1].power
+    made.charge()
+    assert made.evses[1].power and len({fact.tx_id for fact in made.transactions()}) == 1
+
+
+def test_events_of_a_power_module_that_say_nothing_new_change_nothing() -> None:
+    made = world(DC)
+    assert made.give(FromPower(1, Back("module"))) == []

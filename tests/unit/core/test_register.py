@@ -1,0 +1,149 @@
+"""What a register says, judged: fell, began anew, exchanged, out of range; and what the log book is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.core.context import Context
+from agent.core.effects import Append
+from agent.core.facts import LogEntry, LogFact, Sample, SampleContext
+from agent.core.register import Register
+from agent.core.settings import Behaviour, EvseHardware
+from hal.ports import MeterReading
+
+MODULUS_MWH = 100_000_000
+AC = EvseHardware(evse=2, hard_limit_ma=32_000, meter_rollover_mwh=MODULUS_MWH)
+MOST_AC_MWH_PER_HOUR = 32 * 900 * 1_000  # 32 A at 900 V over all phases
+SLACK_MWH = 100_000
+
+
+def reading(energy_mwh: int, at_ms: int = 0, serial: str = "M1") -> MeterReading:
+    absent = (None, None, None)
+    return MeterReading(at_ms, serial, energy_mwh, None, 0, absent, absent)
+
+
+def sample(energy_mwh: int, at_ms: int = 0, serial: str = "M1") -> Sample:
+    return Sample(SampleContext.PERIODIC, at_ms, serial, energy_mwh)
+
+
+def register(hardware: EvseHardware = AC) -> tuple[Register, Context]:
+    ctx = Context(Behaviour(), lambda: "tx", lambda *_: None)
+    return Register(hardware, ctx), ctx
+
+
+def judge(
+    made: Register,
+    new: MeterReading,
+    before: MeterReading | None,
+    counted: Sample | None = None,
+    *,
+    bounded: bool = True,
+    told: bool = False,
+) -> bool:
+    return made.judge(new, before, counted, bounded=bounded, told=told)
+
+
+def logged(ctx: Context) -> list[tuple[LogEntry, int | None, dict[str, str]]]:
+    facts = [fact for effect in ctx.take_effects() if isinstance(effect, Append) for fact in effect.facts]
+    return [(fact.entry, fact.evse, dict(fact.details)) for fact in facts if isinstance(fact, LogFact)]
+
+
+@pytest.mark.parametrize("before", [None, reading(0), reading(5_000), reading(9_000, serial="M0")])
+def test_a_register_that_has_not_fallen_is_good(before: MeterReading | None) -> None:
+    made, ctx = register()
+    assert not judge(made, reading(5_000), before)
+    assert made.wrong is None and logged(ctx) == []
+
+
+def test_a_register_that_fell_is_told_once_with_both_values() -> None:
+    made, ctx = register()
+    assert not judge(made, reading(4_999), reading(5_000))
+    assert made.wrong == "M"
+    assert logged(ctx) == [(LogEntry.METER_BACKWARDS, 2, {"before_mwh": "5000", "after_mwh": "4999"})]
+    judge(made, reading(4_998), reading(5_000), told=True)
+    assert made.wrong == "M" and logged(ctx) == []
+    judge(made, reading(5_001), reading(5_000))
+    assert made.wrong is None
+
+
+@pytest.mark.parametrize(
+    "before_mwh, after_mwh, anew",
+    [
+        (MODULUS_MWH - 1, 0, True),
+        (MODULUS_MWH - MODULUS_MWH // 100, 0, True),
+        (MODULUS_MWH - MODULUS_MWH // 100 - 1, 0, False),
+        (MODULUS_MWH - 1, MODULUS_MWH // 100 - 1, True),
+        (MODULUS_MWH - 1, MODULUS_MWH // 100, False),
+        (MODULUS_MWH - 1, MODULUS_MWH - 2, False),
+    ],
+)
+def test_a_register_begins_anew_only_from_its_last_digit_to_its_first(
+    before_mwh: int, after_mwh: int, anew: bool
+) -> None:
+    made, ctx = register()
+    assert judge(made, reading(after_mwh), reading(before_mwh)) is anew
+    assert made.wrong == (None if anew else "M")
+    details = {"before_mwh": str(before_mwh), "after_mwh": str(after_mwh)}
+    expected = (LogEntry.METER_ROLLOVER, 2, {"serial": "M1", **details})
+    assert logged(ctx) == [expected if anew else (LogEntry.METER_BACKWARDS, 2, details)]
+
+
+def test_a_register_of_unknown_size_never_begins_anew() -> None:
+    made, _ = register(replace(AC, meter_rollover_mwh=None))
+    assert not judge(made, reading(0), reading(MODULUS_MWH - 1))
+    assert made.wrong == "M"
+
+
+def test_another_meter_is_told_once_and_only_while_a_transaction_counts_on_one() -> None:
+    made, ctx = register()
+    judge(made, reading(7, serial="M2"), reading(5_000), sample(5_000))
+    assert made.wrong == "X"
+    assert logged(ctx) == [(LogEntry.METER_EXCHANGED, 2, {"serial": "M2", "before": "M1"})]
+    judge(made, reading(8, serial="M2"), reading(5_000), sample(5_000))
+    assert made.wrong == "X" and logged(ctx) == []
+    judge(made, reading(9, serial="M2"), reading(5_000), None)
+    assert made.wrong is None
+
+
+def test_a_jump_is_told_once_and_only_where_it_is_bounded() -> None:
+    made, ctx = register()
+    far = reading(10**9, at_ms=1_000)
+    judge(made, far, reading(0), sample(0))
+    assert made.wrong == "O"
+    details = {"detail": "out of range", "before_mwh": "0", "after_mwh": str(10**9)}
+    assert logged(ctx) == [(LogEntry.METER_IMPLAUSIBLE, 2, details)]
+    judge(made, far, reading(0), sample(0))
+    assert made.wrong == "O" and logged(ctx) == []
+    judge(made, far, reading(0), sample(0), bounded=False)
+    assert made.wrong is None
+    judge(made, far, reading(0), None)
+    assert made.wrong is None
+
+
+def test_a_jump_counts_from_the_last_sample_of_the_transaction_and_its_instant() -> None:
+    made, _ = register()
+    hour_ms = 3_600_000
+    judge(made, reading(1_000 + MOST_AC_MWH_PER_HOUR, at_ms=2 * hour_ms), reading(0), sample(1_000, at_ms=hour_ms))
+    assert made.wrong is None
+    judge(made, reading(1_000 + MOST_AC_MWH_PER_HOUR, at_ms=2 * hour_ms), reading(0), sample(1_000, at_ms=2 * hour_ms))
+    assert made.wrong == "O"
+
+
+@pytest.mark.parametrize(
+    "hardware, mwh_per_hour", [(AC, MOST_AC_MWH_PER_HOUR), (replace(AC, dc=True), 32 * 1_000 * 1_000)]
+)
+def test_how_much_an_evse_can_have_delivered(hardware: EvseHardware, mwh_per_hour: int) -> None:
+    made, _ = register(hardware)
+    for within_ms, counted_ms in ((3_599_000, 3_600_000), (0, 1_000), (-60_000, 1_000)):
+        most_mwh = mwh_per_hour * counted_ms // 3_600_000 + SLACK_MWH
+        assert made.can_have_risen(most_mwh, within_ms)
+        assert not made.can_have_risen(most_mwh + 1, within_ms)
+
+
+@pytest.mark.parametrize("implausible, entry", [(True, LogEntry.METER_IMPLAUSIBLE), (False, LogEntry.METER_SILENT)])
+def test_a_lost_meter_is_told_with_a_bounded_detail(implausible: bool, entry: LogEntry) -> None:
+    made, ctx = register()
+    made.lost(implausible=implausible, detail="x" * 1_000)
+    assert logged(ctx) == [(entry, 2, {"detail": "x" * 200})]
