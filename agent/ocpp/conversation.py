@@ -120,7 +120,7 @@ class Conversation(ABC):
 
     async def run(self, session: Caller) -> None:
         """See ``Dialect.run``."""
-        await until_link_gone(self._converse(Line(session)))
+        await until_link_gone(self._converse(Line(session, self._registration.may_talk)))
 
     async def _converse(self, line: Line) -> None:
         try:

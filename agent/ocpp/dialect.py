@@ -84,10 +84,13 @@ class LinkGone(Exception):
 
 
 class Line:
-    """One connection: calls that raise ``LinkGone`` when it ends, and the time of the last exchange."""
+    """One connection: calls that raise ``LinkGone`` when it ends, and the time of the last exchange.
 
-    def __init__(self, session: Caller) -> None:
+    While ``may_talk`` is not set (the CSMS has rejected us) every call but BootNotification waits (16-BOOT-04, B03)."""
+
+    def __init__(self, session: Caller, may_talk: asyncio.Event | None = None) -> None:
         self._session = session
+        self._may_talk = may_talk
         self.last_answer_s = asyncio.get_running_loop().time()
 
     async def call(
@@ -100,6 +103,8 @@ class Line:
         message_id: str | None = None,
     ) -> CallResult | CallError | TimedOut:
         """As ``Session.call``, but a lost link raises ``LinkGone``."""
+        if self._may_talk is not None and action != "BootNotification":
+            await self._may_talk.wait()
         outcome = await self._session.call(
             action, payload, priority=priority, timeout_s=timeout_s, message_id=message_id
         )

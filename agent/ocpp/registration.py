@@ -78,6 +78,8 @@ class Registration:
         self._failures = 0
         self._not_before_s = 0.0
         self._asked = asyncio.Event()
+        self.may_talk = asyncio.Event()  # not set while Rejected
+        self.may_talk.set()
 
     # ----------------------------------------------------------------------------------- filters
 
@@ -133,6 +135,10 @@ class Registration:
 
     async def _answered(self, payload: Payload, request: Payload, station: StationPort) -> None:
         self.state = State(payload["status"])
+        if self.state is State.REJECTED:
+            self.may_talk.clear()
+        else:
+            self.may_talk.set()
         interval_s = min(int(payload["interval"]), INTERVAL_MAX_S)
         log.info("boot_answered", status=self.state.value, interval_s=interval_s)
         if self.state is State.ACCEPTED:

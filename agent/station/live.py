@@ -105,6 +105,8 @@ class LiveStation:
         wall_ms = platform.machine_wall_ms()
         # Whether the machine's clock can be believed at all ("I") or not ("U").
         self._clock_at_start = wall_ms, (status := "I" if wall_ms >= BUILD_TIME_MS else "U")
+        # Of the clocks that were believed in this run, how far the one that is furthest behind is from monotonic time.
+        self._least_offset_ms = wall_ms - self._now_ms() if status == "I" else None
         birth = Birth(
             build.software_version, build.config.station.serial, build.boot_id, self._now_ms(), wall_ms, status
         )
@@ -235,12 +237,19 @@ class LiveStation:
         return self.upkeep.alarm()
 
     def retire(self) -> None:
-        """Rows that the CSMS has, or that no CSMS will ever ask for, and that are old enough go."""
+        """Rows that the CSMS has, or that no CSMS will ever ask for, and that are old enough go.
+
+        Every clock of this run must agree that they are: one that is set years ahead makes nothing old. Where there
+        is a CSMS, it must have told the time, since the machine's own clock may have come back wrong."""
         config, stamp = self._build.config, self.now_stamp()
-        if stamp.time_status == "U" or self._cutting:
+        believed = stamp.time_status == "S" or (stamp.time_status == "I" and config.csms is None)
+        if not believed or self._cutting:
             return  # nobody knows how old they are, or the last time is not over
+        offset_ms = stamp.wall_ms - stamp.mono_ms
+        least_ms = offset_ms if self._least_offset_ms is None else min(self._least_offset_ms, offset_ms)
+        self._least_offset_ms = least_ms
         told_seq = self._archive.head_seq() if config.csms is None else self._archive.delivered_seq()
-        oldest_ms = stamp.wall_ms - config.metering.retention_days * DAY_MS
+        oldest_ms = stamp.mono_ms + least_ms - config.metering.retention_days * DAY_MS
         clocks = (stamp.boot_id, stamp.mono_ms, stamp.wall_ms, stamp.time_status)
         self._cutting = True
         self._writer.cut(CutOrder(told_seq, told_seq, oldest_ms, *clocks), self._cut)

@@ -203,7 +203,10 @@ class DiskWriter:
         while self._jobs or self._batch:
             self._stop_timers()
             self._batch = self._batch or self._take()
-            self._write()
+            try:
+                self._write()
+            except sqlite3.Error as error:
+                self._fail(error)
             await asyncio.sleep(0)
         self.die()
         self._connection.close()

@@ -102,7 +102,7 @@ class Mind:
             asks = [
                 ("GetConfiguration", {}),
                 ("GetConfiguration", {"key": ["NumberOfConnectors", "Nonsense"]}),
-                ("ChangeConfiguration", {"key": "WebSocketPingInterval", "value": "60"}),
+                ("ChangeConfiguration", {"key": "ConnectionTimeOut", "value": "120"}),
             ]
         else:
             request_id = self._rng.randint(0, 2**31 - 1)

@@ -138,13 +138,13 @@ def words_16(wish: Wish, scene: Scene) -> tuple[str, Payload]:
 
 
 _SETTINGS_16: Final = (
-    ("MeterValueSampleInterval", "30"),
-    ("MeterValueSampleInterval", "60"),
+    ("MeterValueSampleInterval", "300"),
+    ("MeterValueSampleInterval", "600"),
     ("MeterValueSampleInterval", "900"),
     ("ClockAlignedDataInterval", "0"),
-    ("ClockAlignedDataInterval", "900"),
-    ("HeartbeatInterval", "600"),
-    ("WebSocketPingInterval", "60"),
+    ("ClockAlignedDataInterval", "21600"),
+    ("HeartbeatInterval", "7200"),
+    ("WebSocketPingInterval", "900"),
     ("ConnectionTimeOut", "120"),
     ("MinimumStatusDuration", "0"),
     ("MinimumStatusDuration", "2"),
@@ -259,13 +259,13 @@ def words_201(wish: Wish, scene: Scene) -> tuple[str, Payload]:
 
 
 _SETTINGS_201: Final = (
-    ("SampledDataCtrlr", "TxUpdatedInterval", "30"),
-    ("SampledDataCtrlr", "TxUpdatedInterval", "60"),
+    ("SampledDataCtrlr", "TxUpdatedInterval", "300"),
+    ("SampledDataCtrlr", "TxUpdatedInterval", "600"),
     ("SampledDataCtrlr", "TxUpdatedInterval", "900"),
     ("AlignedDataCtrlr", "Interval", "0"),
-    ("AlignedDataCtrlr", "Interval", "900"),
-    ("OCPPCommCtrlr", "HeartbeatInterval", "600"),
-    ("OCPPCommCtrlr", "WebSocketPingInterval", "60"),
+    ("AlignedDataCtrlr", "Interval", "21600"),
+    ("OCPPCommCtrlr", "HeartbeatInterval", "7200"),
+    ("OCPPCommCtrlr", "WebSocketPingInterval", "900"),
     ("TxCtrlr", "EVConnectionTimeOut", "120"),
     ("TxCtrlr", "StopTxOnInvalidId", "true"),
     ("TxCtrlr", "StopTxOnInvalidId", "false"),

@@ -1,7 +1,7 @@
 """How finely a simulated world looks at its time.
 
 Charter: two paces of the same world. ``SECONDS`` polls meters and pings as a charger does; ``MINUTES`` is for
-campaigns over years: an idle meter is asked every half hour, a busy one every five minutes, so that the time goes
+campaigns over years: an idle meter is asked every two hours, a busy one every five minutes, so that the time goes
 into sessions and faults instead of into readings that say the same as the last. Nothing else differs.
 
 Units: ms and s of virtual time, hours between visits at one outlet.
@@ -30,6 +30,6 @@ class Pace:
     stay_s: int
 
 
-SECONDS: Final = Pace("seconds", 1_000, 1_000, 1_000, 60, 300, 15_000, 4.0, 5_400)
-MINUTES: Final = Pace("minutes", 300_000, 1_800_000, 1_800_000, 1_800, 3_600, 3_600_000, 20.0, 2_700)
+SECONDS: Final = Pace("seconds", 1_000, 1_000, 1_000, 60, 300, 60_000, 4.0, 5_400)
+MINUTES: Final = Pace("minutes", 300_000, 7_200_000, 7_200_000, 1_800, 21_600, 21_600_000, 24.0, 2_700)
 PACES: Final = {pace.name: pace for pace in (SECONDS, MINUTES)}

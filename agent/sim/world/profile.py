@@ -1,7 +1,7 @@
 """What goes wrong in a simulated world, and how often: profiles of faults, and the pace of life.
 
 Charter: rates and durations, nothing of how a fault is made. A quiet world is the profile in which nothing goes
-wrong; ``harsh`` has everything, far more often than any station would see it. Every kind of fault has random
+wrong; ``harsh`` has everything, some four faults a day, and ``brutal`` four times as many. Every kind has random
 numbers of its own, so that a profile without one of them leaves the others where they were: that is how a failure
 is shrunk.
 
@@ -55,7 +55,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``orders``: how busy the operator is (1.0: harsh). ``rude``: what RUDE_CSMS brings; ``manners``: what always
+    """``orders``: how busy the operator is (1.0: a busy one). ``rude``: what RUDE_CSMS brings; ``manners``: what always
     holds. ``careless``: the share of visits that go wrong."""
 
     name: str
@@ -99,33 +99,44 @@ MILD: Final = Profile(
     careless=0.05,
 )
 
-HARSH: Final = Profile(
-    "harsh",
-    rates={
-        Trouble.POWER_CUT: Rate(40, (0.2, 7_200)),
-        Trouble.BROWN_OUT: Rate(150, (1, 120)),
-        Trouble.COMMIT_CUT: Rate(80, (1, 120)),
-        Trouble.STATION_KILL: Rate(40),
-        Trouble.GATEWAY_KILL: Rate(30),
-        Trouble.DISK_FULL: Rate(200, (60, 20_000)),
-        Trouble.SYNC_FAILS: Rate(150),
-        Trouble.CLOCK_STEP: Rate(150),
-        Trouble.CLOCK_LOST: Rate(200, (1, 600)),
-        Trouble.CSMS_CLOCK: Rate(300, (60, 7_200)),
-        Trouble.LINK_DOWN: Rate(30, (1, 20_000)),
-        Trouble.LINK_CUT: Rate(20),
-        Trouble.LINK_HALF_OPEN: Rate(60, (30, 3_600)),
-        Trouble.LINK_STALL: Rate(60, (1, 120)),
-        Trouble.RUDE_CSMS: Rate(40, (60, 7_200)),
-        Trouble.POISON: Rate(60),
-        Trouble.INSTALLER_AWAY: Rate(300, (60, 7_200)),
-        Trouble.DEVICE: Rate(6, (0.05, 900)),
-    },
-    manners=Manners(odd_timestamps=0.3, talks_before_boot=0.1, interval_zero=0.05, changes_mind=0.01),
-    rude=HARSH_MANNERS,
-    network=NetworkFaults(doubled=0.001, refused=0.05),
-    orders=1.0,
-    careless=0.4,
-)
 
-PROFILES: Final = {profile.name: profile for profile in (QUIET, MILD, HARSH)}
+def _often(name: str, factor: float) -> Profile:
+    """Everything there is, so many times as often as in ``harsh``."""
+
+    def rate(every_h: float, least_s: float = 0.0, most_s: float = 0.0) -> Rate:
+        return Rate(every_h / factor, (least_s, most_s))
+
+    return Profile(
+        name,
+        rates={
+            Trouble.POWER_CUT: rate(160, 0.2, 7_200),
+            Trouble.BROWN_OUT: rate(600, 1, 120),
+            Trouble.COMMIT_CUT: rate(320, 1, 120),
+            Trouble.STATION_KILL: rate(160),
+            Trouble.GATEWAY_KILL: rate(120),
+            Trouble.DISK_FULL: rate(800, 60, 20_000),
+            Trouble.SYNC_FAILS: rate(600),
+            Trouble.CLOCK_STEP: rate(600),
+            Trouble.CLOCK_LOST: rate(800, 1, 600),
+            Trouble.CSMS_CLOCK: rate(1_200, 60, 7_200),
+            Trouble.LINK_DOWN: rate(120, 1, 20_000),
+            Trouble.LINK_CUT: rate(80),
+            Trouble.LINK_HALF_OPEN: rate(240, 30, 3_600),
+            Trouble.LINK_STALL: rate(240, 1, 120),
+            Trouble.RUDE_CSMS: rate(160, 60, 7_200),
+            Trouble.POISON: rate(240),
+            Trouble.INSTALLER_AWAY: rate(1_200, 60, 7_200),
+            Trouble.DEVICE: rate(24, 0.05, 900),
+        },
+        manners=Manners(odd_timestamps=0.3, talks_before_boot=0.1, interval_zero=0.05, changes_mind=0.01),
+        rude=HARSH_MANNERS,
+        network=NetworkFaults(doubled=0.001, refused=0.05),
+        orders=min(1.0, 0.25 * factor),
+        careless=0.4,
+    )
+
+
+HARSH: Final = _often("harsh", 1.0)
+BRUTAL: Final = _often("brutal", 4.0)
+
+PROFILES: Final = {profile.name: profile for profile in (QUIET, MILD, HARSH, BRUTAL)}

@@ -119,7 +119,7 @@ def make_site(folder: Path, seed: int, chance: random.Random, version: str, pace
         resume_s=chance.choice((0, 60, 600)),
         retention_days=RETENTION_DAYS,
         sample_s=chance.choice((300, 900)),
-        aligned_s=chance.choice((0, 0, 3_600)),
+        aligned_s=chance.choice((0, 0, 21_600)),
         signs=chance.choice(("true", "false")),
         heartbeat_s=pace.heartbeat_s,
         ping_s=pace.ping_s,

@@ -470,6 +470,10 @@ class World:
             return None
         self.disturb(evse)
         self._rewound[evse] += fault in REWINDS
+        if fault is Fault.METER_EXCHANGED:  # nobody does that under voltage
+            self.cut_power()
+            outlet.fault(fault)
+            return self.restore_power
         outlet.fault(fault)
 
         def undo() -> None:
