@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Compiled files make every process of demo and tests start four times faster.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test check docs soak bench fuzz mutants lock clean
+.PHONY: help demo test check docs soak kills bench fuzz mutants lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,7 +49,15 @@ check: $(READY) ## formatting, lint, types, import contracts, generated docs
 docs: $(READY) ## write the generated documents
 	@$(BIN)/python docs/generate.py
 
-soak: $(READY) ## 200 kills of the station in mid-session, and every crash image of the ledger (half an hour)
+# SOAK_ARGS: what else `evsed world soak` takes, e.g. --pace seconds --days 0.2, --first-seed 1000, --json FILE.
+MINUTES ?= 10
+FAULTS ?= harsh
+SOAK_ARGS ?=
+
+soak: $(READY) ## station-years in simulated worlds on all cores, for MINUTES (10), with FAULTS (harsh)
+	@$(BIN)/evsed world soak --minutes $(MINUTES) --faults $(FAULTS) $(SOAK_ARGS)
+
+kills: $(READY) ## 200 kills of the station in mid-session, and every crash image of the ledger (half an hour)
 	@echo "== kills"; EVSED_KILLS=200 $(BIN)/python -m pytest -k random_kills_lose tests/integration/test_processes.py
 	@echo "== power cuts"; EVSED_CRASH=full $(BIN)/python -m pytest tests/crash
 

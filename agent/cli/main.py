@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _money(commands)
     _updates(commands)
     _simulated(commands)
+    _world(commands)
     return parser
 
 
@@ -202,6 +203,29 @@ def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         commands, "sim-bench", _later("simulated", "bench"), "Simulate the devices that a configuration names."
     )
     _config(bench)
+
+
+def _world(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    world = commands.add_parser("world", help="Live in a simulated world where all goes wrong.", allow_abbrev=False)
+    parts = world.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run = _json(_add(parts, "run", _later("world", "run"), "Live one world; shrink its story if a rule breaks."))
+    run.add_argument("--seed", type=int, default=1, metavar="N", help="which world (default: 1)")
+    length = run.add_mutually_exclusive_group(required=True)
+    length.add_argument("--years", type=float, metavar="Y", help="how long, in virtual time")
+    length.add_argument("--days", type=float, metavar="D")
+    run.add_argument("--without", default="", metavar="A,B", help="leave out these kinds of trouble")
+    run.add_argument(
+        "--shrink-s", type=float, default=60, metavar="S", help="time for shrinking (default: 60; 0: none)"
+    )
+    soak = _add(parts, "soak", _later("world", "soak"), "Live many worlds on all cores, for a given time.")
+    soak.add_argument("--minutes", type=float, required=True, metavar="M", help="begin no world after so long")
+    soak.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
+    soak.add_argument("--days", type=float, default=60, metavar="D", help="of each world (default: 60)")
+    soak.add_argument("--first-seed", type=int, default=1, metavar="S", help="(default: 1)")
+    soak.add_argument("--json", type=Path, metavar="FILE", help="write the outcome there, too")
+    for each in (run, soak):
+        each.add_argument("--faults", default="harsh", metavar="PROFILE", help="what goes wrong (default: harsh)")
+        each.add_argument("--pace", default="minutes", metavar="PACE", help="seconds or minutes (default: minutes)")
 
 
 def _daemon(function: str) -> Command:

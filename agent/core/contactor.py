@@ -124,8 +124,6 @@ class Contactor:
         # The mirror contact may already say what we now wait for; it tells changes only.
         if state is _S.OPENING and self._has_feedback and self._seen_closed is False:
             self._move(_S.OPEN, at_ms)
-        elif state is _S.CLOSING and self._has_feedback and self._seen_closed:
-            self._move(_S.CLOSED, at_ms)
 
     def _note_closure(self, lasted_ms: int, at_ms: int) -> None:
         self._shorts = self._shorts + 1 if lasted_ms < _SHORT_MS else 0

@@ -26,7 +26,16 @@ from agent.core.facts import (
     TxKind,
 )
 from agent.core.sampling import AlignedClock, to_sample
-from agent.core.session import IN_TRANSACTION, SESSION, SessionEvent, SessionState, Stop, Transaction
+from agent.core.session import (
+    IN_TRANSACTION,
+    PAUSE_EVERY_MS,
+    PAUSES_FREE,
+    SESSION,
+    SessionEvent,
+    SessionState,
+    Stop,
+    Transaction,
+)
 from agent.core.settings import Timing
 from hal.ports import MeterReading
 
@@ -300,10 +309,23 @@ class Flow:
     def tell(self, state: ChargingState) -> None:
         """The charging state is now this; a change is a fact."""
         if self.state is _S.ACTIVE and self.tx is not None and state is not self.tx.told_state:
+            if state is ChargingState.SUSPENDED_EV and not self._may_tell_pause(self.tx):
+                return
             if self.tx.last is not self.tx.durable:
                 self._checkpoint(self.tx)  # charging and idling are priced apart: the register between them
             self.tx.told_state = state
             self._append(TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, None)
+
+    def _may_tell_pause(self, tx: Transaction) -> bool:
+        """A vehicle that toggles must not write a row a second (flash wear, a flood for the CSMS). After some pauses
+        it counts as charging until one is due again, so nobody pays for idling on account of it."""
+        earned, now_ms = (self._ctx.at_ms - tx.pauses_since_ms) // PAUSE_EVERY_MS, self._ctx.at_ms
+        if earned > 0:
+            tx.pauses_left, tx.pauses_since_ms = min(PAUSES_FREE, tx.pauses_left + earned), now_ms
+        if tx.pauses_left == 0:
+            return False
+        tx.pauses_left -= 1
+        return True
 
     def block_energy(self) -> None:
         """The CSMS refused the token: no energy, but the transaction stays open."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from agent.core.facts import ChargingState, Sample, StopReason, Token, Trigger
 from agent.core.table import Table
@@ -153,6 +154,10 @@ class Stop:
         return cls(Trigger.ABNORMAL_CONDITION, reason or StopReason.OTHER, at_once=True)
 
 
+PAUSES_FREE: Final = 6
+PAUSE_EVERY_MS: Final = 60_000
+
+
 @dataclass(slots=True)
 class Transaction:
     """What a running transaction carries; everything here can be rebuilt from ledger rows."""
@@ -169,6 +174,8 @@ class Transaction:
     durable: Sample | None = None  # the newest reading on its way to disk
     last_durable_ms: int = 0
     told_state: ChargingState = ChargingState.EV_CONNECTED
+    pauses_left: int = PAUSES_FREE  # pauses of the vehicle that may be told now
+    pauses_since_ms: int = 0
     ever_closed: bool = False
     offered_since_ms: int | None = None
     energy_blocked: bool = False  # the CSMS refused the token, but the transaction stays open

@@ -2,7 +2,8 @@
 
 Charter: rows to facts, with their wall times put right. A row made before the clock was set carries
 ``time_status`` "U"; a later ``clock`` row of the same boot fixes the offset between the clocks, and
-with it the time of all rows of that boot. Reads only; the writer is elsewhere.
+with it the time of all rows of that boot. A clock that is set while a transaction runs leaves its rows
+on the clock of its start: it lasts as long as it lasted (field fault 6). Reads only; the writer is elsewhere.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from agent.ledger.state import Namespace
 CURSOR = "csms"
 TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security")
 _PAGE_ROWS = 500
+_STARTS_KEPT = 16
 _MAX_TX_RECORDS = 5_000  # a long night of samples; of more, those in the middle are left out
 
 
@@ -43,6 +45,7 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self._reader = LedgerReader(path)
         self._offsets: dict[str, int] = {}
+        self._starts: dict[str, Row] = {}
         self._clock_seq = 0
 
     def close(self) -> None:
@@ -116,10 +119,32 @@ class Archive:
             fact = _for_others(decode_fact(row.kind, row.body, row.tx_id, row.evse))
             if fact is None:
                 continue
-            known = self._offsets.get(row.boot_id) if row.time_status == "U" else row.wall_ms - row.mono_ms
-            offset_ms = row.wall_ms - row.mono_ms if known is None else known
-            found.append(Record(row.seq, row.kind, fact, row.mono_ms + offset_ms, offset_ms, known is not None))
+            offset_ms, known = self._clock_of(row)
+            found.append(Record(row.seq, row.kind, fact, row.mono_ms + offset_ms, offset_ms, known))
         return found
+
+    def _clock_of(self, row: Row) -> tuple[int, bool]:
+        """What to add to the monotonic times of a row, and whether that is known or all there is."""
+        known = self._offsets.get(row.boot_id) if row.time_status == "U" else row.wall_ms - row.mono_ms
+        offset_ms = row.wall_ms - row.mono_ms if known is None else known
+        start = None if row.tx_id is None else self._start_of(row.tx_id)
+        if start is not None and start.seq < row.seq:
+            start_offset_ms, start_known = self._clock_of(start)
+            if start.boot_id == row.boot_id:
+                return start_offset_ms, start_known
+            return max(offset_ms, start.mono_ms + start_offset_ms - row.mono_ms), known is not None
+        return offset_ms, known is not None
+
+    def _start_of(self, tx_id: str) -> Row | None:
+        """The first row of a transaction; the last few that were asked for are remembered."""
+        if tx_id not in self._starts:
+            found = self._reader.transaction(tx_id)
+            if found is None:
+                return None
+            (self._starts[tx_id],) = self._reader.rows(found.begin_seq - 1, 1)
+            if len(self._starts) > _STARTS_KEPT:
+                del self._starts[next(iter(self._starts))]
+        return self._starts[tx_id]
 
     def _learn_clock(self) -> None:
         """The first fix of each boot restamps what came before it."""

@@ -12,12 +12,21 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from agent.config.model import Config
 from agent.firmware.boot_id import read_boot_id
 
 VERSION_MAX_CHARS = 50  # OCPP: firmwareVersion
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+CAUSES: Final = frozenset({"ApplicationReset", "FirmwareUpdate", "RemoteReset"})
+"""What a process that ends in order leaves a note of (OCPP 2.0.1 BootReasonEnumType)."""
+
+_SMALL_BYTES: Final = 100
+
+log = structlog.get_logger("station")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +91,38 @@ def make_durable_directory(folder: Path) -> None:
 
 
 def note_boot_cause(config: Config, cause: str) -> None:
-    """Leave a note for the next start."""
-    (config.station.data_dir / "boot-cause").write_text(cause)
+    """Leave a note for the next start; a full disk takes none, and that keeps nobody from ending."""
+    _keep(config.station.data_dir / "boot-cause", cause)
 
 
 def take_boot_cause(config: Config, boot_id: str) -> str:
     """Why this start happens: what the last process left a note of, else a power-up of its own accord.
 
-    A crash leaves no note, but it leaves the same kernel boot (``boot_id``): that is a Watchdog start."""
+    A crash leaves no note, but it leaves the same kernel boot (``boot_id``): that is a Watchdog start. Neither file is
+    synced, so a power cut may leave anything in them: what is no note is none."""
     folder = config.station.data_dir
-    note, seen = folder / "boot-cause", folder / "kernel-boot"
-    cause = note.read_text().strip() if note.exists() else ""
-    note.unlink(missing_ok=True)
-    again = seen.exists() and seen.read_text().strip() == boot_id
     make_durable_directory(folder)
-    seen.write_text(boot_id)
-    return cause or ("Watchdog" if again else "PowerUp")
+    note, seen = folder / "boot-cause", folder / "kernel-boot"
+    cause = _kept(note)
+    note.unlink(missing_ok=True)
+    again = _kept(seen) == boot_id
+    _keep(seen, boot_id)
+    if cause in CAUSES:
+        return cause
+    return "Watchdog" if again else "PowerUp"
+
+
+def _keep(file: Path, text: str) -> None:
+    try:
+        file.write_text(text)
+    except OSError as error:
+        log.warning("note not kept", file=str(file), why=error.strerror)
+
+
+def _kept(file: Path) -> str:
+    """Empty where the file is gone or says nothing that can be read."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_SMALL_BYTES).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

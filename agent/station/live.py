@@ -183,7 +183,7 @@ class LiveStation:
         self._timer = self._loop.call_later(wait_ms / 1_000, self.give, Tick())
 
     def _carry_out_here(self, effect: Effect) -> None:
-        """What no driver does. A ledger that takes nothing must not keep the effects behind this one from the devices."""
+        """What no driver does. A ledger that takes nothing must not keep later effects from the devices."""
         try:
             self._carry_out(effect)
         except LedgerFailed as error:

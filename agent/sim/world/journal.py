@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,10 +48,14 @@ class Journal:
         """Of everything noted so far, 16 hex digits."""
         return self._hash.hexdigest()[:16]
 
-    def last(self, count: int, evse: int | None = None) -> list[Entry]:
-        """The last entries, oldest first; with ``evse`` those of it and of the station."""
-        wanted = [entry for entry in self.entries if evse is None or entry.evse in (0, evse)]
-        return wanted[-count:]
+    def last(self, count: int) -> list[Entry]:
+        """The last entries, oldest first."""
+        return list(self.entries)[-count:]
+
+
+def concerning(evse: int, entries: Iterable[Entry]) -> list[Entry]:
+    """What an EVSE has to do with: its own entries and the station's. 0, the station, has to do with everything."""
+    return [entry for entry in entries if not evse or entry.evse in (0, evse)]
 
 
 def moment(at_ms: int) -> str:

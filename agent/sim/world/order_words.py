@@ -138,8 +138,8 @@ def words_16(wish: Wish, scene: Scene) -> tuple[str, Payload]:
 
 
 _SETTINGS_16: Final = (
-    ("MeterValueSampleInterval", "300"),
-    ("MeterValueSampleInterval", "600"),
+    ("MeterValueSampleInterval", "1800"),
+    ("MeterValueSampleInterval", "3600"),
     ("MeterValueSampleInterval", "900"),
     ("ClockAlignedDataInterval", "0"),
     ("ClockAlignedDataInterval", "21600"),
@@ -259,8 +259,8 @@ def words_201(wish: Wish, scene: Scene) -> tuple[str, Payload]:
 
 
 _SETTINGS_201: Final = (
-    ("SampledDataCtrlr", "TxUpdatedInterval", "300"),
-    ("SampledDataCtrlr", "TxUpdatedInterval", "600"),
+    ("SampledDataCtrlr", "TxUpdatedInterval", "1800"),
+    ("SampledDataCtrlr", "TxUpdatedInterval", "3600"),
     ("SampledDataCtrlr", "TxUpdatedInterval", "900"),
     ("AlignedDataCtrlr", "Interval", "0"),
     ("AlignedDataCtrlr", "Interval", "21600"),

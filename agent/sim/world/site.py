@@ -118,7 +118,7 @@ def make_site(folder: Path, seed: int, chance: random.Random, version: str, pace
         offline=offline,
         resume_s=chance.choice((0, 60, 600)),
         retention_days=RETENTION_DAYS,
-        sample_s=chance.choice((300, 900)),
+        sample_s=chance.choice((900, 3_600)),
         aligned_s=chance.choice((0, 0, 21_600)),
         signs=chance.choice(("true", "false")),
         heartbeat_s=pace.heartbeat_s,

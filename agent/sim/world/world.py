@@ -56,6 +56,7 @@ from agent.sim.world.watch import Watch
 from agent.sim.world.wire import QUIET as QUIET_NETWORK
 from agent.sim.world.wire import Network
 from agent.station.disk import raise_what_crashed
+from agent.station.upkeep import ROOM_EVERY_S
 
 EPOCH_MS: Final = 1_893_456_000_000  # 2030-01-01: later than any build
 RESTART_MS: Final = (500, 30_000)  # until a supervisor starts a process again, longer each time
@@ -422,6 +423,12 @@ class World:
         self.note(0, "the disk is full" if full else "the disk has room again")
         self.disk.fill(full)
         self.disturb()
+        self._loop.call_later(ROOM_EVERY_S, self._look_at_room)
+
+    def _look_at_room(self) -> None:
+        """The station looks at its disk so often, whatever the pace."""
+        if self.life is not None:
+            self.life.station.upkeep.look_at_room()
 
     def fail_next_sync(self) -> None:
         self.note(0, "the disk fails to sync")
@@ -593,7 +600,7 @@ class World:
         for evse, view in zip(core.evses, core.views(), strict=True):
             if view.state is not ConnectorState.AVAILABLE:
                 return f"EVSE {evse} is {view.state.value} ({', '.join(fault.value for fault in view.faults)})"
-        if life.station.service.delivered_seq < self.mirror.head_seq:
+        if life.station.service.delivered_seq < self.mirror.told_seq:
             return "the CSMS has not been told everything"
         return ""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from agent.core.effects import AllowPower
-from agent.core.facts import TxKind
+from agent.core.facts import ChargingState, TxKind
 from agent.core.settings import EvseHardware, StationSettings
 from hal.ports import CpState, PilotState
 from tests.support.core_world import CoreWorld
 
 
-def world() -> CoreWorld:
-    made = CoreWorld(StationSettings((EvseHardware(1, 16_000),)))
+def world(*, autonomous: bool = False) -> CoreWorld:
+    made = CoreWorld(StationSettings((EvseHardware(1, 16_000, autonomous=autonomous),)))
     made.boot()
     made.charge()
     return made
@@ -64,3 +64,22 @@ def test_another_vehicle_starts_afresh() -> None:
     made.run(30_000)
     made.charge()
     assert made.evses[1].power
+
+
+def test_a_board_that_closes_by_itself_writes_no_row_a_second_and_nobody_pays_for_idling() -> None:
+    made = world(autonomous=True)
+    before = len(made.transactions())
+    chatter(made, 600_000)
+    told = [
+        fact.charging_state for fact in made.transactions()[before:] if fact.trigger.value == "ChargingStateChanged"
+    ]
+    assert len(told) <= 2 * (6 + 10) + 2
+    assert told.count(ChargingState.SUSPENDED_EV) <= 16
+
+
+def test_a_pause_that_lasts_is_told_within_a_minute() -> None:
+    made = world(autonomous=True)
+    chatter(made, 600_000)
+    made.cp(1, CpState.B)
+    made.run(61_000)
+    assert made.transactions()[-1].charging_state is ChargingState.SUSPENDED_EV
