@@ -23,9 +23,10 @@ import structlog
 
 from agent.sim.virtual_time import VirtualTimeLoop, now_ms
 from agent.sim.world.journal import Entry, concerning
+from agent.sim.world.machine import WorldFailed
 from agent.sim.world.pace import PACES, Pace
 from agent.sim.world.profile import PROFILES, Profile
-from agent.sim.world.world import Progress, World, WorldFailed
+from agent.sim.world.world import Progress, World
 
 DAY_MS: Final = 86_400_000
 MEMORY: Final = next((place for place in (Path("/dev/shm"),) if place.is_dir()), Path(tempfile.gettempdir()))

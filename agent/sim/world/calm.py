@@ -1,0 +1,136 @@
+"""Calm weather: nothing new happens, what is broken is mended, and then all must come to rest and agree.
+
+Charter: ends every trouble, does what only people can do (a technician clears what is latched, an operator lets cars
+in again), waits a bounded time until nothing is left to do, compares the accounts, and lets one more car charge.
+
+Units: ms of virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.core.commands import ClearFaults, RemoteStop
+from agent.core.status import ConnectorState, FaultCode
+from agent.ocpp.version import Version
+from agent.sim.virtual_time import now_ms
+from agent.sim.world.life import Life
+from agent.sim.world.machine import busy
+from agent.sim.world.manners import QUIET as QUIET_MANNERS
+from agent.sim.world.order_words import Wish
+from agent.sim.world.orders import LOOK_EVERY_S
+from agent.sim.world.site import TOKENS
+from agent.sim.world.vehicle import Kind, Vehicle
+from agent.sim.world.wire import QUIET as QUIET_NETWORK
+
+if TYPE_CHECKING:
+    from agent.sim.world.world import World
+
+HOUR_MS: Final = 3_600_000
+ORDERS_END_S: Final = LOOK_EVERY_S + 120  # what an operator had in mind is done by then
+RESTS_WITHIN_MS: Final = 6 * HOUR_MS
+"""After the last fault everything must have settled by then: no livelock."""
+
+
+async def calm_down(world: World) -> None:
+    """Fair weather: nothing new happens, what is broken is mended, and all must come to rest and agree."""
+    world.note(0, "calm weather")
+    world.troubles.calm(True)
+    world.operator.rates = busy(0.0)
+    world.office.mind.manners = QUIET_MANNERS
+    world.network.faults = QUIET_NETWORK
+    world._clock_error_ms = world._csms_error_ms = 0
+    await asyncio.sleep(1)  # those who make trouble end it
+    for outlet in world.outlets.values():
+        outlet.clear()
+        outlet.unplug(forced=True)
+    world.restore_power()
+    world.installer.away = False
+    world.disk.cut_in_commit = None
+    await asyncio.sleep(ORDERS_END_S)
+    await world.operator.send(Wish.UNLIMIT, "ClearChargingProfile", {})
+    await rest(world)
+    world.accounts.settle()
+    for evse in world.outlets:
+        await _next_car_can_charge(world, evse)
+    await rest(world)
+    world.accounts.settle()
+    world.note(0, "the weather turns")
+    world.office.mind.manners = world.profile.manners
+    world.network.faults = world.profile.network
+    world.operator.rates = busy(world.profile.orders)
+    world.troubles.calm(False)
+
+
+async def rest(world: World) -> None:
+    """Wait until nothing is left to do."""
+    until_ms = now_ms() + RESTS_WITHIN_MS
+    while (left := await unrest(world)) and world.failure is None:
+        if now_ms() >= until_ms:
+            world.wrong(0, f"no rest {RESTS_WITHIN_MS // HOUR_MS} hours after the last fault: {left}")
+            return
+        await asyncio.sleep(60)
+
+
+async def unrest(world: World) -> str:
+    """What is still going on; a technician and the operator help where only they can."""
+    life, office = world.life, world.office
+    if life is None:
+        return "the station does not run"
+    if office.version is None or office.registration != "Accepted":
+        return "the CSMS does not see the station"
+    await _help(world, life)
+    core = life.station.logic.core
+    for evse, view in zip(core.evses, core.views(), strict=True):
+        if view.state is not ConnectorState.AVAILABLE:
+            return f"EVSE {evse} is {view.state.value} ({', '.join(fault.value for fault in view.faults)})"
+    if life.station.service.delivered_seq < world.mirror.told_seq:
+        return "the CSMS has not been told everything"
+    return ""
+
+
+async def _help(world: World, life: Life) -> None:
+    """A technician clears what is latched; the operator lets cars in again, and restarts a station whose meter was
+    exchanged or reset, since its driver then waits for somebody to decide that."""
+    views = life.station.logic.core.views()
+    if any(FaultCode.METER_IMPLAUSIBLE in view.faults for view in views) and now_ms() - world.reset_ms > HOUR_MS:
+        world.reset_ms = now_ms()
+        kind = "Hard" if world.office.version is Version.V16 else "Immediate"
+        await world.operator.send(Wish.RESET, "Reset", {"type": kind})
+        return
+    for evse, outlet in world.outlets.items():
+        await life.station.service.command(ClearFaults(evse))
+        tx = life.station.logic.core.evses[evse].flow.tx
+        if tx is not None and outlet.vehicle is None:  # where a lost vehicle does not end it
+            await life.station.service.command(RemoteStop(tx.tx_id))
+    for evse in (0, *world.outlets):
+        known = world.operator.availability.get(evse)
+        if (known is None and evse in world.operator.availability) or (known and not known.operative):
+            await _make_operative(world, evse)
+
+
+async def _make_operative(world: World, evse: int) -> None:
+    if world.office.version is Version.V16:
+        payload: dict[str, Any] = {"connectorId": evse, "type": "Operative"}
+    else:
+        payload = {"operationalStatus": "Operative", **({"evse": {"id": evse}} if evse else {})}
+    await world.operator.send(Wish.AVAILABILITY, "ChangeAvailability", payload)
+
+
+async def _next_car_can_charge(world: World, evse: int) -> None:
+    """Whatever happened before (field fault 4)."""
+    outlet = world.outlets[evse]
+    before_mwh = outlet.drawn_mwh
+    vehicle = Vehicle(Kind(), 2_000_000, world.visits[evse])
+    if not outlet.plug(vehicle):
+        world.wrong(evse, "the next car cannot be plugged in")
+        return
+    await asyncio.sleep(5)
+    world.swipe(evse, TOKENS[0])
+    await asyncio.sleep(300)
+    if outlet.drawn_mwh == before_mwh:
+        world.wrong(evse, "the next car cannot charge")
+    world.swipe(evse, TOKENS[0])
+    await asyncio.sleep(60)
+    outlet.unplug(forced=True)

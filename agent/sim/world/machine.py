@@ -1,0 +1,352 @@
+"""One simulated machine and all that stands around it, made from a seed: its parts, its times, its processes.
+
+Charter: puts the parts together, starts and ends the station's processes as a supervisor and a boot loader do, and
+notes what is seen. What happens to it, and when, is ``world``'s.
+
+Units: ms of virtual time since the world began; ``mono_ms`` since this machine booted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import traceback
+import uuid
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+from agent.config.model import EvseConfig
+from agent.gateway import Gateway, Outside, StationLine
+from agent.ipc.port import StationLost
+from agent.ledger.reader import LedgerReader
+from agent.ledger.rows import Row
+from agent.ledger.store import evidence_of
+from agent.ocpp.version import Version
+from agent.security.keys import MeteringKey
+from agent.sim.virtual_time import now_ms
+from agent.sim.world.accounts import Accounts
+from agent.sim.world.back_office import BackOffice
+from agent.sim.world.disk import LedgerDisk
+from agent.sim.world.installer import Bundle, DownloadModel, Fate, InstallerModel
+from agent.sim.world.journal import Journal
+from agent.sim.world.life import Grounds, Life
+from agent.sim.world.mirror import Mirror, Truth
+from agent.sim.world.order_words import Image
+from agent.sim.world.orders import BUSY, Operator, OrderRates
+from agent.sim.world.outlet import Outlet
+from agent.sim.world.pace import Pace
+from agent.sim.world.profile import Profile
+from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN, make_site
+from agent.sim.world.watch import Watch
+from agent.sim.world.wire import Network
+from agent.station.disk import raise_what_crashed
+
+EPOCH_MS: Final = 1_893_456_000_000  # 2030-01-01: later than any build
+RESTART_MS: Final = (500, 30_000)  # until a supervisor starts a process again, longer each time
+STABLE_MS: Final = 60_000
+BOOT_MS: Final = (5_000, 40_000)  # a machine starts
+_DIGITS: Final = re.compile(r"[0-9a-f]*[0-9][0-9a-f-]*")
+
+
+class WorldFailed(Exception):
+    """Something happened that must not. ``rule`` names the kind of failure, the same for the same kind."""
+
+    def __init__(self, evse: int, text: str) -> None:
+        super().__init__(text)
+        self.evse, self.text = evse, text
+        self.rule = _DIGITS.sub("N", text)
+
+
+class Machine:
+    """See the module. Make it within a loop of virtual time. ``folder`` holds its disk, and should be in memory."""
+
+    def __init__(self, seed: int, profile: Profile, pace: Pace, folder: Path) -> None:
+        self.seed, self.profile, self.pace = seed, profile, pace
+        version = Version.V16 if seed % 2 == 0 else Version.V201
+        self.config = config = make_site(folder, seed, self.chance("site"), version.value, pace)
+        self.journal = Journal()
+        self._lifetime, self._ids = self.chance("lifetime"), self.chance("ids")
+        self._loop = asyncio.get_running_loop()
+        self._clock_error_ms = self._csms_error_ms = 0
+        self._clock_lost = False
+        self._booted_ms = 0
+        self._boots = self._gateways = self.reset_ms = self._started_ms = 0
+        self._wait_ms = RESTART_MS[0]
+        self.outlets = {evse.id: self._outlet(evse) for evse in config.evse}
+        self._disturbed = dict.fromkeys(self.outlets, 0)
+        self._rewound = dict.fromkeys(self.outlets, 0)
+        self.office = BackOffice(
+            self.chance("office"),
+            self._csms_wall_ms,
+            versions=(version,),
+            manners=profile.manners,
+            heartbeat_s=pace.heartbeat_s,
+        )
+        self.office.mind.tokens[UNKNOWN_TOKEN] = "Invalid"
+        self.network = Network(self.office, self.chance("network"))
+        self.network.faults = profile.network
+        self.operator = Operator(
+            self.office,
+            self.chance("operator"),
+            self._csms_wall_ms,
+            evses=tuple(self.outlets),
+            tokens=TOKENS,
+            images=(Image("https://images.example/bundle"),),
+            rates=busy(profile.orders),
+        )
+        self.mirror = Mirror(self._truth, self.wrong)
+        self.watch = Watch(config, self.outlets, self.mirror, self.wrong)
+        self.disk = LedgerDisk(
+            config.station.data_dir / "ledger.sqlite", self.chance("disk"), self._rows, self.mirror.resume_at
+        )
+        self.installer = InstallerModel(self.chance("installer"), self._reboot)
+        self.accounts = Accounts(
+            self.disk.path, self.mirror, self.office, is_16=version.is_16, rewound=self._was_rewound, wrong=self.wrong
+        )
+        self.visits = {evse: self.chance(f"people {evse}") for evse in self.outlets}
+        self._grounds = Grounds(
+            config=config,
+            outlets=self.outlets,
+            disk=self.disk,
+            installer=self.installer,
+            key=_key(seed),
+            now_ms=self.mono_ms,
+            booted_ms=lambda: self._booted_ms,
+            wall_ms=self._machine_wall_ms,
+            new_id=self._new_id,
+            pace=pace,
+            watch=self.watch,
+        )
+        self.life: Life | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._gateway: asyncio.Task[None] | None = None
+        self._powered = False
+        self._ending: dict[asyncio.Task[None], None] = {}
+        self.failure: WorldFailed | None = None
+        self._failed = asyncio.Event()
+        self._loop.set_exception_handler(self._crashed)
+
+    def chance(self, name: str) -> random.Random:
+        """Random numbers of its own for each part: one part less leaves the others where they were."""
+        return random.Random(f"{self.seed}/{name}")
+
+    # ------------------------------------------------------------------------------------ its times
+
+    def mono_ms(self) -> int:
+        """Since the machine booted."""
+        return now_ms() - self._booted_ms
+
+    def true_wall_ms(self) -> int:
+        return EPOCH_MS + now_ms()
+
+    def _machine_wall_ms(self) -> int:
+        return self.mono_ms() if self._clock_lost else self.true_wall_ms() + self._clock_error_ms
+
+    def _csms_wall_ms(self) -> int:
+        return max(0, self.true_wall_ms() + self._csms_error_ms)
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
+
+    # ---------------------------------------------------------------------------------- what is seen
+
+    def wrong(self, evse: int, text: str) -> None:
+        """A rule is broken: the world ends here."""
+        if self.failure is None:
+            self.note(evse, f"WRONG: {text}")
+            self.failure = WorldFailed(evse, text)
+            self._failed.set()
+
+    def note(self, evse: int, text: str) -> None:
+        self.journal.note(now_ms(), evse, text)
+
+    def _crashed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        what = context.get("message", "") if error is None else "".join(traceback.format_exception(error)[-12:])
+        self.wrong(0, f"an error of the program itself: {what}")
+
+    def _physical(self, evse: int, text: str) -> None:
+        self.note(evse, text)
+        if text.startswith("contactor"):
+            self.watch.contact(evse)
+
+    def _rows(self, rows: Sequence[Row]) -> None:
+        self.mirror.rows(rows)
+        for row in rows:
+            self.note(row.evse or 0, f"on disk: row {row.seq} {row.kind} {row.tx_id or ''}")
+
+    def _truth(self, evse: int) -> Truth:
+        outlet = self.outlets[evse]
+        return Truth(outlet.drawn_mwh, self._disturbed[evse], self._rewound[evse], outlet.meter.step_mwh)
+
+    def disturb(self, evse: int | None = None) -> None:
+        """From here on energy may be missing from a bill, for a reason."""
+        for number in self._disturbed if evse is None else (evse,):
+            self._disturbed[number] += 1
+
+    def _was_rewound(self) -> bool:
+        """Whether any meter was ever reset or exchanged: then the ledger holds, truly, a register that fell."""
+        return any(self._rewound.values())
+
+    def _outlet(self, evse: EvseConfig) -> Outlet:
+        return Outlet(
+            evse,
+            self.chance(f"outlet {evse.id}"),
+            poll_ms=self.pace.poll_ms,
+            idle_poll_ms=self.pace.idle_poll_ms,
+            on_change=partial(self._physical, evse.id),
+        )
+
+    # ------------------------------------------------------------------------------------- processes
+
+    def _switch_on(self) -> None:
+        """The machine gets power, or starts again."""
+        self._powered = True
+        self._starting = self._loop.create_task(self._start_machine())
+
+    async def _start_machine(self) -> None:
+        await asyncio.sleep(self._lifetime.uniform(*BOOT_MS) / 1_000)
+        self._booted_ms = now_ms()
+        while not self.installer.boot():
+            self.note(0, f"slot {self.installer.running} does not start")
+            await asyncio.sleep(60)  # the hardware's watchdog starts it again
+        self._booted_ms = now_ms()
+        self._boots += 1
+        self._boot_file.write_text(f"boot-{self._boots}")
+        self._start_station()
+        self._start_gateway()
+
+    @property
+    def _boot_file(self) -> Path:
+        assert self.config.update is not None
+        return self.config.update.boot_id_file
+
+    def _start_station(self) -> None:
+        self._started_ms = now_ms()
+        self._find_what_is_on_disk()
+        self.life = Life(self._grounds, f"boot-{self._boots}", self._station_ended)
+        self.note(0, f"station starts ({self.life.cause})")
+
+    def _find_what_is_on_disk(self) -> None:
+        """Rows that nobody was told of may have reached the disk; rows that somebody was told of must be there."""
+        path = self.disk.path
+        if not path.exists():
+            return
+        if evidence_of(path):
+            self.wrong(0, "the ledger was found damaged")
+        with LedgerReader(path) as reader:
+            head = reader.head()
+            if head.seq < self.mirror.head_seq:
+                self.wrong(0, f"the ledger ends at row {head.seq}, row {self.mirror.head_seq} was on disk")
+            while rows := reader.rows(self.mirror.head_seq, 500):
+                self.mirror.rows(rows)
+
+    def _station_ended(self, code: int) -> None:
+        """It wants to end: the supervisor starts it again."""
+        self.note(0, f"station ends with code {code}")
+        self.later(self._restart_station())
+
+    async def _restart_station(self) -> None:
+        life, self.life = self.life, None
+        self.watch.new_run(None)
+        self.disturb()
+        if life is not None:
+            await life.close()
+        self._starting = self._loop.create_task(self._start_again())
+
+    async def _start_again(self) -> None:
+        stable = now_ms() - self._started_ms > STABLE_MS
+        self._wait_ms = RESTART_MS[0] if stable else min(2 * self._wait_ms, RESTART_MS[1])
+        await asyncio.sleep((self._wait_ms + self._lifetime.randrange(1_000)) / 1_000)
+        self._start_station()
+
+    def _start_gateway(self) -> None:
+        self._gateways += 1
+        outside = Outside(
+            find_station=partial(self._find_station, self._gateways),
+            open=self.network.connect,
+            fetcher=lambda station: DownloadModel(self.installer, self.chance("download"), station, self._image()),
+            rng=self.chance(f"gateway {self._boots}"),
+            now_ms=self.mono_ms,
+            new_id=self._new_id,
+        )
+        self.office.restarted()
+        self._gateway = self._loop.create_task(Gateway(self.config, outside).run())
+        self._gateway.add_done_callback(raise_what_crashed)
+
+    async def _find_station(self, gateway: int) -> StationLine:
+        if gateway != self._gateways or self._gateway is None:
+            await self._loop.create_future()  # killed, and not yet gone
+        if self.life is None:
+            await asyncio.sleep(0.5)
+            raise StationLost("no station runs")
+        return cast(StationLine, self.life.connect())
+
+    def _image(self) -> Bundle:
+        """What the next download brings."""
+        chance = self._lifetime
+        fate = chance.choices(tuple(Fate), (50, 15, 15, 10, 10))[0]
+        return Bundle(f"1.{chance.randrange(1_000)}", fate)
+
+    def _stop_starting(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
+
+    def _end_gateway(self) -> None:
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.cancel()
+            self.later(_end(gateway))
+
+    def _end_life(self) -> None:
+        life, self.life = self.life, None
+        self.watch.new_run(None)
+        self.disturb()
+        if life is not None:
+            life.kill()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._ending[task] = None
+        task.add_done_callback(lambda done: self._ending.pop(done, None))
+        task.add_done_callback(raise_what_crashed)
+
+    def _reboot(self) -> None:
+        """The installer restarts the machine: an orderly end."""
+        self.note(0, "the machine restarts")
+        self.later(self._restart_machine())
+
+    async def _restart_machine(self) -> None:
+        await asyncio.sleep(self._lifetime.uniform(0.5, 5))
+        if not self._powered or self.life is None:
+            return
+        self._stop_starting()
+        self._end_gateway()
+        self.network.lose_station(power=False)
+        life, self.life = self.life, None
+        self.watch.new_run(None)
+        self.disturb()
+        await life.close()
+        self._switch_on()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Losing the station at the same moment can swallow one cancellation: ask until it has ended."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
+
+
+def busy(share: float) -> OrderRates:
+    """So much of what a busy operator orders."""
+    return OrderRates({wish: rate * share for wish, rate in BUSY.wishes.items()}, BUSY.bursts * share)
+
+
+def _key(seed: int) -> MeteringKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+
+    return MeteringKey(derive_private_key(seed + 1, SECP256R1()))
