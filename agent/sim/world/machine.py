@@ -255,7 +255,8 @@ class Machine:
         self.disturb()
         if life is not None:
             await life.close()
-        self._starting = self._loop.create_task(self._start_again())
+        if self._powered:  # else it comes back with the power
+            self._starting = self._loop.create_task(self._start_again())
 
     async def _start_again(self) -> None:
         stable = now_ms() - self._started_ms > STABLE_MS
@@ -331,7 +332,8 @@ class Machine:
         self.watch.new_run(None)
         self.disturb()
         await life.close()
-        self._switch_on()
+        if self._powered:
+            self._switch_on()
 
 
 async def _end(task: asyncio.Task[None]) -> None:
