@@ -9,15 +9,18 @@ Units: mWh; registers at a 1.6 CSMS are whole Wh. Sources: field faults 1, 2, 5,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from agent.billing.ledger_check import DocumentCheck
+from agent.charging.store import Criteria, ProfileSet
+from agent.core.station import Station
 from agent.ledger.reader import LedgerReader
 from agent.sim.world.back_office import BackOffice
 from agent.sim.world.booking import Booked
 from agent.sim.world.mirror import Mirror, Seen
+from agent.sim.world.orders import Availability, Order
 
 WH_MWH: Final = 1_000
 AUDIT_EVERY: Final = 8
@@ -54,6 +57,30 @@ class Accounts:
             self._wrong(0, f"the CSMS complains: {violation}")
         if self.settled % AUDIT_EVERY == 1:
             self.audit()
+
+    def compare_availability(self, promised: Mapping[int, Availability | None], core: Station) -> None:
+        """What the CSMS was told of each EVSE (0: the station) holds, unless it was to take effect later."""
+        for evse, promise in promised.items():
+            if promise is None or promise.scheduled:
+                continue
+            operative = core.evses[evse].operative if evse else core.operative
+            if operative is not promise.operative:
+                self._wrong(evse, f"availability: operative is {operative}, the CSMS was told {promise.operative}")
+
+    def compare_profiles(self, orders: Iterable[Order], installed: ProfileSet) -> None:
+        """A charging profile that was accepted last is there. Those before it may have expired and left; one of a
+        transaction leaves with it."""
+        for order in reversed(list(orders)):
+            if order.action in ("SetChargingProfile", "ClearChargingProfile") and order.answer.status != "Rejected":
+                break
+        else:
+            return
+        profile = order.payload.get("chargingProfile", order.payload.get("csChargingProfiles"))
+        if profile is None or order.answer.status != "Accepted" or profile["chargingProfilePurpose"] == "TxProfile":
+            return
+        number = profile.get("id", profile.get("chargingProfileId"))
+        if not installed.select(Criteria(ids=frozenset({number}))):
+            self._wrong(0, f"charging profile {number} was accepted, and is not installed")
 
     def _compare(self) -> None:
         ended, self._mirror.ended = self._mirror.ended, []

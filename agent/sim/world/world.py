@@ -204,8 +204,18 @@ class World(Machine):
             for task in people:
                 task.cancel()
             await asyncio.gather(*people, return_exceptions=True)
+            self._look_at_promises()
             await calm_down(self)
             on_progress(Progress(now_ms(), self.mirror.transactions, self.troubles.counts.total()))
+
+    def _look_at_promises(self) -> None:
+        """What outlives every restart, before the operator undoes it in calm weather."""
+        if self.installer.unbootable:
+            self.wrong(0, f"{self.installer.unbootable} starts of the machine found an empty slot")
+        if self.life is not None:
+            logic = self.life.station.logic
+            self.accounts.compare_availability(self.operator.availability, logic.core)
+            self.accounts.compare_profiles(self.operator.orders, logic.limits.profiles)
 
     def _traffic(self) -> list[Traffic]:
         manners = People(
