@@ -86,7 +86,8 @@ class LinkGone(Exception):
 class Line:
     """One connection: calls that raise ``LinkGone`` when it ends, and the time of the last exchange.
 
-    While ``may_talk`` is not set (the CSMS has rejected us) every call but BootNotification waits (16-BOOT-04, B03)."""
+    While ``may_talk`` is not set (a boot is not answered, or was rejected) every call but BootNotification waits
+    (16-BOOT-04, B03)."""
 
     def __init__(self, session: Caller, may_talk: asyncio.Event | None = None) -> None:
         self._session = session
@@ -104,7 +105,8 @@ class Line:
     ) -> CallResult | CallError | TimedOut:
         """As ``Session.call``, but a lost link raises ``LinkGone``."""
         if self._may_talk is not None and action != "BootNotification":
-            await self._may_talk.wait()
+            while not self._may_talk.is_set():  # again: it may have closed since the wait ended
+                await self._may_talk.wait()
         outcome = await self._session.call(
             action, payload, priority=priority, timeout_s=timeout_s, message_id=message_id
         )

@@ -78,7 +78,7 @@ class Registration:
         self._failures = 0
         self._not_before_s = 0.0
         self._asked = asyncio.Event()
-        self.may_talk = asyncio.Event()  # not set while Rejected
+        self.may_talk = asyncio.Event()  # not set while a boot is being asked for, or was rejected
         self.may_talk.set()
 
     # ----------------------------------------------------------------------------------- filters
@@ -123,7 +123,15 @@ class Registration:
             await self._attempt(line, request, station)
 
     async def _attempt(self, line: Line, request: Payload, station: StationPort) -> None:
-        outcome = await line.call("BootNotification", request, priority=Priority.BOOT)
+        # Whoever wants to talk meanwhile waits for the answer: had he queued, he would be sent behind a Rejected.
+        self.may_talk.clear()
+        try:
+            outcome = await line.call("BootNotification", request, priority=Priority.BOOT)
+            if isinstance(outcome, CallResult):
+                self.state = State(outcome.payload["status"])
+        finally:
+            if self.state is not State.REJECTED:
+                self.may_talk.set()
         match outcome:
             case CallResult(payload):
                 await self._answered(payload, request, station)
@@ -134,11 +142,6 @@ class Registration:
                 self._wait_s(self._own_retry_s())
 
     async def _answered(self, payload: Payload, request: Payload, station: StationPort) -> None:
-        self.state = State(payload["status"])
-        if self.state is State.REJECTED:
-            self.may_talk.clear()
-        else:
-            self.may_talk.set()
         interval_s = min(int(payload["interval"]), INTERVAL_MAX_S)
         log.info("boot_answered", status=self.state.value, interval_s=interval_s)
         if self.state is State.ACCEPTED:

@@ -27,7 +27,7 @@ from agent.charging.store import ProfileSet
 from agent.config.device_model import DeviceModel, ReportBase
 from agent.config.report import report_data
 from agent.config.variable import Key, Mutability
-from agent.core.commands import Command, RemoteStart
+from agent.core.commands import ChangeAvailability, Command, RemoteStart
 from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token, UpdateVia
 from agent.core.status import Outcome
@@ -132,9 +132,14 @@ class StationService:
         self._answers[command_id] = future
         self._shell.give(Commanded(command_id, command))
         try:
-            return await future
+            answer = await future
         finally:
             self._answers.pop(command_id, None)
+        if isinstance(command, ChangeAvailability) and answer.outcome is Outcome.ACCEPTED:
+            # What the core has put on its way to disk must be there before anybody counts on it.
+            where = "station" if command.evse is None else str(command.evse)
+            await self._shell.save([Put(Namespace.AVAILABILITY, where, "yes" if command.operative else "no")])
+        return answer
 
     def answered(self, command_id: int, outcome: Outcome, tx_id: str | None) -> None:
         """The core has answered a command."""

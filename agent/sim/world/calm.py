@@ -48,7 +48,8 @@ async def calm_down(world: World) -> None:
     world.restore_power()
     world.installer.away = False
     world.disk.cut_in_commit = None
-    await asyncio.sleep(ORDERS_END_S)
+    # A meter that was reset meanwhile is found at the next look.
+    await asyncio.sleep(max(ORDERS_END_S, 2 * world.pace.idle_poll_ms / 1_000))
     await world.operator.send(Wish.UNLIMIT, "ClearChargingProfile", {})
     await rest(world)
     world.accounts.settle()

@@ -207,7 +207,7 @@ class Mirror:
         request, status = self._told
         same = fact.request_id == request and fact.request_id is not None
         allowed = _NEXT.get(status if same else "", frozenset())
-        if same and fact.status not in allowed and fact.status not in _NEXT[""]:
+        if same and fact.status not in allowed:
             self.wrong(0, f"firmware status {fact.status} after {status} of request {request}")
         self._told = fact.request_id, fact.status
 
