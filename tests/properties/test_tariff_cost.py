@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.tariff.cost import Bill, bill, exact_cost
+from agent.tariff.cost import Bill, bill
 from agent.tariff.currency import from_minor, to_minor
 from agent.tariff.fold import Session
 from agent.tariff.prepaid import Limit, TransactionLimits, exhausted, interval_cost
 from agent.tariff.usage import Usage, from_plain, to_plain
-from tests.support.tariff_worlds import ZONE, World, cut_worlds, drive, point, worlds
+from tests.support.tariff_worlds import ZONE, World, cut_worlds, drive, exact_cost, point, worlds
 
 AMOUNTS = st.integers(0, 2_000).map(lambda cents: cents / 100)
 
@@ -59,8 +59,7 @@ def test_c2_cost_of_two_parts_is_that_of_the_whole(case: tuple[World, list[int]]
     edges = sorted({0, world.duration_s, *cuts})
     parts = [drive(world, from_s=low, to_s=high)[0] for low, high in pairwise(edges)]
     whole = drive(world)[0]
-    summed = sum((exact_cost(part.tariffs, part.usage()) for part in parts), Fraction(0))
-    assert exact_cost(whole.tariffs, whole.usage()) == summed
+    assert exact_cost(billed(whole)) == sum((exact_cost(billed(part)) for part in parts), Fraction(0))
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,6 +18,8 @@ import pytest
 
 from agent.sim.scenario.play import Scenario, Unplayable, check_playable, play
 from agent.sim.scenario.process_rig import ProcessRig
+from agent.sim.scenario.rig import Observation
+from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 
 FULL = os.environ.get("EVSED_SCENARIOS") == "full"
 DIALECTS = ("1.6", "2.0.1")
@@ -86,13 +88,33 @@ REAL_TIME: dict[str, Player] = {
     "processes": _on_processes(*DIALECTS),
     "processes-2.0.1": _on_processes("2.0.1"),
 }
-VIRTUAL: dict[str, Player] = {}
+
+
+def in_the_world(scenario: Scenario, version: str) -> Observation:
+    """Play it in a world of its own, and let all accounts agree afterwards."""
+
+    async def story(rig: WorldRig) -> Observation:
+        seen = await play(scenario, rig, print)
+        await rig.settle()
+        return seen
+
+    return on_a_world_rig(version, story)
+
+
+def _in_the_world(version: str) -> Player:
+    def perform(scenario: Scenario, _: pytest.FixtureRequest) -> None:
+        in_the_world(scenario, version)
+
+    return perform
+
+
+VIRTUAL: dict[str, Player] = {f"world-{version}": _in_the_world(version) for version in DIALECTS}
 RIGS = REAL_TIME | VIRTUAL
 
 
-def _rigs(of_real_time: str, *marks: pytest.MarkDecorator) -> Sequence[object]:
-    """This one in real time, and all in virtual time."""
-    return [pytest.param(of_real_time, marks=[pytest.mark.wire, *marks]), *VIRTUAL]
+def _rigs(of_real_time: str, *marks: pytest.MarkDecorator, virtual: Sequence[str] = (*VIRTUAL,)) -> Sequence[object]:
+    """This one in real time, and these in virtual time."""
+    return [pytest.param(of_real_time, marks=[pytest.mark.wire, *marks]), *virtual]
 
 
 def _performer(request: pytest.FixtureRequest) -> Perform:
@@ -110,11 +132,17 @@ def perform(request: pytest.FixtureRequest) -> Perform:
     return _performer(request)
 
 
-@pytest.fixture(params=_rigs("processes" if FULL else "processes-2.0.1"))
+@pytest.fixture(params=_rigs("processes") if FULL else _rigs("processes-2.0.1", virtual=[f"world-{DIALECTS[-1]}"]))
 def perform_in_one(request: pytest.FixtureRequest) -> Perform:
     return _performer(request)
 
 
 @pytest.fixture(params=_rigs("processes", _SLOW))
 def perform_at_leisure(request: pytest.FixtureRequest) -> Perform:
+    return _performer(request)
+
+
+@pytest.fixture(params=VIRTUAL)
+def perform_in_virtual_time(request: pytest.FixtureRequest) -> Perform:
+    """For what takes long, or needs faults of devices that the boards on ptys do not have."""
     return _performer(request)

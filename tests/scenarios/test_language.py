@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.sim.scenario import library, verbs
+from agent.sim.scenario import field_faults_books, field_faults_surroundings, library, verbs
 from agent.sim.scenario.expectations import (
     Condition,
     at_most,
@@ -59,6 +59,7 @@ class TinyRig:
 
     name = "tiny"
     evses = 1
+    patience = 1
     can: frozenset[type[verbs.Verb]] = frozenset({verbs.Plug, verbs.Unplug, verbs.Limit, verbs.DropLink})
 
     def __init__(self) -> None:
@@ -296,7 +297,13 @@ def _everything(folder: object) -> list[Scenario]:
     return list(folder.values()) if isinstance(folder, dict) else []
 
 
-LIBRARY = [each for name, value in vars(library).items() if name.isupper() for each in _everything(value)]
+LIBRARY = [
+    each
+    for module in (library, field_faults_books, field_faults_surroundings)
+    for name, value in vars(module).items()
+    if name.isupper()
+    for each in _everything(value)
+]
 
 
 @pytest.mark.parametrize("told_of", LIBRARY, ids=lambda each: each.name)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
+from agent.tariff.cost import Bill, cost_of
 from agent.tariff.fold import Session
 from agent.tariff.model import Tariff
 from agent.tariff.parse import parse_tariff
@@ -215,3 +217,8 @@ def cut_worlds(draw: st.DrawFn, *, local_only: bool = False, fees: bool = True) 
     """And seconds at which to look at it."""
     world = draw(worlds(local_only=local_only, fees=fees))
     return world, draw(st.lists(st.integers(0, world.duration_s), max_size=4))
+
+
+def exact_cost(bill: Bill) -> Fraction:
+    """Net cost of the lines before they are rounded, bounds and credit apart; with the steps."""
+    return sum((cost_of(line.dimension, line.unit_price, line.quantity) for line in bill.lines), Fraction(0))

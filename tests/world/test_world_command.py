@@ -115,7 +115,7 @@ def test_a_broken_rule_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "WRONG" in view["failure"]["story"][-1]
 
 
-@pytest.mark.parametrize("where", ["_calm_down", "restore_power", "counts"])
+@pytest.mark.parametrize("where", ["_traffic", "restore_power", "counts"])
 def test_an_error_of_the_program_is_a_broken_rule(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(_world: World) -> None:
         raise KeyError("nothing")

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from agent.ocpp.timestamps import from_rfc3339
 from agent.sim.csms import SimCsms, Tap
-from agent.sim.scenario.reading import TRANSACTION, message_of, wall_ms_of
+from agent.sim.scenario.reading import QUEUED, message_of, wall_ms_of
 from agent.sim.scenario.rig import Account, Told
 from agent.sim.scenario.verbs import Message, Mood
 
@@ -84,7 +84,7 @@ class BackOffice(SimCsms):
     # ---------------------------------------------------------------------------------- the books
 
     def note(self, message: Message, payload: dict[str, Any], taken: bool) -> None:
-        """A transaction's message has come."""
+        """A queued message has come."""
         ident = json.dumps(payload, sort_keys=True)
         wall_ms = wall_ms_of(payload)
         told = Told(message, self._name(payload), wall_ms, taken, taken and ident in self._taken)
@@ -139,7 +139,7 @@ class _MoodyTap(Tap):
                 return text
             mood = self._office.moods.get(message)
             taken = mood in (None, Mood.REFUSE)
-            if message in TRANSACTION:
+            if message in QUEUED:
                 self._office.note(message, frame[3], taken)
             if mood is Mood.REFUSE:
                 self._refused[frame[1]] = message

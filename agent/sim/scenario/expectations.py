@@ -68,6 +68,13 @@ def charging(evse: int = 1) -> Condition:
     )
 
 
+def has_faults(*names: str, evse: int = 1) -> Condition:
+    """Exactly these, in any order."""
+    return _evse(
+        f"has the faults {', '.join(names) or 'none'}", evse, lambda view: sorted(view.faults) == sorted(names)
+    )
+
+
 def no_power(evse: int = 1) -> Condition:
     return _evse("gives no power", evse, lambda view: not view.contactor_closed and view.current_ma == 0)
 
@@ -227,7 +234,8 @@ def kept(transactions: int) -> Condition:
 
     def judge(seen: Observation) -> str:
         ended = sum(each.end_mwh is not None for each in seen.ledger)
-        return "" if ended == len(seen.ledger) == transactions else "; ".join(each.words() for each in seen.ledger)
+        found = "; ".join(each.words() for each in seen.ledger) or "nothing"
+        return "" if ended == len(seen.ledger) == transactions else f"it has {found}"
 
     return Condition(f"the ledger keeps {transactions} ended transactions", judge)
 
@@ -248,7 +256,7 @@ def totals_equal() -> Condition:
 
 def _books(seen: Observation) -> list[Books]:
     def total(accounts: Sequence[Account], evse: int) -> int:
-        return sum((each.end_mwh or each.begin_mwh) - each.begin_mwh for each in accounts if each.evse == evse)
+        return sum(_energy_mwh(each) for each in accounts if each.evse == evse)
 
     return [
         Books(
@@ -281,6 +289,24 @@ def registers_never_fall() -> Condition:
         return ""
 
     return Condition("registers never fall", judge)
+
+
+def nothing_impossible_billed() -> Condition:
+    """No transaction of either book counts less than nothing, and all together no more than the cars took."""
+
+    def judge(seen: Observation) -> str:
+        for name, accounts, step_mwh in (("ledger", seen.ledger, 1), ("CSMS", seen.csms, seen.csms_step_mwh)):
+            for evse in seen.evses:
+                billed = [_energy_mwh(each) for each in accounts if each.evse == evse.evse]
+                if min(billed, default=0) < 0 or sum(billed) > evse.taken_mwh + step_mwh * len(billed):
+                    return f"{name}, EVSE {evse.evse}: {billed} mWh, the cars took {evse.taken_mwh}"
+        return ""
+
+    return Condition("nothing impossible is billed", judge)
+
+
+def _energy_mwh(account: Account) -> int:
+    return (account.begin_mwh if account.end_mwh is None else account.end_mwh) - account.begin_mwh
 
 
 def no_negative_duration() -> Condition:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent.sim.scenario.reading import TRANSACTION, message_of, wall_ms_of
+from agent.sim.scenario.reading import QUEUED, message_of, wall_ms_of
 from agent.sim.scenario.rig import Account, Told
 from agent.sim.scenario.verbs import Message, Mood
 from agent.sim.world.back_office import BackOffice
@@ -79,7 +79,7 @@ class Listener:
 
     def _note(self, message: Message, payload: dict[str, Any], mood: Mood | None) -> None:
         taken = mood in (None, Mood.REFUSE)
-        if message in TRANSACTION:
+        if message in QUEUED:
             ident = json.dumps(payload, sort_keys=True)
             self.told.append(
                 Told(message, self._name(payload), wall_ms_of(payload), taken, taken and ident in self._taken)
@@ -98,7 +98,7 @@ class Listener:
             return str(payload["transactionInfo"]["transactionId"])
         if "meterStart" in payload:
             return f"{payload['connectorId']} {payload['timestamp']} {payload['meterStart']}"
-        booked = self._office.book.numbered(payload["transactionId"])
+        booked = self._office.book.numbered(payload.get("transactionId", -1))
         return "" if booked is None else booked.key
 
     def accounts(self) -> tuple[Account, ...]:

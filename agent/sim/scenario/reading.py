@@ -8,17 +8,20 @@ Units: mWh, UTC milliseconds. Sources: OCPP 1.6 section 4, OCPP 2.0.1 E.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agent.core.facts import TransactionFact
-from agent.ipc.codec import decode_fact
-from agent.ledger.reader import LedgerReader
+from agent.ipc.port import Record
 from agent.ocpp.timestamps import from_rfc3339
 from agent.sim.scenario.rig import Account
 from agent.sim.scenario.verbs import Message
+from agent.station.archive import Archive
 
-TRANSACTION = (Message.START, Message.VALUES, Message.STOP)
+QUEUED = (Message.START, Message.VALUES, Message.STOP, Message.SECURITY)
+"""What is told from the ledger, and so must not be lost."""
+
 _PAGE_ROWS = 500
 _EVENT_TYPES = {"Started": Message.START, "Updated": Message.VALUES, "Ended": Message.STOP}
 _ACTIONS = {
@@ -28,6 +31,7 @@ _ACTIONS = {
     "BootNotification": Message.BOOT,
     "StatusNotification": Message.STATUS,
     "Heartbeat": Message.HEARTBEAT,
+    "SecurityEventNotification": Message.SECURITY,
 }
 
 
@@ -41,27 +45,34 @@ def message_of(action: str, payload: dict[str, Any]) -> Message | None:
 
 
 def wall_ms_of(payload: dict[str, Any]) -> int:
-    """The time that a transaction's message gives itself."""
+    """The time that a queued message gives itself."""
     return from_rfc3339(payload["timestamp"] if "timestamp" in payload else payload["meterValue"][0]["timestamp"])
 
 
 def read_accounts(file: Path) -> tuple[Account, ...]:
-    """The transactions of a ledger, oldest first. Raises ``LedgerError``."""
+    """The transactions of a ledger, oldest first, with times as the CSMS is told them. Raises ``LedgerError``."""
     found: dict[str, Account] = {}
-    with LedgerReader(file) as reader:
+    archive = Archive(file)
+    try:
         after = 0
-        while page := reader.rows(after, _PAGE_ROWS, kinds=("tx_started", "tx_ended")):
-            for row in page:
-                fact = decode_fact(row.kind, row.body)
-                assert isinstance(fact, TransactionFact)
-                sample = fact.samples[-1]
-                mwh, wall_ms = sample.energy_import_mwh, row.wall_ms - row.mono_ms + sample.at_ms
-                begun = found.get(fact.tx_id)
-                if begun is None:
-                    found[fact.tx_id] = Account(fact.tx_id, fact.evse, mwh, wall_ms)
-                else:
-                    begin = begun.begin_mwh, begun.began_wall_ms
-                    reason = None if fact.stopped_reason is None else fact.stopped_reason.value
-                    found[fact.tx_id] = Account(fact.tx_id, fact.evse, *begin, mwh, wall_ms, reason)
+        while page := archive.records(after, _PAGE_ROWS):
+            for record in page:
+                if record.kind in ("tx_started", "tx_ended"):
+                    _enter(record, found)
             after = page[-1].seq
+    finally:
+        archive.close()
     return tuple(found.values())
+
+
+def _enter(record: Record, found: dict[str, Account]) -> None:
+    fact = record.fact
+    assert isinstance(fact, TransactionFact)
+    sample = fact.samples[-1]
+    mwh, wall_ms = sample.energy_import_mwh, sample.at_ms + record.clock_offset_ms
+    begun = found.get(fact.tx_id)
+    if begun is None:
+        found[fact.tx_id] = Account(fact.tx_id, fact.evse, mwh, wall_ms)
+    else:
+        reason = None if fact.stopped_reason is None else fact.stopped_reason.value
+        found[fact.tx_id] = replace(begun, end_mwh=mwh, ended_wall_ms=wall_ms, reason=reason)

@@ -64,7 +64,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A transaction's message as it reached the CSMS. ``taken``: it was booked and well answered; ``repeated``: the
+    """A message from the ledger as it reached the CSMS. ``taken``: it was booked and well answered; ``repeated``: the
     same had been taken before. ``tx`` is the CSMS's name as in its ``Account``, empty where it knows none."""
 
     message: Message

@@ -38,9 +38,10 @@ class Message(enum.StrEnum):
     BOOT = "BootNotification"
     STATUS = "StatusNotification"
     HEARTBEAT = "Heartbeat"
+    SECURITY = "SecurityEventNotification"
 
 
-START, VALUES, STOP = Message.START, Message.VALUES, Message.STOP
+START, VALUES, STOP, SECURITY = Message.START, Message.VALUES, Message.STOP, Message.SECURITY
 
 
 class Mood(enum.StrEnum):

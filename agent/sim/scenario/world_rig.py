@@ -10,115 +10,31 @@ Must be made within a loop of virtual time. Units: milliseconds of virtual time.
 from __future__ import annotations
 
 import asyncio
-import random
-import re
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from agent.config.load import load
+import structlog
+
 from agent.ledger.errors import LedgerError
-from agent.ocpp.timestamps import to_rfc3339
 from agent.sim.scenario import verbs
-from agent.sim.scenario.listener import Listener
+from agent.sim.scenario.quiet_world import Car, QuietWorld
 from agent.sim.scenario.reading import read_accounts
 from agent.sim.scenario.rig import Account, Observation, RigTrouble, SeenEvse
-from agent.sim.virtual_time import now_ms
+from agent.sim.virtual_time import now_ms, run_virtual
 from agent.sim.world.device_faults import Fault, NotHere
 from agent.sim.world.life import Life
-from agent.sim.world.manners import Manners
-from agent.sim.world.pace import SECONDS
-from agent.sim.world.profile import QUIET
-from agent.sim.world.vehicle import Habit, Kind, Vehicle
-from agent.sim.world.wire import Network
-from agent.sim.world.world import World
+from agent.sim.world.vehicle import Habit, Kind
 
 T = TypeVar("T")
+_MEMORY: Final = Path("/dev/shm")
 _START_MS: Final = 120_000  # from power to a station that is online
 _FIND_MS: Final = 60_000  # a machine starts, and a supervisor may wait before it starts a process again
 _REST_MS: Final = 3_600_000
 _EVENTS: Final = 12
-_ATTEMPTS: Final = 2
-_SETTINGS: Final = {
-    "SampledDataCtrlr.TxUpdatedInterval": "1",
-    "AlignedDataCtrlr.Interval": "0",
-    "SampledDataCtrlr.SignReadings": "false",
-    "TxCtrlr.StopTxOnEVSideDisconnect": "true",
-    "OCPPCommCtrlr.WebSocketPingInterval": "1",
-    "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": str(_ATTEMPTS),
-    "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": "1",
-    "OCPPCommCtrlr.RetryBackOffRandomRange": "0",
-}
-_WANTED: Final = (32_000, 600, 3)  # of a supply, a resume window, phases
-
-
-class _NoWhims(random.Random):
-    """Draws the plain site: what is wanted where it is offered, else what comes first; nothing that is optional."""
-
-    def choice(self, options: Any) -> Any:
-        return next((each for each in options if each in _WANTED), options[0])
-
-    def random(self) -> float:
-        return 0.999
-
-
-class _Car(Vehicle):
-    """A car that pauses and goes on when it is told to."""
-
-    def pause(self) -> None:
-        self._awake = False
-        self.changed()
-
-    def wake(self) -> None:
-        self._awake = True
-        self.changed()
-
-    def take_habit(self, habit: Habit) -> None:
-        self.habits |= {habit}
-        self.changed()
-
-    def lose_habits(self) -> None:
-        self.habits = frozenset()
-        self.changed()
-
-
-class QuietWorld(World):
-    """A world in which only the rig does anything."""
-
-    def __init__(self, version: str, folder: Path) -> None:
-        profile = replace(QUIET, manners=Manners(booked_anyway=0.0))
-        super().__init__(0 if version == "1.6" else 1, profile, SECONDS, folder)
-        self.config = load(_plain_site(folder / "evsed.toml"))
-        self._grounds = replace(self._grounds, config=self.config)
-        self.office.excuses.attempts = _ATTEMPTS
-        for outlet in self.outlets.values():
-            outlet.meter.step_mwh = 1  # a fine meter: draws are tiny
-        self.listener = Listener(self.office)
-        self.network = Network(self.listener, self.chance("network"))
-
-    def chance(self, name: str) -> random.Random:
-        return _NoWhims() if name == "site" else super().chance(name)
-
-    def begin(self) -> None:
-        self._switch_on()
-
-    def csms_time(self) -> str:
-        return to_rfc3339(self._csms_wall_ms())
-
-    def step_csms_clock(self, by_ms: int) -> None:
-        self.csms_tells_wrong_time(self._csms_error_ms + by_ms)
-
-    def lose_clock(self, lost: bool) -> None:
-        """At the next boot the machine's clock begins in 1970."""
-        self._clock_lost = lost
-
-    async def rest(self) -> None:
-        """Wait until nothing is left to do, and let all accounts agree."""
-        await self._rest()
-        if self.failure is None:
-            self.accounts.settle()
 
 
 class WorldRig:
@@ -126,12 +42,12 @@ class WorldRig:
 
     patience = 8  # a machine boots, a lost link is tried again when its time has come
 
-    def __init__(self, folder: Path, version: str) -> None:
+    def __init__(self, folder: Path, version: str, make: type[QuietWorld] = QuietWorld) -> None:
         self.name = f"world, OCPP {version}"
         self.evses = 2
-        self.world = QuietWorld(version, folder)
+        self.world = make(version, folder)
         self._is_16 = version == "1.6"
-        self._cars: dict[int, _Car] = {}
+        self._cars: dict[int, Car] = {}
         self._ledger: tuple[int, tuple[Account, ...]] = (0, ())
 
     async def __aenter__(self) -> WorldRig:
@@ -181,7 +97,7 @@ class WorldRig:
         return await doer(self, verb) or ""
 
     async def _plug(self, verb: verbs.Plug) -> None:
-        car = self._cars[verb.evse] = _Car(Kind(), 100_000_000, self.world.chance(f"car {verb.evse}"))
+        car = self._cars[verb.evse] = Car(Kind(), 100_000_000, self.world.chance(f"car {verb.evse}"))
         if not self.world.outlets[verb.evse].plug(car):
             raise RigTrouble(f"{verb.words()}: it does not go in")
 
@@ -195,7 +111,7 @@ class WorldRig:
     async def _wake(self, verb: verbs.CarWakes) -> None:
         self._car(verb).wake()
 
-    def _car(self, verb: verbs.AtEvse | verbs.Fault | verbs.FaultGone) -> _Car:
+    def _car(self, verb: verbs.AtEvse | verbs.Fault | verbs.FaultGone) -> Car:
         if verb.evse not in self._cars:
             raise RigTrouble(f"{verb.words()}: no car is there")
         return self._cars[verb.evse]
@@ -271,9 +187,7 @@ class WorldRig:
         if self._is_16:
             return await self._call("RemoteStartTransaction", {"idTag": verb.token, "connectorId": verb.evse})
         token = {"idToken": verb.token, "type": "ISO14443"}
-        return await self._call(
-            "RequestStartTransaction", {"idToken": token, "remoteStartId": 1, "evseId": verb.evse}
-        )
+        return await self._call("RequestStartTransaction", {"idToken": token, "remoteStartId": 1, "evseId": verb.evse})
 
     async def _remote_stop(self, verb: verbs.RemoteStop) -> str:
         booked = self.world.office.book.running.get(verb.evse)
@@ -322,15 +236,13 @@ class WorldRig:
         """See ``Rig.look``."""
         self._check_rules()
         life, listener = self.world.life, self.world.listener
-        status = progress = None
-        if life is not None:
-            status, progress = await life.station.service.status(), await life.station.service.progress()
-            self._read_ledger(status.head_seq)
+        progress = None if life is None else await life.station.service.progress()
+        self._read_ledger(self.world.mirror.head_seq)
         return Observation(
             at_ms=now_ms(),
             evses=tuple([await self._see(number, life) for number in self.world.outlets]),
             station_up=life is not None,
-            online=status is not None and status.online,
+            online=life is not None and life.station.logic.core.ctx.online,
             undelivered=None if progress is None else progress.undelivered,
             ledger=self._ledger[1],
             csms=listener.accounts(),
@@ -386,15 +298,16 @@ class WorldRig:
         return found
 
 
-def _plain_site(file: Path) -> Path:
-    """The drawn site's file with the settings that scenarios rest on, and their second card."""
-    text = file.read_text()
-    for name in _SETTINGS:
-        text = re.sub(rf'^"{re.escape(name)}" = .*\n', "", text, flags=re.MULTILINE)
-    values = "".join(f'"{name}" = {value}\n' for name, value in _SETTINGS.items())
-    text = text.replace("[settings]\n", f"[settings]\n{values}")
-    file.write_text(f'{text}\n[[token]]\nid = "{verbs.OTHER_CARD}"\n')
-    return file
+def on_a_world_rig(version: str, story: Callable[[WorldRig], Awaitable[T]], make: type[QuietWorld] = QuietWorld) -> T:
+    """Run ``story`` on a rig of its own, in virtual time, with its disk in memory; the product's logs are silent."""
+
+    async def main(folder: Path) -> T:
+        async with WorldRig(folder, version, make) as rig:
+            return await story(rig)
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        return run_virtual(main(Path(folder)))
 
 
 _DOERS: dict[type[verbs.Verb], Any] = {

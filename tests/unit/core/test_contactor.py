@@ -170,3 +170,35 @@ def test_events_that_mean_nothing_in_a_state_stay(before: ContactorState) -> Non
     assert set(CONTACTOR.rows[before]) == set(ContactorEvent)
     if before is not S.RELEASING:
         assert CONTACTOR.next(before, E.VEHICLE_IDLE) is before
+
+
+def toggled(made: Contactor, at_ms: int, lasted_ms: int) -> int:
+    """It closes and is taken away so much later; how long it rests then."""
+    made.feed(E.GRANT, at_ms)
+    made.feed(E.SEEN_CLOSED, at_ms)
+    made.feed(E.WITHDRAW, at_ms + lasted_ms)
+    made.feed(E.SEEN_OPEN, at_ms + lasted_ms)
+    return max(0, made.rests_until_ms - at_ms - lasted_ms)
+
+
+def test_it_rests_longer_with_each_short_closure_after_the_third() -> None:
+    made = contactor()
+    rests = [toggled(made, 100_000 * n, 9_999) for n in range(1, 12)]
+    assert rests == [0, 0, 0, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
+
+
+def test_a_closure_that_is_not_short_makes_all_good() -> None:
+    made = contactor()
+    assert [toggled(made, 100_000 * n, ms) for n, ms in enumerate([9_999] * 3 + [10_000] + [9_999] * 4, 1)] == [
+        *(0, 0, 0, 0),
+        *(0, 0, 0, 2_000),
+    ]
+
+
+def test_another_vehicle_finds_a_rested_contactor() -> None:
+    made = contactor()
+    for n in range(1, 6):
+        toggled(made, 100_000 * n, 0)
+    made.rested()
+    assert made.rests_until_ms == 0
+    assert [toggled(made, 10**6 + 100_000 * n, 0) for n in range(4)] == [0, 0, 0, 2_000]

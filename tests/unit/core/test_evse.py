@@ -1,4 +1,4 @@
-"""One EVSE as a whole: meter, clock-aligned readings, lock, what waits for what, and when it wants to be woken."""
+"""One EVSE as a whole: lock, what waits for what, and when it wants to be woken."""
 
 from __future__ import annotations
 
@@ -6,35 +6,29 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.commands import RemoteStop, TakeSample, Unlock
-from agent.core.effects import AllowPower, SampleTaken, SetDuty, SetLock, SwitchOutput
+from agent.core.commands import Unlock
+from agent.core.effects import AllowPower, OfferCurrent, SampleTaken, SetDuty, SetLock, SwitchOutput
 from agent.core.events import (
-    ClockSet,
     Configured,
     Deauthorized,
-    FromMeter,
     FromPower,
     GapKind,
     LedgerRoom,
     LimitSet,
+    LinkChanged,
     Recovered,
     StopAuthorized,
 )
 from agent.core.facts import (
     ChargingState,
-    LogEntry,
-    LogFact,
-    MeterFact,
     Sample,
     SampleContext,
-    StopReason,
-    Trigger,
     TxKind,
 )
 from agent.core.session import SessionState
 from agent.core.settings import Behaviour, DcBench, EvseHardware, StationSettings, Timing
 from agent.core.status import ConnectorState, FaultCode
-from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, LossKind, Lost, PilotState
+from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, Lock, LockPosition, LossKind, Lost, PilotState
 from tests.support.core_world import TOKEN, CoreWorld
 
 AC = EvseHardware(evse=1, hard_limit_ma=32_000)
@@ -52,100 +46,6 @@ def world(hardware: EvseHardware = AC, behaviour: Behaviour | None = None) -> Co
 
 def faults(made: CoreWorld) -> tuple[FaultCode, ...]:
     return made.station.views()[0].faults
-
-
-def logs(made: CoreWorld) -> list[LogEntry]:
-    return [fact.entry for fact in made.facts if isinstance(fact, LogFact)]
-
-
-# -------------------------------------------------------------------------------------------- meter
-
-
-@pytest.mark.parametrize(
-    "kind, code, entry, state",
-    [
-        (LossKind.SILENT, FaultCode.METER_LOST, LogEntry.METER_SILENT, "T"),
-        (LossKind.GONE, FaultCode.METER_LOST, LogEntry.METER_SILENT, "T"),
-        (LossKind.GARBAGE, FaultCode.METER_IMPLAUSIBLE, LogEntry.METER_IMPLAUSIBLE, "O"),
-    ],
-)
-def test_a_lost_meter_takes_power_is_logged_once_and_says_what_was_wrong_in_the_end_row(
-    kind: LossKind, code: FaultCode, entry: LogEntry, state: str
-) -> None:
-    made = world()
-    made.charge()
-    made.evses[1].meter_answers = False
-    made.give(FromMeter(1, Lost(kind, "d")))
-    made.give(FromMeter(1, Lost(kind, "d")))
-    assert faults(made) == (code,) and not made.evses[1].power
-    assert [fact for fact in made.facts if isinstance(fact, LogFact)] == [LogFact(entry, 1, (("detail", "d"),))]
-    made.command(RemoteStop(made.transactions()[0].tx_id))
-    made.run(10_000)
-    end = made.transactions()[-1]
-    assert end.kind is TxKind.ENDED and end.samples[-1].substituted and end.samples[-1].meter_state == state
-
-
-def test_a_meter_that_is_back_or_read_again_is_lost_no_more() -> None:
-    for news in ("back", "reading"):
-        made = world()
-        made.evses[1].meter_answers = False
-        made.give(FromMeter(1, Lost(LossKind.SILENT, "d")))
-        made.run(2_000)
-        assert faults(made) == (FaultCode.METER_LOST,)
-        made.give(FromMeter(1, Back("meter") if news == "back" else made.reading(1)))
-        made.run(2_000)
-        assert faults(made) == ()
-
-
-def test_a_good_reading_makes_the_meter_state_good_again() -> None:
-    made = world()
-    made.charge()
-    made.give(FromMeter(1, Lost(LossKind.GARBAGE, "d")))
-    made.run(5_000)
-    made.evses[1].meter_answers = False
-    made.cp(1, CpState.A)
-    made.run(10_000)
-    assert made.transactions()[-1].samples[-1].meter_state == "T", "silent now, whatever was wrong before"
-
-
-def test_a_reading_is_fresh_for_three_seconds() -> None:
-    made = world()
-    made.evses[1].meter_answers = False
-    evse = made.station.evses[1]
-    at_ms = made.at_ms
-    made.run(TIMING.reading_fresh_ms)
-    assert evse.fresh_reading() is evse.reading is not None and evse.reading.at_ms == at_ms
-    made.run(1)
-    assert evse.fresh_reading() is None
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-def test_clock_aligned_readings_are_written_outside_transactions_and_only_with_a_clock(trusted: bool) -> None:
-    made = world(behaviour=Behaviour(aligned_interval_ms=MINUTE_MS))
-    made.give(ClockSet(1_764_000_000_000, "csms", trusted))
-    made.run(2 * MINUTE_MS)
-    samples = [fact.sample for fact in made.facts if isinstance(fact, MeterFact)]
-    assert len(samples) == (2 if trusted else 0)
-    assert all(sample.context is SampleContext.CLOCK and sample.offered_current_ma == 0 for sample in samples)
-    made.charge()
-    made.run(2 * MINUTE_MS)
-    assert [fact.evse for fact in made.facts if isinstance(fact, MeterFact)] == [1] * len(samples)
-    aligned = [fact for fact in made.transactions() if fact.trigger is Trigger.METER_VALUE_CLOCK]
-    assert len(aligned) == (2 if trusted else 0)
-
-
-def test_a_sample_the_csms_wants_is_a_row_inside_a_transaction_and_an_answer_outside() -> None:
-    made = world()
-    effects = made.command(TakeSample(1))
-    assert [type(effect) for effect in effects].count(SampleTaken) == 1 and made.facts == []
-    made.charge()
-    before = len(made.transactions())
-    assert not any(isinstance(effect, SampleTaken) for effect in made.command(TakeSample(1)))
-    row = made.transactions()[before]
-    assert row.trigger is Trigger.TRIGGER and row.samples[0].context is SampleContext.TRIGGER
-    assert row.samples[0].offered_current_ma == 32_000
-    made.run(5_000)
-    assert len(made.transactions()) == before + 1, "one for each wish"
 
 
 # --------------------------------------------------------------------------------------------- lock
@@ -197,6 +97,18 @@ def test_a_forced_unlock_is_forgotten_with_the_session() -> None:
     assert made.evses[1].locked
 
 
+def test_a_forced_unlock_lasts_while_the_meter_is_still_asked() -> None:
+    made = world(LOCKED)
+    made.evses[1].meter_answers = False
+    made.run(4_000)
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    assert made.station.evses[1].flow.state is SessionState.BEGIN_READING and made.evses[1].locked
+    made.command(Unlock(1, end_transaction=False))
+    made.run(1_000)
+    assert made.station.evses[1].flow.state is SessionState.BEGIN_READING and not made.evses[1].locked
+
+
 def test_a_lost_board_forgets_its_lock() -> None:
     made = world(LOCKED)
     made.charge()
@@ -219,6 +131,10 @@ def test_a_jammed_lock_is_a_fault_until_it_moves() -> None:
     assert faults(made) == ()
     made.run(200)
     assert faults(made) == (FaultCode.LOCK,)
+    made.evses[1].locked = True
+    made.pilot(1, Lock(LockPosition.LOCKED))
+    made.run(2_000)
+    assert faults(made) == () and made.state() is ConnectorState.PREPARING
 
 
 # ------------------------------------------------------------------------------- what it depends on
@@ -289,6 +205,29 @@ def test_a_dc_output_needs_a_demand_a_closed_contactor_and_an_offer() -> None:
     assert made.evses[1].output == (400_000, 40_000) and made.evses[1].output_on
     effects = made.give(LimitSet(1, 999))
     assert effects[0] == SwitchOutput(1, False) and made.evses[1].duty == 10_000
+
+
+def test_the_offline_limit_holds_only_while_the_csms_is_away() -> None:
+    made = world(behaviour=Behaviour(offline_limit_ma=8_000))
+    made.give(LinkChanged(True))
+    made.charge()
+    assert made.evses[1].duty == 32_000 // 6
+    made.give(LinkChanged(False))
+    assert made.evses[1].duty == 8_000 // 6
+
+
+def test_a_resting_contactor_closes_in_the_instant_in_which_it_has_rested() -> None:
+    made = world()
+    made.charge()
+    for _ in range(4):
+        made.cp(1, CpState.B)
+        made.cp(1, CpState.C)
+    rested_at_ms = made.station.evses[1].contactor.rests_until_ms
+    assert rested_at_ms > made.at_ms and rested_at_ms in set(made.station.evses[1].deadlines())
+    made.run(rested_at_ms - made.at_ms - 1)
+    assert not made.evses[1].power
+    made.run(1)
+    assert made.evses[1].power
 
 
 # ---------------------------------------------------------------------------------- state and waking
@@ -372,37 +311,6 @@ def test_nothing_is_told_to_a_board_that_has_not_spoken_and_all_to_one_that_has(
 # ------------------------------------------------------------------------------------------- ending
 
 
-def test_an_exchanged_meter_is_no_reason_to_end_what_has_not_begun() -> None:
-    made = world()
-    made.cp(1, CpState.B)
-    made.evses[1].serial = "M2"
-    made.run(2_000)
-    made.authorize(1)
-    assert made.transactions()[0].samples[0].meter_serial == "M2"
-
-
-def test_a_register_out_of_range_ends_at_the_last_good_value() -> None:
-    made = world()
-    made.charge()
-    good = made.station.evses[1].reading
-    made.evses[1].energy_mwh += 10**9
-    made.run(10_000)
-    end = made.transactions()[-1]
-    assert good is not None and (end.kind, end.stopped_reason) == (TxKind.ENDED, StopReason.OTHER)
-    assert end.trigger is Trigger.ABNORMAL_CONDITION
-    assert end.samples[-1].energy_import_mwh == good.energy_import_mwh
-    assert end.samples[-1].meter_state == "O" and logs(made) == [LogEntry.METER_IMPLAUSIBLE]
-
-
-def test_a_register_that_falls_waits_for_a_good_value_and_does_not_end() -> None:
-    made = world()
-    made.charge()
-    made.evses[1].energy_mwh -= 50_000
-    made.run(3_000)
-    assert not made.evses[1].power and made.station.evses[1].flow.state is SessionState.ACTIVE
-    assert logs(made) == [LogEntry.METER_BACKWARDS]
-
-
 def test_a_transaction_that_was_found_open_is_closed_before_a_new_one_begins() -> None:
     made = CoreWorld(StationSettings(evses=(AC,)))
     last = Sample(SampleContext.PERIODIC, 0, "M1", 1_000_000)
@@ -430,3 +338,18 @@ def test_settings_may_change_while_it_runs() -> None:
 def test_events_of_a_power_module_that_say_nothing_new_change_nothing() -> None:
     made = world(DC)
     assert made.give(FromPower(1, Back("module"))) == []
+
+
+def test_a_board_that_closes_by_itself_may_wait_for_its_vehicle() -> None:
+    made = world(replace(AC, autonomous=True))
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    made.run(10 * MINUTE_MS)
+    assert faults(made) == () and made.evses[1].offer_ma == 32_000
+    assert made.log.count(OfferCurrent(1, 32_000)) == 1, "told once"
+
+
+def test_nobody_is_told_a_sample_that_nobody_wanted() -> None:
+    made = world()
+    made.run(5_000)
+    assert not any(isinstance(effect, SampleTaken) for effect in made.log)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.core.commands import ClearFaults, RemoteStop
+from agent.core.contactor import ContactorState
 from agent.core.effects import Effect, ResetBoard, SwitchOutput
-from agent.core.events import Event, FromPower, LedgerLost, LimitSet
+from agent.core.events import Event, FromMeter, FromPower, LedgerLost, LimitSet
 from agent.core.facts import StopReason, TxKind
 from agent.core.settings import DcBench, EvseHardware, StationSettings
 from agent.core.status import ConnectorState, FaultCode, Outcome
@@ -104,10 +107,29 @@ def test_dc_modules_that_are_lost_while_stopping_are_not_waited_for() -> None:
     assert not made.evses[1].power
 
 
+class MuteModules(CoreWorld):
+    """Modules that obey and never tell what they put out."""
+
+    def _switch_output(self, effect: SwitchOutput) -> list[Event]:
+        self.evses[effect.evse].output_on = effect.on
+        return []
+
+
 def test_dc_modules_without_word_of_their_output_are_not_waited_for() -> None:
-    made = world(DC)
+    made = world(DC, MuteModules)
     made.charge()
-    made.station.evses[1]._output = None  # as after a restart
+    made.command(RemoteStop(made.transactions()[0].tx_id))
+    assert not made.evses[1].power
+
+
+def test_what_modules_told_before_they_were_lost_is_forgotten() -> None:
+    made = world(DC, MuteModules)
+    made.charge()
+    made.give(FromPower(1, PowerOutput(made.at_ms, 400_000, 40_000, True)))
+    made.give(FromPower(1, Lost(LossKind.SILENT, "no frames")))
+    made.give(FromPower(1, Back("modules")))
+    made.run(5_000)
+    assert made.evses[1].power
     made.command(RemoteStop(made.transactions()[0].tx_id))
     assert not made.evses[1].power
 
@@ -132,6 +154,21 @@ def test_over_current_counts_from_its_begin_and_must_last() -> None:
     assert FaultCode.OVER_CURRENT in faults(made)
 
 
+def test_over_current_goes_with_the_vehicle_also_where_nobody_reads_the_meter_any_more() -> None:
+    made = world()
+    made.give(LimitSet(1, 10_000))
+    made.charge(current_ma=20_000)
+    made.evses[1].contactor_follows = False  # it needs a moment to open, and the meter falls silent meanwhile
+    while not faults(made):
+        made.run(100)
+    assert faults(made) == (FaultCode.OVER_CURRENT,)
+    made.evses[1].meter_answers = made.evses[1].contactor = False
+    made.pilot(1, Contactor(False))
+    made.cp(1, CpState.A)
+    made.run(8_000)
+    assert faults(made) == () and made.state() is ConnectorState.AVAILABLE
+
+
 def test_current_through_an_open_contactor_is_a_weld_when_it_lasts() -> None:
     made = world()
     made.evses[1].contactor_follows = False
@@ -144,10 +181,19 @@ def test_current_through_an_open_contactor_is_a_weld_when_it_lasts() -> None:
     made.evses[1].current_ma = 0
     made.run(1_000)
     made.evses[1].current_ma = 1_001
-    made.run(3_000)
+    made.run(1_000 - made.at_ms % 1_000)  # the first reading of it
+    made.run(2_999)
     assert faults(made) == ()
-    made.run(1_100)
+    made.run(1)
     assert FaultCode.CONTACTOR_WELDED in faults(made)
+
+
+def test_a_meter_that_tells_no_currents_is_no_reason_for_anything() -> None:
+    made = world()
+    made.charge()
+    absent = (None, None, None)
+    made.give(FromMeter(1, replace(made.reading(1), current_ma=absent, voltage_mv=absent)))
+    assert faults(made) == () and made.evses[1].power
 
 
 # --------------------------------------------------------------------------------- who clears what
@@ -160,6 +206,7 @@ def latched() -> CoreWorld:
     made.cp(1, CpState.A)
     made.run(2_000)
     assert FaultCode.CONTACTOR_WELDED in faults(made)
+    assert made.station.evses[1].contactor.state is ContactorState.WELDED, "also without a vehicle"
     return made
 
 
@@ -194,6 +241,9 @@ def test_a_stuck_contactor_is_forgotten_when_the_vehicle_leaves() -> None:
     made.cp(1, CpState.A)
     made.run(3_000)
     assert faults(made) == () and made.state() is ConnectorState.AVAILABLE
+    made.evses[1].contactor_follows = True
+    made.charge()
+    assert made.evses[1].power, "the next one may try"
 
 
 def test_what_still_is_cannot_be_cleared() -> None:

@@ -132,7 +132,8 @@ def test_nobody_knows_and_not_there_are_no_plug(connected: bool | None) -> None:
 def test_samples_keep_their_beat_and_skip_what_was_missed() -> None:
     made = active(replace(QUIET, sample_interval_ms=MINUTE_MS))
     periodic = SampleContext.PERIODIC
-    for seq_no, at_ms, next_ms in ((1, 61_000, 121_000), (2, 121_500, 181_000), (3, 400_000, 421_000)):
+    due = ((61_000, 121_000), (121_500, 181_000), (181_000, 241_000), (400_000, 421_000), (421_000, 481_000))
+    for seq_no, (at_ms, next_ms) in enumerate(due, 1):
         made.ctx.at_ms = at_ms
         made.read(5_000 + seq_no)
         expected = row(TxKind.UPDATED, seq_no, Trigger.METER_VALUE_PERIODIC, made.sample(periodic, 5_000 + seq_no))
@@ -338,6 +339,32 @@ def test_only_a_deauthorized_stop_holds_the_cable_until_unplug_or_another_card()
         else:
             made.flow.authorize(Token("BB"), None, None)
         assert made.flow.held_token is None
+
+
+def test_what_a_remote_start_was_asked_with_stands_in_the_start_row_only() -> None:
+    made = Bench()
+    made.flow.follow(True)
+    made.flow.authorize(CARD, "G", 17)
+    made.read(5_000)
+    made.durable()
+    made.flow.triggered_sample(made.reading(5_100), 0)
+    [later] = made.facts()
+    assert isinstance(later, TransactionFact)
+    assert (later.remote_start_id, later.group, later.tariff, later.authorized_by) == (None, None, None, "")
+
+
+def test_a_second_transaction_owes_nothing_to_the_first() -> None:
+    made = ending()
+    made.read(6_000)
+    made.durable()
+    made.flow.authorize(CARD, None, None)
+    made.read(6_000)
+    made.durable()
+    made.flow.stop(replace(BY_CARD))
+    made.flow.opened()
+    made.read(7_000)
+    [end] = made.facts()
+    assert isinstance(end, TransactionFact) and end.samples[-1].energy_import_mwh == 7_000
 
 
 # ------------------------------------------------------------------------- a register begins anew

@@ -130,6 +130,8 @@ def test_d_without_ventilation_gets_no_power_and_with_it_does() -> None:
         made.charge()
         made.cp(1, CpState.D)
         assert made.evses[1].power is ventilation
+        made.run(10_000)
+        assert made.evses[1].power is ventilation
 
 
 def test_two_evses_do_not_touch_each_other() -> None:

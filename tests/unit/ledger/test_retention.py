@@ -13,10 +13,11 @@ import pytest
 
 from agent.ledger import database, retention, tables
 from agent.ledger.book import Book
+from agent.ledger.chain_check import Cut, start_of
 from agent.ledger.errors import ChainBroken, ChainFault
 from agent.ledger.reader import LedgerReader
 from agent.ledger.retention import CutDone, CutOrder
-from agent.ledger.rows import NewRow
+from agent.ledger.rows import Head, NewRow
 from agent.ledger.side_records import PutTariff, PutWitness, Witness
 from tests.unit.ledger.making import Pen, new_row, numbered, opened, read_all, write
 from tests.unit.ledger.test_store import tamper
@@ -79,6 +80,7 @@ def test_a_cut_removes_a_beginning_and_says_so(path: Path) -> None:
     with LedgerReader(path) as reader:
         assert (reader.verify().seq, reader.verify(2).seq, reader.verify(4).seq, reader.verify(5).seq) == (9, 9, 9, 9)
         assert [tx.tx_id for tx in reader.transactions(0, 9)] == ["B"]
+        assert reader.newest_cut() == Cut(9, Head(5, rows[4].hash), 5, 1, {"T": 1}, rows[0].hash)
         assert reader.audit() == []
     assert opened(path).damaged is None
     write(path, numbered())
@@ -285,9 +287,7 @@ def test_a_changed_cut_row_is_found(path: Path) -> None:
 
 
 @pytest.mark.parametrize("up_to", [4, 5, 12])
-def test_rows_cut_while_the_chain_is_walked_are_no_gap(
-    path: Path, monkeypatch: pytest.MonkeyPatch, up_to: int
-) -> None:
+def test_rows_cut_while_the_chain_is_walked_are_no_gap(path: Path, monkeypatch: pytest.MonkeyPatch, up_to: int) -> None:
     monkeypatch.setattr("agent.ledger.chain_check._PAGE_ROWS", 4)
     write(path, *(new_row(n) for n in range(20)))
     cuts: list[CutDone] = []
@@ -330,3 +330,15 @@ def test_a_tail_cut_off_before_a_witness_is_found_at_the_start(path: Path) -> No
     assert opened(path).damaged is None  # the witness saw no more than this
     tamper(path, "DELETE FROM ledger WHERE seq > 7")
     assert "csms knows row 9, but the rows end at 7" in (opened(path).damaged or "")
+
+
+@pytest.mark.parametrize("last_seq", [4, 9])
+def test_a_beginning_that_does_not_fit_its_cut_is_walked_from_its_first_row(last_seq: int) -> None:
+    body = f'{{"counters":{{}},"genesis_hash":"00","last_hash":"00","last_seq":{last_seq},"rows":1,"transactions":0}}'
+
+    def select(query: str, _: Sequence[object]) -> list[Any]:
+        return [(12, body.encode())] if "kind = 'cut'" in query else [(7, b"before")]
+
+    head, wrong = start_of(select)
+    assert head == Head(6, b"before")
+    assert [(each.seq, each.fault) for each in wrong] == [(7 if last_seq == 9 else 5, ChainFault.CUT)]

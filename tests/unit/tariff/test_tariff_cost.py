@@ -132,7 +132,9 @@ def test_cap_of_a_replaced_tariff_is_not_lost() -> None:
     usage = joined(used(10_000_000), used(2_000_000, number=1))
     found = total([first, second], usage)
     assert found.total_excl == 700
-    assert [(each.kind, each.net) for each in found.adjustments] == [(AdjustmentKind.MAX_COST, -500)]
+    assert [(each.kind, each.net, each.description) for each in found.adjustments] == [
+        (AdjustmentKind.MAX_COST, -500, "above the maximum cost")
+    ]
 
 
 def test_credit_is_never_exceeded_and_its_rest_is_divided_like_the_bill() -> None:
@@ -337,6 +339,17 @@ def test_a_line_says_where_its_amount_comes_from() -> None:
     assert found.taxes == (TaxLine("VAT", Fraction(19), 0, 100, 19),)
 
 
+def test_prices_of_the_same_amount_share_a_line_and_fees_are_counted() -> None:
+    plan = parsed(energy=kwh((1, {"maxEnergy": 5}), 1), fixedFee=fee(2))
+    fees = Volume(0, Dimension.FIXED_FEE, 0, 3)
+    usage = joined(used(1_000_000), used(2_000_000, price=1))
+    found = total(plan, replace(usage, volumes=(*usage.volumes, fees)))
+    assert [(each.dimension, each.quantity, each.net) for each in found.lines] == [
+        (Dimension.ENERGY, 3_000_000, 300),
+        (Dimension.FIXED_FEE, 3, 600),
+    ]
+
+
 def fee(amount: float) -> dict[str, Any]:
     return {"prices": [{"priceFixed": amount}]}
 
@@ -353,6 +366,8 @@ def test_lines_taxes_and_bounds_are_rounded_as_asked(rounding: Rounding, line: i
     for bound, used_mwh in (("maxCost", 10_000_000), ("minCost", 0)):
         plan = parsed(energy=kwh(1), **{bound: {"exclTax": 0.025}})
         assert total(plan, used(used_mwh), rounding=rounding).total_excl == cap
+        plan = parsed(energy=kwh(1), **{bound: {"inclTax": 0.025}})
+        assert total(plan, used(used_mwh), rounding=rounding).total_incl == cap
     replaced = [parsed(energy=kwh(1), maxCost={"exclTax": 0.975}), parsed(energy=kwh(1))]
     assert total(replaced, used(1_000_000), rounding=rounding).total_excl == 100 - cap
 
@@ -373,6 +388,11 @@ def test_stacks_of_taxes_are_told() -> None:
 def test_adjustments_say_what_they_are(bounds: dict[str, Any], words: tuple[AdjustmentKind, str]) -> None:
     [found] = total(parsed(energy=kwh(1), **bounds), used(10_000_000)).adjustments
     assert (found.kind, found.description) == words
+
+
+def test_nothing_to_pay_and_no_credit_is_no_trouble() -> None:
+    found = total(parsed(energy=kwh(1)), used(0), credit_limit=Fraction(0))
+    assert (found.total_incl, found.adjustments) == (0, ())
 
 
 def test_a_credit_that_is_just_enough_changes_nothing() -> None:

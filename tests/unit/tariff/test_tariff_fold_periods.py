@@ -198,3 +198,14 @@ def test_prices_of_an_instant_that_took_no_time_leave_no_period() -> None:
     other = parsed(tariffId="U", energy=kwh(0.7))
     found = run(HOURLY, at(0, 0), at(10, 5), at(10, 5, tariff=other), at(10, 5, tariff=HOURLY), at(20, 9))
     assert [(each.tariff, each.from_ms, each.to_ms) for each in found.usage().periods] == [(0, 0, 10), (2, 10, 20)]
+
+
+def test_energy_of_an_instant_that_was_read_before_belongs_to_the_time_before() -> None:
+    early = HOUR_MS - 10  # at 13:00 it becomes cheaper
+    found = run(HOURLY, at(0, 0), at(early, 500), at(HOUR_MS, 700, read_ms=early))
+    assert energies(found) == {(0, 0): 700}
+
+
+@pytest.mark.parametrize(("known", "price"), [(True, 0), (False, 1)])
+def test_energy_that_took_no_time_is_at_the_price_of_its_point(known: bool, price: int) -> None:
+    assert energies(run(HOURLY, at(0, 0), at(0, 500, wall_known=known))) == {(0, price): 500}
