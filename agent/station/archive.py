@@ -52,8 +52,14 @@ class Archive:
         self._reader.close()
 
     def records(self, after_seq: int, limit: int) -> list[Record]:
+        """The next rows that others may see; empty only where none is left. Some are nobody else's (what retention
+        removed), and there may be many of them in a row: an empty page would stop whoever reads on."""
         limit = max(1, min(limit, _PAGE_ROWS))
-        return self._records(self._reader.rows(after_seq, limit))
+        found: list[Record] = []
+        while not found and (rows := self._reader.rows(after_seq, limit)):
+            found = self._records(rows)
+            after_seq = rows[-1].seq
+        return found
 
     def transaction(self, tx_id: str) -> list[Record]:
         """Its rows in order. Begin and end are always among them."""

@@ -172,3 +172,31 @@ def test_a_transaction_of_very_many_rows_keeps_its_begin_and_its_end(
     )
     assert isinstance(found[0], TransactionFact) and found[0].kind is TxKind.STARTED
     assert isinstance(found[-1], TransactionFact) and found[-1].kind is TxKind.ENDED
+
+
+def test_rows_that_are_nobody_elses_do_not_stop_a_reader(tmp_path: Path) -> None:
+    """What retention leaves of an idle month: cut rows only, more of them than a page has."""
+    path = tmp_path / "ledger"
+    archive = written(path, (tx(TxKind.STARTED, 0, 100), 0, 1_000, "S"))
+    archive.close()
+
+    async def cut_rows() -> None:
+        writer = LedgerWriter(path, asyncio.get_running_loop(), lambda error: None)
+        cut = NewRow(kind="cut", body=b"{}", boot_id=BOOT, mono_ms=0, wall_ms=2_000, time_status="S")
+        writer.append([cut] * 40)
+        end = tx(TxKind.ENDED, 1, 200)
+        writer.append(
+            [
+                NewRow(
+                    kind=kind_of(end), body=encode_fact(end), boot_id=BOOT, mono_ms=1, wall_ms=3_000, time_status="S",
+                    tx_id="t1", evse=1,
+                )
+            ]
+        )  # fmt: skip
+        await writer.close()
+
+    asyncio.run(cut_rows())
+    archive = Archive(path)
+    [begin] = [record for record in archive.records(0, 16) if record.kind == "tx_started"]
+    [end] = archive.records(begin.seq, 16)
+    assert end.kind == "tx_ended"
