@@ -47,7 +47,7 @@ async def calm_down(world: World) -> None:
         outlet.unplug(forced=True)
     world.restore_power()
     world.installer.away = False
-    world.disk.cut_in_commit = None
+    world.disk.cut_in_commit, world.disk.sync_fails = None, False
     # A meter that was reset meanwhile is found at the next look.
     await asyncio.sleep(max(ORDERS_END_S, 2 * world.pace.idle_poll_ms / 1_000))
     await world.operator.send(Wish.UNLIMIT, "ClearChargingProfile", {})

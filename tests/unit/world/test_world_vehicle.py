@@ -140,7 +140,7 @@ def test_a_car_that_ignores_the_stop_draws_until_the_contactor_opens() -> None:
     in_world(story)
 
 
-def test_a_chattering_car_makes_the_contactor_follow() -> None:
+def test_a_chattering_car_makes_the_contactor_follow_until_it_rests() -> None:
     async def story() -> None:
         rig = Rig("mcu_ac")
         rig.live()
@@ -150,7 +150,7 @@ def test_a_chattering_car_makes_the_contactor_follow() -> None:
         rig.authorize()
         await asyncio.sleep(60)
         assert rig.cps().count(CpState.C) > 10
-        assert rig.contacts().count(True) > 10
+        assert 3 < rig.contacts().count(True) < 12
 
     in_world(story)
 
