@@ -24,7 +24,7 @@ import structlog
 from agent.sim.virtual_time import VirtualTimeLoop, now_ms
 from agent.sim.world.journal import Entry, concerning
 from agent.sim.world.machine import WorldFailed
-from agent.sim.world.pace import PACES, Pace
+from agent.sim.world.pace import PACES
 from agent.sim.world.profile import PROFILES, Profile
 from agent.sim.world.world import Progress, World
 
@@ -134,11 +134,6 @@ def live(recipe: Recipe, on_progress: OnProgress = lambda _: None, within: Path 
         world.counts,
         world.entries,
     )
-
-
-def run_world(seed: int, profile: Profile, pace: Pace, until_ms: int) -> Result:
-    """``live`` for those who hold the parts in their hands; the profile is one of those with a name."""
-    return live(Recipe(seed, until_ms, profile.name, pace.name))
 
 
 def _drop(_logger: object, _method: str, _event: object) -> str:
