@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from agent.sim.world.campaign import Failure, Tally
-    from agent.sim.world.run import Recipe, Result
-    from agent.sim.world.world import Progress
+    from agent.sim.world.run import Progress, Recipe, Result
 
 YEAR_DAYS: Final = 365.25
 _LONGEST_DAYS: Final = 1_000 * YEAR_DAYS

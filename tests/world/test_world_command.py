@@ -24,9 +24,9 @@ import pytest
 from agent.cli.main import main
 from agent.sim.world.campaign import Campaign, Tally
 from agent.sim.world.journal import Entry
-from agent.sim.world.run import DAY_MS, OnProgress, Recipe, Result, Stopped, live
+from agent.sim.world.run import DAY_MS, OnProgress, Progress, Recipe, Result, Stopped, live
 from agent.sim.world.shrink import kinds, shrink
-from agent.sim.world.world import Progress, World
+from agent.sim.world.world import World
 
 ROOT = Path(__file__).parents[2]
 

@@ -31,7 +31,7 @@ from agent.sim.world.device_faults import Fault
 from agent.sim.world.order_words import Wish
 from agent.sim.world.pace import MINUTES
 from agent.sim.world.profile import HARSH, QUIET
-from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN
+from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN, drawn_site
 from agent.sim.world.vehicle import Habit, Kind, Vehicle
 from agent.sim.world.world import REWINDS, World
 
@@ -85,7 +85,7 @@ class StationMachine(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 199))
     def a_station_starts(self, seed: int) -> None:
         async def begin() -> Hands:
-            world = Hands(seed, _PROFILE, _PACE, self.folder)
+            world = Hands(seed, _PROFILE, _PACE, drawn_site(self.folder, seed, _PACE))
             world.begin()
             return world
 

@@ -21,6 +21,7 @@ from agent.sim.world.calm import rest
 from agent.sim.world.manners import Manners
 from agent.sim.world.pace import SECONDS
 from agent.sim.world.profile import QUIET
+from agent.sim.world.site import make_site
 from agent.sim.world.vehicle import Habit, Vehicle
 from agent.sim.world.wire import Network
 from agent.sim.world.world import World
@@ -75,18 +76,14 @@ class QuietWorld(World):
 
     def __init__(self, version: str, folder: Path) -> None:
         profile = replace(QUIET, manners=Manners(booked_anyway=0.0))
-        super().__init__(0 if version == "1.6" else 1, profile, SECONDS, folder)
-        self.config = load(_plain_site(folder / "evsed.toml"))
-        self._grounds = replace(self._grounds, config=self.config)
+        seed = 0 if version == "1.6" else 1
+        make_site(folder, seed, _NoWhims(), version, SECONDS)
+        super().__init__(seed, profile, SECONDS, load(_plain_site(folder / "evsed.toml")))
         self.office.excuses.attempts = _ATTEMPTS
         for outlet in self.outlets.values():
             outlet.meter.step_mwh = 1  # a fine meter: draws are tiny
-            outlet.meter.rollover_mwh = _ROLLOVER_KWH * 1_000_000
         self.listener = Listener(self.office)
         self.network = Network(self.listener, self.chance("network"))
-
-    def chance(self, name: str) -> random.Random:
-        return _NoWhims() if name == "site" else super().chance(name)
 
     def begin(self) -> None:
         self._switch_on()

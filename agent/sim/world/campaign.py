@@ -22,8 +22,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Final
 
-from agent.sim.world.run import MEMORY, Recipe, Result, live
-from agent.sim.world.world import Progress
+from agent.sim.world.run import MEMORY, Progress, Recipe, Result, live
 
 STANDS_S: Final = 180.0
 """So long the virtual time of a world may stand still: starting a process on a busy machine takes some seconds."""

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-from agent.config.model import EvseConfig
+from agent.config.model import Config, EvseConfig
 from agent.gateway import Gateway, Outside, StationLine
 from agent.ipc.port import StationLost
 from agent.ledger.reader import LedgerReader
@@ -39,7 +39,7 @@ from agent.sim.world.orders import BUSY, Operator, OrderRates
 from agent.sim.world.outlet import Outlet
 from agent.sim.world.pace import Pace
 from agent.sim.world.profile import Profile
-from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN, make_site
+from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN, chance_of
 from agent.sim.world.watch import Watch
 from agent.sim.world.wire import Network
 from agent.station.disk import raise_what_crashed
@@ -61,12 +61,12 @@ class WorldFailed(Exception):
 
 
 class Machine:
-    """See the module. Make it within a loop of virtual time. ``folder`` holds its disk, and should be in memory."""
+    """See the module. Make it within a loop of virtual time. The folders that ``config`` names should be in memory."""
 
-    def __init__(self, seed: int, profile: Profile, pace: Pace, folder: Path) -> None:
-        self.seed, self.profile, self.pace = seed, profile, pace
-        version = Version.V16 if seed % 2 == 0 else Version.V201
-        self.config = config = make_site(folder, seed, self.chance("site"), version.value, pace)
+    def __init__(self, seed: int, profile: Profile, pace: Pace, config: Config) -> None:
+        assert config.csms is not None
+        self.seed, self.profile, self.pace, self.config = seed, profile, pace, config
+        version = Version(config.csms.versions[0].value)
         self.journal = Journal()
         self._lifetime, self._ids = self.chance("lifetime"), self.chance("ids")
         self._loop = asyncio.get_running_loop()
@@ -123,6 +123,7 @@ class Machine:
         self.life: Life | None = None
         self._starting: asyncio.Task[None] | None = None
         self._gateway: asyncio.Task[None] | None = None
+        self._gateway_starting: asyncio.Task[None] | None = None
         self._powered = False
         self._ending: dict[asyncio.Task[None], None] = {}
         self.failure: WorldFailed | None = None
@@ -131,7 +132,7 @@ class Machine:
 
     def chance(self, name: str) -> random.Random:
         """Random numbers of its own for each part: one part less leaves the others where they were."""
-        return random.Random(f"{self.seed}/{name}")
+        return chance_of(self.seed, name)
 
     # ------------------------------------------------------------------------------------ its times
 
@@ -250,9 +251,7 @@ class Machine:
         self.later(self._restart_station())
 
     async def _restart_station(self) -> None:
-        life, self.life = self.life, None
-        self.watch.new_run(None)
-        self.disturb()
+        life = self._take_life()
         if life is not None:
             await life.close()
         if self._powered:  # else it comes back with the power
@@ -298,15 +297,24 @@ class Machine:
             self._starting = None
 
     def _end_gateway(self) -> None:
+        """No gateway runs from here on, nor does one start that was to come."""
+        if self._gateway_starting is not None:
+            self._gateway_starting.cancel()
+            self._gateway_starting = None
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             gateway.cancel()
             self.later(_end(gateway))
 
-    def _end_life(self) -> None:
+    def _take_life(self) -> Life | None:
+        """No station runs from here on; whoever takes the one that did ends it in his own way."""
         life, self.life = self.life, None
         self.watch.new_run(None)
         self.disturb()
+        return life
+
+    def _end_life(self) -> None:
+        life = self._take_life()
         if life is not None:
             life.kill()
 
@@ -328,9 +336,8 @@ class Machine:
         self._stop_starting()
         self._end_gateway()
         self.network.lose_station(power=False)
-        life, self.life = self.life, None
-        self.watch.new_run(None)
-        self.disturb()
+        life = self._take_life()
+        assert life is not None
         await life.close()
         if self._powered:
             self._switch_on()

@@ -26,7 +26,8 @@ from agent.sim.world.journal import Entry, concerning
 from agent.sim.world.machine import WorldFailed
 from agent.sim.world.pace import PACES
 from agent.sim.world.profile import PROFILES, Profile
-from agent.sim.world.world import Progress, World
+from agent.sim.world.site import drawn_site
+from agent.sim.world.world import World
 
 DAY_MS: Final = 86_400_000
 MEMORY: Final = next((place for place in (Path("/dev/shm"),) if place.is_dir()), Path(tempfile.gettempdir()))
@@ -35,6 +36,16 @@ MEMORY: Final = next((place for place in (Path("/dev/shm"),) if place.is_dir()),
 _LOOK_EVERY_S: Final = 600
 _STEP_MS: Final = DAY_MS // 100  # a replay is told in hundredths of a day
 _ERROR_LINES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a world is."""
+
+    at_ms: int
+    transactions: int
+    troubles: int
+
 
 OnProgress = Callable[[Progress], None]
 """Told every ten virtual minutes. It may raise ``Stopped``."""
@@ -155,7 +166,8 @@ class _Lived:
 
     async def live(self, on_progress: OnProgress) -> None:
         recipe = self._recipe
-        world = World(recipe.seed, recipe.profile(), PACES[recipe.pace], self._place)
+        pace = PACES[recipe.pace]
+        world = World(recipe.seed, recipe.profile(), pace, drawn_site(self._place, recipe.seed, pace))
         living = asyncio.current_task()
         assert living is not None
         watching = asyncio.get_running_loop().create_task(self._watch(world, on_progress, living))

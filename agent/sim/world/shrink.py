@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent.sim.world.profile import EXTRAS, QUIET, Profile
-from agent.sim.world.run import OnProgress, Recipe, Result, Stopped, live
-from agent.sim.world.world import Progress
+from agent.sim.world.run import OnProgress, Progress, Recipe, Result, Stopped, live
 
 OnTry = Callable[[int, int], None]
 """How many kinds of trouble are left, and how many worlds were lived."""

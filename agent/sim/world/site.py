@@ -101,8 +101,18 @@ current_ma = 40_000
 """
 
 
+def chance_of(seed: int, name: str) -> random.Random:
+    """The random numbers of one part of this seed's world."""
+    return random.Random(f"{seed}/{name}")
+
+
+def drawn_site(folder: Path, seed: int, pace: Pace) -> Config:
+    """The station of this seed; even ones speak OCPP 1.6, odd ones 2.0.1."""
+    return make_site(folder, seed, chance_of(seed, "site"), "1.6" if seed % 2 == 0 else "2.0.1", pace)
+
+
 def make_site(folder: Path, seed: int, chance: random.Random, version: str, pace: Pace) -> Config:
-    """Write the files of this seed's station to ``folder`` and read them."""
+    """Write the files of such a station to ``folder`` and read them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "roots.pem").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
     (folder / "cmdline").write_text("evsed.slot=a")

@@ -12,11 +12,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
+from agent.config.model import Config
 from agent.core.facts import Token
 from agent.sim.virtual_time import now_ms
 from agent.sim.world.calm import HOUR_MS, calm_down
@@ -37,20 +36,11 @@ CALM_EVERY_MS: Final = 8 * HOUR_MS * 24
 REWINDS: Final = (Fault.METER_RESET, Fault.METER_EXCHANGED, Fault.METER_ROLLOVER)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a world is."""
-
-    at_ms: int
-    transactions: int
-    troubles: int
-
-
 class World(Machine):
     """See the module. Make it within a loop of virtual time, then ``run``, at last ``close``."""
 
-    def __init__(self, seed: int, profile: Profile, pace: Pace, folder: Path) -> None:
-        super().__init__(seed, profile, pace, folder)
+    def __init__(self, seed: int, profile: Profile, pace: Pace, config: Config) -> None:
+        super().__init__(seed, profile, pace, config)
         self.troubles = Troubles(profile, self, self.chance)
 
     # --------------------------------------------------------------------- hands, for ``Troubles``
@@ -99,12 +89,12 @@ class World(Machine):
         self.note(0, "the gateway process is killed")
         self._end_gateway()
         self.network.lose_station(power=False)
-        self.later(self._start_gateway_again())
+        self._gateway_starting = self._loop.create_task(self._start_gateway_again())
 
     async def _start_gateway_again(self) -> None:
         await asyncio.sleep(self._lifetime.uniform(0.5, 5))
-        if self._powered and self._gateway is None and self._boots:
-            self._start_gateway()
+        self._gateway_starting = None
+        self._start_gateway()
 
     def fill_disk(self, full: bool) -> None:
         self.note(0, "the disk is full" if full else "the disk has room again")
@@ -178,9 +168,9 @@ class World(Machine):
 
     # -------------------------------------------------------------------------------------- the run
 
-    async def run(self, until_ms: int, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
+    async def run(self, until_ms: int) -> None:
         """Live until then, with calm weather every few days and at the end. Raises ``WorldFailed``."""
-        story = self._loop.create_task(self._story(until_ms, on_progress))
+        story = self._loop.create_task(self._story(until_ms))
         failed = self._loop.create_task(self._failed.wait())
         try:
             await asyncio.wait({story, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -192,7 +182,7 @@ class World(Machine):
                 task.cancel()
             await asyncio.gather(story, failed, return_exceptions=True)
 
-    async def _story(self, until_ms: int, on_progress: Callable[[Progress], None]) -> None:
+    async def _story(self, until_ms: int) -> None:
         self._switch_on()
         self.later(self.operator.run())
         self.troubles.start()
@@ -206,7 +196,6 @@ class World(Machine):
             await asyncio.gather(*people, return_exceptions=True)
             self._look_at_promises()
             await calm_down(self)
-            on_progress(Progress(now_ms(), self.mirror.transactions, self.troubles.counts.total()))
 
     def _look_at_promises(self) -> None:
         """What outlives every restart, before the operator undoes it in calm weather."""
