@@ -16,6 +16,7 @@ from agent.ipc.port import StationPort
 from agent.ocpp.dialect import Line
 from agent.ocpp.registration import set_clock
 from agent.ocpp.rpc import CallResult, Priority
+from agent.ocpp.waiting import happens
 
 CLOCK_EVERY_S: Final = 86_400.0
 TIMER_RESOLUTION_S: Final = 0.001  # less than this is not worth a wait
@@ -40,16 +41,8 @@ async def keep_beating(
         due_s = min(quiet_until_s, max(last_beat_s + CLOCK_EVERY_S, last_try_s + 1.0))
         wait_s = due_s - loop.time()
         if wait_s > TIMER_RESOLUTION_S:
-            await _wait(changed, wait_s)
+            changed.clear()
+            await happens(changed, wait_s)
             continue
         last_try_s = last_beat_s = loop.time()
         await beat(line, station)
-
-
-async def _wait(changed: asyncio.Event, wait_s: float) -> None:
-    changed.clear()
-    try:
-        async with asyncio.timeout(wait_s):
-            await changed.wait()
-    except TimeoutError:
-        return

@@ -26,6 +26,7 @@ from agent.ocpp.frames import Payload
 from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected
 from agent.ocpp.session import NO_HOOKS, Hooks, Reply, Session, Transport, TransportClosed, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
+from agent.ocpp.waiting import happens
 from agent.ocpp.websocket import CLOSE_ABNORMAL, CLOSE_NORMAL, open_websocket
 
 PING_INTERVAL_S: Final = 60.0
@@ -279,9 +280,6 @@ class Link:
         """Wait one ping interval; a new interval starts the wait afresh."""
         while not self._ping_wanted:
             self._ping_wake.clear()
-            try:
-                async with asyncio.timeout(self._ping_interval_s or None):
-                    await self._ping_wake.wait()
-            except TimeoutError:
+            if not await happens(self._ping_wake, self._ping_interval_s or None):
                 return
         self._ping_wanted = False

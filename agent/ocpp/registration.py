@@ -34,6 +34,7 @@ from agent.ocpp.dialect import Line
 from agent.ocpp.frames import Payload
 from agent.ocpp.rpc import CallError, CallResult, Priority, TimedOut
 from agent.ocpp.timestamps import EARLIEST_PLAUSIBLE_MS, BadTimestamp, from_rfc3339
+from agent.ocpp.waiting import happens
 
 log = structlog.get_logger("ocpp")
 
@@ -166,14 +167,8 @@ class Registration:
 
     async def _pause(self, delay_s: float) -> None:
         """Wait, over reconnects too, unless the CSMS asks for the boot (which Rejected cannot hear)."""
-        if delay_s <= 0:
-            return
-        try:
-            async with asyncio.timeout(delay_s):
-                await self._asked.wait()
-        except TimeoutError:
-            return
-        self._not_before_s = 0.0
+        if delay_s > 0 and await happens(self._asked, delay_s):
+            self._not_before_s = 0.0
 
 
 async def set_clock(station: StationPort, answer: Payload) -> None:

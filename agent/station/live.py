@@ -118,6 +118,8 @@ class LiveStation:
         reserve = Reserve(build.ledger_path, floor_bytes=build.floor_bytes, look=platform.free_space)
         self._writer = platform.open_writer(build.ledger_path, self._ledger_failed, reserve.release)
         self._cutting = self._ledger_lost = False
+        self._availability_saved = asyncio.Event()
+        self._availability_saved.set()
         self._archive = Archive(build.ledger_path)
         self._model = make_model(build, self._archive)
         self._key = platform.metering_key(key_path(build.config))
@@ -203,8 +205,7 @@ class LiveStation:
         elif isinstance(effect, Answer):
             self.service.answered(effect.command_id, effect.outcome, effect.tx_id)
         elif isinstance(effect, SaveAvailability):
-            where = "station" if effect.evse is None else str(effect.evse)
-            self._writer.append((), [Put(Namespace.AVAILABILITY, where, "yes" if effect.operative else "no")])
+            self._save_availability(effect)
         elif isinstance(effect, SampleTaken):
             self._publish_sample(effect)
         elif isinstance(effect, TransactionEnded):
@@ -215,6 +216,12 @@ class LiveStation:
             self._stop(EXIT_RESTART)
         else:
             raise AssertionError(f"nobody carries out {effect}")
+
+    def _save_availability(self, effect: SaveAvailability) -> None:
+        where = "station" if effect.evse is None else str(effect.evse)
+        self._availability_saved = saved = asyncio.Event()
+        changes = [Put(Namespace.AVAILABILITY, where, "yes" if effect.operative else "no")]
+        self._writer.append((), changes, lambda _: saved.set())
 
     def _refused_starts(self) -> str:
         """Why no transaction may begin, whatever else; empty: nothing speaks against it."""
@@ -285,6 +292,9 @@ class LiveStation:
         done = asyncio.Event()
         self._writer.append((), changes, lambda _: done.set())
         await done.wait()
+
+    async def availability_saved(self) -> None:
+        await self._availability_saved.wait()
 
     def save_lazily(self, changes: Sequence[StateChange | PutWitness]) -> None:
         self._writer.append((), changes, lazy=True)

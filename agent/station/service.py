@@ -85,6 +85,10 @@ class Shell(Protocol):
 
     def save_lazily(self, changes: Sequence[StateChange | PutWitness]) -> None: ...
 
+    async def availability_saved(self) -> None:
+        """Returns when the availability that the core has set is durable: nobody may count on it before."""
+        ...
+
     def acknowledge_damage(self) -> bool: ...
 
     def alarm(self) -> str:
@@ -136,9 +140,7 @@ class StationService:
         finally:
             self._answers.pop(command_id, None)
         if isinstance(command, ChangeAvailability) and answer.outcome is Outcome.ACCEPTED:
-            # What the core has put on its way to disk must be there before anybody counts on it.
-            where = "station" if command.evse is None else str(command.evse)
-            await self._shell.save([Put(Namespace.AVAILABILITY, where, "yes" if command.operative else "no")])
+            await self._shell.availability_saved()
         return answer
 
     def answered(self, command_id: int, outcome: Outcome, tx_id: str | None) -> None:

@@ -12,7 +12,6 @@ Sources: OCPP 1.6 section 4.9, 7.7 and errata 4; checklist 1.6, 16-ST-00 to 08, 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any, Final
 
 from agent.core.status import ConnectorState, ConnectorStatus, FaultCode
@@ -20,6 +19,7 @@ from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.rpc import Priority, TimedOut
 from agent.ocpp.timestamps import EARLIEST_PLAUSIBLE_MS, to_rfc3339
 from agent.ocpp.v16 import keys
+from agent.ocpp.waiting import happens
 
 PENDING_MAX: Final = 64
 TIMER_RESOLUTION_S: Final = 0.001  # less than this is not worth a wait
@@ -131,9 +131,7 @@ class StatusReporter:
             if due is not None:
                 await self._report(line, due)
                 continue
-            with suppress(TimeoutError):  # then something became due
-                async with asyncio.timeout(wait_s):
-                    await self._heard.wait()
+            await happens(self._heard, wait_s)  # or something became due
 
     async def tell(self, line: Line, evse: int) -> None:
         """Tell the present status though it did not change (TriggerMessage)."""

@@ -18,6 +18,7 @@ from agent.ocpp.rpc import Priority, TimedOut
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v201 import settings
 from agent.ocpp.v201.messages import CONNECTOR
+from agent.ocpp.waiting import happens
 
 OFFLINE_THRESHOLD_DEFAULT_S: Final = 60
 
@@ -78,11 +79,7 @@ class StatusReporter:
                 if evse is not None:
                     await self._report(line, evse)
                     continue
-                try:
-                    async with asyncio.timeout(wait_s):
-                        await self._heard.wait()
-                except TimeoutError:
-                    pass  # something became due
+                await happens(self._heard, wait_s)  # or something became due
         finally:
             self._offline_since_s = loop.time()
 
