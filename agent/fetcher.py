@@ -17,7 +17,8 @@ from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.ports import Progress
 from agent.firmware.view import InstallOrder, Origin
-from agent.ipc.port import FetchOrder, FetchReport, FetchStep, StationLost, StationPort
+from agent.ipc.port import StationLost, StationPort
+from agent.ipc.updates import FetchOrder, FetchReport, FetchStep
 
 log = structlog.get_logger("fetcher")
 

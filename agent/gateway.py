@@ -21,7 +21,6 @@ from agent.config.model import Config, CsmsConfig, KeyEncoding
 from agent.ipc.client import RemoteStation
 from agent.ipc.port import (
     AuthorizeWanted,
-    FetchOrder,
     FetchWanted,
     News,
     RestartComing,
@@ -31,6 +30,7 @@ from agent.ipc.port import (
     StationPort,
     Welcome,
 )
+from agent.ipc.updates import FetchOrder
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings

@@ -19,7 +19,8 @@ from agent.core.facts import Token
 from agent.core.status import EvseView
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import to_plain
-from agent.ipc.port import PriceView, StationLost, StationStatus, UpdateView
+from agent.ipc.port import PriceView, StationLost, StationStatus
+from agent.ipc.updates import UpdateView
 
 EXIT_AWAY = 69
 

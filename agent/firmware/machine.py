@@ -26,7 +26,7 @@ from typing import Final
 from agent.core.facts import FirmwareFact, SecurityFact, UpdateVia
 from agent.firmware.errors import Refusal
 from agent.firmware.phases import CANCELLABLE, FETCHING, KEEPS_SESSIONS_OUT, UPDATE, WAITS, Happening, Phase
-from agent.ipc.port import FetchOrder, FetchReport, FetchStep, FirmwareStatus, UpdateRequest, UpdateView
+from agent.ipc.updates import FetchOrder, FetchReport, FetchStep, FirmwareStatus, UpdateRequest, UpdateView
 
 TRIES_DEFAULT: Final = 3
 RETRY_INTERVAL_DEFAULT_S: Final = 60

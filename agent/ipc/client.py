@@ -18,8 +18,6 @@ from agent.ipc.port import (
     CommandAnswer,
     CompositeSchedule,
     CsmsTx,
-    FetchReport,
-    FirmwareStatus,
     News,
     ProfileAnswer,
     Progress,
@@ -30,11 +28,10 @@ from agent.ipc.port import (
     TariffAssignment,
     TokenVerdict,
     ToldCost,
-    UpdateAnswer,
-    UpdateRequest,
     Welcome,
 )
 from agent.ipc.server import METHODS
+from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateRequest
 from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
 
 _MAX_NEWS = 10_000  # the station outruns us: start over rather than grow

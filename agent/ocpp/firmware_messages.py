@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agent.core.facts import UpdateVia
-from agent.ipc.port import StationPort, UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.ipc.port import StationPort
+from agent.ipc.updates import UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.ocpp.dialect import StationView
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload

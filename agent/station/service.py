@@ -35,8 +35,6 @@ from agent.ipc.port import (
     CommandAnswer,
     CompositeSchedule,
     CsmsTx,
-    FetchReport,
-    FirmwareStatus,
     News,
     ProfileAnswer,
     ProfileOutcome,
@@ -49,10 +47,8 @@ from agent.ipc.port import (
     TariffAssignment,
     TokenVerdict,
     ToldCost,
-    UpdateAnswer,
-    UpdateOutcome,
-    UpdateRequest,
 )
+from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.ledger.side_records import PutWitness
 from agent.ledger.state import Namespace, Put, StateChange
 from agent.station.archive import CURSOR, Archive

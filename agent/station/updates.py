@@ -42,14 +42,12 @@ from agent.firmware.machine import (
 from agent.firmware.phases import CANCELLABLE, WAITS, Phase
 from agent.firmware.view import InstallerView, StagedPhase
 from agent.ipc.codec import CodecError, from_plain, to_plain
-from agent.ipc.port import (
+from agent.ipc.port import FetchWanted, News, UpdateChanged
+from agent.ipc.updates import (
     FetchReport,
     FetchStep,
-    FetchWanted,
     FirmwareStatus,
-    News,
     UpdateAnswer,
-    UpdateChanged,
     UpdateOutcome,
     UpdateRequest,
     UpdateView,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent.core.facts import FirmwareFact, SecurityFact, TransactionFact, TxKind, UpdateVia
-from agent.ipc.port import UpdateAnswer, UpdateOutcome
+from agent.ipc.updates import UpdateAnswer, UpdateOutcome
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.endpoint import Endpoint
 from agent.ocpp.link import Link

@@ -17,7 +17,7 @@ from agent.core.facts import UpdateVia
 from agent.firmware.errors import Refusal
 from agent.firmware.machine import Act, UpdateMachine
 from agent.firmware.phases import CANCELLABLE, Phase
-from agent.ipc.port import FetchStep
+from agent.ipc.updates import FetchStep
 from tests.support.update_desk import NOW_MS, OLD_SLOT, Desk, order
 
 LIKELY: Final = {

@@ -34,8 +34,6 @@ from agent.ipc.port import (
     CompositeSchedule,
     ConnectorChanged,
     CsmsTx,
-    FetchReport,
-    FirmwareStatus,
     News,
     ProfileAnswer,
     ProfileOutcome,
@@ -48,11 +46,9 @@ from agent.ipc.port import (
     TariffAssignment,
     TokenVerdict,
     ToldCost,
-    UpdateAnswer,
-    UpdateOutcome,
-    UpdateRequest,
     Welcome,
 )
+from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
 
 T0_MS = 1_795_507_200_000
 """2026-11-24T08:00:00Z: the wall time of monotonic 0 in this ledger."""

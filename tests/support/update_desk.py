@@ -26,7 +26,7 @@ from agent.firmware.machine import (
     UpdateMachine,
 )
 from agent.firmware.phases import Phase
-from agent.ipc.port import FetchOrder, FetchReport, FetchStep, UpdateRequest
+from agent.ipc.updates import FetchOrder, FetchReport, FetchStep, UpdateRequest
 
 LEGAL: Final[dict[str, frozenset[str]]] = {
     before: frozenset(after.split())

@@ -47,7 +47,7 @@ from agent.firmware.setup import STATE_FILE
 from agent.firmware.storage import replace
 from agent.firmware.view import InstallOrder, Origin, StagedPhase
 from agent.ipc.codec import from_plain, to_plain
-from agent.ipc.port import FetchOrder, FetchReport, FetchStep, UpdateRequest
+from agent.ipc.updates import FetchOrder, FetchReport, FetchStep, UpdateRequest
 from tests.support.power_disk import Fate, PowerDisk
 from tests.support.update_desk import FAILURES, illegal_step
 from tests.unit.firmware.bundle.making import CHUNK, BytesSource, image, make_bundle

@@ -26,7 +26,8 @@ from __future__ import annotations
 from typing import Final
 
 from agent.core.facts import FirmwareFact, UpdateVia
-from agent.ipc.port import StationPort, UpdateOutcome
+from agent.ipc.port import StationPort
+from agent.ipc.updates import UpdateOutcome
 from agent.ocpp import firmware_messages
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import Line

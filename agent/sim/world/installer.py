@@ -20,7 +20,8 @@ from typing import Final, TypeVar
 from agent.firmware.client import InstallerAway
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.view import InstallerView, SlotView, StagedPhase, StagedView
-from agent.ipc.port import FetchOrder, FetchReport, FetchStep, StationLost, StationPort
+from agent.ipc.port import StationLost, StationPort
+from agent.ipc.updates import FetchOrder, FetchReport, FetchStep
 from agent.station.platform import Installer
 
 T = TypeVar("T")

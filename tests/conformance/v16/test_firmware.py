@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.core.facts import FirmwareFact, SecurityFact, UpdateVia
-from agent.ipc.port import UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.ipc.updates import UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.ocpp import schema
 from agent.ocpp.version import Version
 from agent.sim.virtual_time import run_virtual

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.ipc.port import FirmwareStatus
+from agent.ipc.updates import FirmwareStatus
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
 from tests.conformance.v16.test_firmware import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.core.facts import FirmwareFact, SecurityFact, UpdateVia
-from agent.ipc.port import FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.ipc.updates import FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import ACCEPTED, Rig
 from tests.conformance.v201.test_version_switch import BothVersions

@@ -13,7 +13,7 @@ from agent.core.facts import FirmwareFact, UpdateVia
 from agent.core.table import NoTransition
 from agent.firmware.machine import LOCAL, Act, Booted, Effect, Staged, Tell, Update, UpdateMachine
 from agent.firmware.phases import CANCELLABLE, FETCHING, UPDATE, WAITS, Happening, Phase
-from agent.ipc.port import FetchOrder, FetchStep
+from agent.ipc.updates import FetchOrder, FetchStep
 from tests.support.update_desk import HELD, NOW_MS, Desk, order
 
 LATER_MS = NOW_MS + 60_000

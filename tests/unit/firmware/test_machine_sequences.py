@@ -13,7 +13,7 @@ from agent.core.facts import FirmwareFact, UpdateVia
 from agent.firmware.errors import Refusal
 from agent.firmware.machine import Act
 from agent.firmware.phases import Phase
-from agent.ipc.port import FetchStep, FirmwareStatus, UpdateView
+from agent.ipc.updates import FetchStep, FirmwareStatus, UpdateView
 from tests.support.update_desk import NOW_MS, Desk, order
 
 SIGNED, PLAIN, LOCAL = UpdateVia.SIGNED, UpdateVia.PLAIN, UpdateVia.LOCAL

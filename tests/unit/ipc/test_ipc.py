@@ -19,15 +19,7 @@ from agent.core.facts import ChargingState, Fact, SecurityFact, Token, Transacti
 from agent.core.status import Outcome
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import CodecError, decode_fact, encode_fact, from_json, from_plain, to_plain
-from agent.ipc.port import (
-    CommandAnswer,
-    Record,
-    RowsAppended,
-    SettingWrite,
-    StationLost,
-    StationPort,
-    Welcome,
-)
+from agent.ipc.port import CommandAnswer, Record, RowsAppended, SettingWrite, StationLost, StationPort, Welcome
 from agent.ipc.server import METHODS, IpcServer
 from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
 

@@ -18,15 +18,8 @@ from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.setup import make_installer
 from agent.firmware.storage import FileStorage
 from agent.firmware.view import InstallOrder, Origin
-from agent.ipc.port import (
-    FetchReport,
-    FetchStep,
-    FetchWanted,
-    UpdateAnswer,
-    UpdateChanged,
-    UpdateOutcome,
-    UpdateRequest,
-)
+from agent.ipc.port import FetchWanted, UpdateChanged
+from agent.ipc.updates import FetchReport, FetchStep, UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.station import updates as updates_module
 from agent.station.updates import ALLOW_NEW
 from tests.support.update_world import OLD, SLOT_BYTES

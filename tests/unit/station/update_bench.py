@@ -19,13 +19,8 @@ from agent.config.station_model import build_specs
 from agent.core.events import FromMeter, FromPilot, UpdateHold
 from agent.core.facts import Fact, FirmwareFact, SecurityFact, UpdateVia
 from agent.firmware.view import InstallOrder, Origin
-from agent.ipc.port import (
-    FetchReport,
-    FetchStep,
-    FetchWanted,
-    News,
-    UpdateRequest,
-)
+from agent.ipc.port import FetchWanted, News
+from agent.ipc.updates import FetchReport, FetchStep, UpdateRequest
 from agent.ledger.state import Put, StateChange
 from agent.station.installer_talks import SocketTalks
 from agent.station.self_test import DeviceWatch
