@@ -85,7 +85,7 @@ def soak(parsed: argparse.Namespace) -> int:
     campaign = Campaign((replace(first, seed=seed) for seed in count(first.seed)), jobs, for_s)
     started_s = time.monotonic()
     with _Line() as line, suppress(KeyboardInterrupt):  # the table says what was broken off
-        campaign.run(lambda tally: line.show(lambda: _so_far(tally, started_s)))
+        campaign.run(_shows_campaign(line, started_s))
     print(_outcome(campaign.tally, jobs, time.monotonic() - started_s))
     if parsed.json is not None:
         try:
@@ -152,6 +152,10 @@ class _Line:
         else:
             print(text(), file=sys.stderr, flush=True)
 
+    def say(self, text: str) -> None:
+        """What stays on the screen."""
+        print(("\r\x1b[K" if self._on_terminal else "") + text, file=sys.stderr, flush=True)
+
 
 def _shows_progress(recipe: Recipe, line: _Line) -> Callable[[Progress], None]:
     started_s = time.monotonic()
@@ -163,6 +167,21 @@ def _shows_progress(recipe: Recipe, line: _Line) -> Callable[[Progress], None]:
                 f"{progress.troubles} faults, {_rate(progress.at_ms, time.monotonic() - started_s)}"
             )
         )
+
+    return show
+
+
+def _shows_campaign(line: _Line, started_s: float) -> Callable[[Tally], None]:
+    """How far it is; a failure at once, since whoever waits for hours has something to look at by then."""
+    told = 0
+
+    def show(tally: Tally) -> None:
+        nonlocal told
+        for failure in tally.failures[told:]:
+            line.say(f"seed {failure.recipe.seed}, day {_day(failure.at_ms)}: {_short(failure.text)}")
+            line.say(f"  {failure.recipe.line}")
+        told = len(tally.failures)
+        line.show(lambda: _so_far(tally, started_s))
 
     return show
 

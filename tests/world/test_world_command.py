@@ -262,13 +262,15 @@ def test_a_campaign_of_real_worlds(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_failure_of_a_campaign_is_told_with_its_replay(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(self: Campaign, _on_look: Callable[[Tally], None]) -> None:
+    def run(self: Campaign, on_look: Callable[[Tally], None]) -> None:
         for seed in range(1, 9):
             self.tally.add(made_up(Recipe(seed, DAY_MS), "broken"))
+            on_look(self.tally)
 
     monkeypatch.setattr(Campaign, "run", run)
     assert main(["world", "soak", "--minutes", "1"]) == 1
-    said = capsys.readouterr().out
+    said, told_on_the_way = capsys.readouterr()
+    assert [told_on_the_way.count(f"  {Recipe(seed, DAY_MS).line}\n") for seed in range(1, 9)] == [1] * 8
     assert "8 x broken" in said
     assert f"    {Recipe(5, DAY_MS).line}" in said.splitlines()
     assert "also seeds 6, 7, 8" in said
