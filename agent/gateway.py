@@ -18,6 +18,8 @@ from typing import Protocol, cast
 import structlog
 
 from agent.config.model import Config, CsmsConfig, KeyEncoding
+from agent.gateway_counters import LinkCounters
+from agent.gateway_health import GatewayHealth
 from agent.ipc.client import RemoteStation
 from agent.ipc.port import (
     AuthorizeWanted,
@@ -30,6 +32,7 @@ from agent.ipc.port import (
     StationPort,
     Welcome,
 )
+from agent.ipc.statistics import GatewayStatistics, ProcessStatistics
 from agent.ipc.updates import FetchOrder
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
@@ -37,9 +40,14 @@ from agent.ocpp.endpoint import Endpoint, TlsSettings
 from agent.ocpp.link import Connection, Link, LinkPhase, LinkState
 from agent.ocpp.link_failure import SECURITY_EVENTS, FailureKind
 from agent.ocpp.link_passwords import Passwords
+from agent.ocpp.log_requests import LogUploads, Uploader
 from agent.ocpp.session import Direction, Hooks, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
 from agent.ocpp.websocket import open_websocket
+from agent.telemetry.logs import log_file
+from agent.telemetry.own_process import OwnProcess
+from agent.telemetry.ring_file import RingFile
+from agent.telemetry.trace import FrameTrace
 
 _STATION_RETRY_S = 0.05
 _PASSWORD = "SecurityCtrlr.BasicAuthPassword"
@@ -77,16 +85,28 @@ class Outside:
     rng: random.Random
     now_ms: Callable[[], int]
     new_id: Callable[[], str]
+    process: Callable[[], ProcessStatistics] = ProcessStatistics  # of no interest where no process runs
+    uploader: Callable[[StationPort], Uploader] | None = None  # None: logs are brought nowhere
+    trace: Callable[[str, str], None] = lambda _direction, _frame: None  # of frames without secrets
 
 
 def this_machine(config: Config) -> Outside:
-    """The real one: the station's socket, WebSockets, downloads."""
+    """The real one: the station's socket, WebSockets, downloads. For the running event loop."""
 
     def fetcher(station: StationPort) -> Downloads:
         from agent.fetcher import Fetcher  # most gateways never download
 
         return Fetcher(config, station)
 
+    def uploader(station: StationPort) -> Uploader:
+        from agent.uploader import LogUploader  # nor does it upload
+
+        return LogUploader(config, station)
+
+    trace = RingFile(
+        log_file(config.station.log_folder("gateway"), "trace"),
+        lambda why: log.warning("message trace is not kept", reason=why),
+    )
     return Outside(
         find_station=lambda: RemoteStation.connect(config.station.run_dir / "station.sock"),
         open=open_websocket,
@@ -94,6 +114,9 @@ def this_machine(config: Config) -> Outside:
         rng=random.SystemRandom(),
         now_ms=monotonic_ms,
         new_id=new_uuid,
+        process=OwnProcess(asyncio.get_running_loop()).read,
+        uploader=uploader if config.log.upload_schemes else None,
+        trace=FrameTrace(trace).note,
     )
 
 
@@ -109,11 +132,15 @@ class Gateway:
         self._dialects: dict[Version, Dialect] = {}
         self._spoken: Version | None = None
         self._port = _SwitchedPort()
+        uploader = outside.uploader
+        self._uploads = None if uploader is None else LogUploads(lambda: uploader(cast(StationPort, self._port)))
         self._view: StationView | None = None
         self._link: Link | None = None
         self._fetcher: Downloads | None = None
         self._passwords = Passwords()
         self._alarms: set[str] = set()  # security events since the link was last up
+        self.counters = LinkCounters(outside.now_ms)
+        self._health = GatewayHealth(config.csms, outside.process, outside.now_ms)
 
     async def run(self) -> None:
         """For ever: find the station, speak for it until it is lost."""
@@ -144,6 +171,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(station))
             tasks.create_task(self._keep_link())
+            tasks.create_task(self._health.run(station, self._registration))
 
     async def _hear(self, station: StationLine) -> None:
         assert self._view is not None
@@ -191,7 +219,7 @@ class Gateway:
             on_state=self._link_changed,
             backoff=self._backoff(),
             ping_interval_s=float(self._view.integer(_PING, 60)),
-            hooks=Hooks(on_frame=_trace, on_invalid_messages=self._invalid),
+            hooks=Hooks(on_frame=self._frame, on_invalid_messages=self._invalid),
             open=self._outside.open,
             random_source=self._outside.rng,
             clock_ms=self._outside.now_ms,
@@ -203,6 +231,8 @@ class Gateway:
             self._link = None
 
     def _link_changed(self, state: LinkState) -> None:
+        self.counters.link(state)
+        self._health.link(state)
         if state.phase is LinkPhase.CONNECTED:
             self._passwords.worked()
             self._alarms.clear()
@@ -227,8 +257,13 @@ class Gateway:
         self._spoken = version
         if version not in self._dialects:
             assert self._view is not None
-            self._dialects[version] = _load(version, cast(StationPort, self._port), self._view, self._outside.rng)
+            station = cast(StationPort, self._port)
+            self._dialects[version] = _load(version, station, self._view, self._outside.rng, self._uploads)
         return self._dialects[version]
+
+    def _registration(self) -> str:
+        spoken = None if self._spoken is None else self._dialects.get(self._spoken)
+        return "" if spoken is None else spoken.registration
 
     def _endpoint(self) -> Endpoint:
         assert self._view is not None
@@ -271,6 +306,11 @@ class Gateway:
             return bytes.fromhex(text)
         return text.encode()
 
+    def _frame(self, direction: Direction, text: str) -> None:
+        self.counters.frame(direction)
+        log.debug("frame", direction=direction.value, frame=text)
+        self._outside.trace(direction.value, text)
+
     def _invalid(self, reason: str, count: int) -> None:
         log.warning("invalid messages from the CSMS", reason=reason, count=count)
         self._security("InvalidMessages", f"{count}: {reason}")
@@ -290,19 +330,34 @@ class _SwitchedPort:
         return getattr(self.station, name)
 
 
-def _load(version: Version, station: StationPort, view: StationView, rng: random.Random) -> Dialect:
+def _load(
+    version: Version, station: StationPort, view: StationView, rng: random.Random, uploads: LogUploads | None
+) -> Dialect:
     """Import the dialect now: most stations only ever speak one."""
     if version is Version.V16:
         from agent.ocpp.v16.dialect import Dialect16
 
-        return Dialect16(station, view, rng)
+        return Dialect16(station, view, rng, uploads)
     from agent.ocpp.v201.dialect import Dialect201
 
-    return Dialect201(station, view, rng)
+    return Dialect201(station, view, rng, uploads)
 
 
-def _trace(direction: Direction, text: str) -> None:
-    log.debug("frame", direction=direction.value, frame=text)
+async def _work(config: Config) -> None:
+    """All that this process is there for: the CSMS link, the local page, or both."""
+    outside = this_machine(config)
+    gateway = None if config.csms is None else Gateway(config, outside)
+
+    def statistics() -> GatewayStatistics:
+        return GatewayStatistics(outside.process(), None if gateway is None else gateway.counters.read())
+
+    async with asyncio.TaskGroup() as tasks:
+        if gateway is not None:
+            tasks.create_task(gateway.run())
+        if config.web is not None:
+            from agent.web.process import run_web  # a gateway without a page does not pay for one
+
+            tasks.create_task(run_web(config, config.web, outside.find_station, statistics))
 
 
 async def run_gateway(config: Config) -> int:
@@ -310,7 +365,7 @@ async def run_gateway(config: Config) -> int:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    task = asyncio.create_task(Gateway(config, this_machine(config)).run())
+    task = asyncio.create_task(_work(config))
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

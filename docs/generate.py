@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from agent.core import contactor, faults, lock, session
-from agent.core.status import FaultCode
 from agent.core.table import Table
 from agent.firmware import phases
+from agent.health.catalogue import CATALOGUE
 
 FILE = Path(__file__).parent / "state-machines.md"
 MACHINES: tuple[tuple[ModuleType, Table[Any, Any]], ...] = (
@@ -36,11 +36,19 @@ def machine(module: ModuleType, table: Table[Any, Any]) -> str:
 
 def catalogue() -> str:
     lines = ["## faults", "", (faults.__doc__ or "").strip(), ""]
-    lines += ["| fault | meaning | clears | OCPP 1.6 | ends a transaction |", "|---|---|---|---|---|"]
-    for code in FaultCode:
-        spec = faults.CATALOGUE[code]
-        ends = spec.ends.value if spec.ends else ""
-        lines.append(f"| {code.value} | {spec.text} | {spec.clears.value} | {spec.ocpp16} | {ends} |")
+    lines += ["| code | part | severity | meaning | what to do | clears | OCPP 1.6 | OCPP 2.0.1 | ends a transaction |"]
+    lines += ["|---" * 9 + "|"]
+    ends = {code.value: spec.ends.value for code, spec in faults.SPECS.items() if spec.ends is not None}
+    for code, entry in CATALOGUE.items():
+        words = (
+            code,
+            entry.part.value,
+            f"{entry.severity.value} {entry.severity.name.lower()}",
+            entry.text,
+            entry.remedy,
+        )
+        told = (entry.clears.value, entry.ocpp16, f"{entry.component}.{entry.variable}", ends.get(code, ""))
+        lines.append(f"| {' | '.join((*words, *told))} |")
     return "\n".join([*lines, ""])
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 # ------------------------------------------------------------------------------------------ errors
 
@@ -432,6 +432,18 @@ class PowerModule(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+# ------------------------------------------------------------------------------------ temperature
+
+
+@runtime_checkable
+class Thermometer(Protocol):
+    """A driver whose device also tells temperatures."""
+
+    def temperatures(self) -> dict[str, int]:
+        """The newest of each sensor, 0.001 degrees Celsius; a sensor that tells none now is absent."""
+        ...
 
 
 # ---------------------------------------------------------------------------------- token reader

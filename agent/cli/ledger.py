@@ -212,6 +212,9 @@ def _what(kind: str, body: Any) -> str:
         return f"{body['cause']}{_energy(body.get('samples'))}"
     if kind == "firmware":
         return " ".join(str(each) for each in (body["status"], body["version"], body["why"]) if each)
+    if kind == "event":
+        said = f"{body['name']['component']}.{body['name']['variable']} {body['value']} {body['tech_code']}".strip()
+        return said + (" cleared" if body["cleared"] else "")
     names = ("cause", "event_type", "entry", "tariff_id", "cost", "source", "product", "last_seq")
     return next((str(body[name]) for name in names if body.get(name)), "")
 

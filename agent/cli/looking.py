@@ -26,6 +26,11 @@ EXIT_AWAY = 69
 
 
 def status(parsed: argparse.Namespace) -> int:
+    if parsed.watch:
+        from agent.cli.watching import watch  # draws with rich, which a look does not need
+
+        return watch(parsed)
+
     async def show(station: RemoteStation) -> int:
         found = await station.status()
         if parsed.json:
@@ -52,7 +57,7 @@ async def present_token(config: Config, token: str, token_type: str, evse: int) 
         print(said)
         return 1 if said.startswith(("refused", "no ", "not ")) else 0
 
-    return await _call_station(config, tell)
+    return await call_station(config, tell)
 
 
 def acknowledge(parsed: argparse.Namespace) -> int:
@@ -87,10 +92,10 @@ def limit(parsed: argparse.Namespace) -> int:
 
 def _with_station(parsed: argparse.Namespace, action: Callable[[RemoteStation], Awaitable[int]]) -> int:
     config = load_config(parsed, "cli")
-    return EXIT_CONFIG if config is None else asyncio.run(_call_station(config, action))
+    return EXIT_CONFIG if config is None else asyncio.run(call_station(config, action))
 
 
-async def _call_station(config: Config, action: Callable[[RemoteStation], Awaitable[int]]) -> int:
+async def call_station(config: Config, action: Callable[[RemoteStation], Awaitable[int]]) -> int:
     try:
         station = await RemoteStation.connect(config.station.run_dir / "station.sock")
         try:

@@ -75,12 +75,28 @@ def _processes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         each.add_argument("--quiet-config", action="store_true", help=argparse.SUPPRESS)
     safe = _add(commands, "make-safe", _later("processes", "safe"), "Open every contactor while no station runs.")
     _config(safe)
+    _config(_add(commands, "web-secret", _later("secret", "web_secret"), "Set the technician's secret of the page."))
     check = _add(commands, "check-config", _later("checks", "check_config"), "List every error of a configuration.")
     _json(check).add_argument("file", type=Path, metavar="FILE")
 
 
 def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    _json(_config(_add(commands, "status", _later("looking", "status"), "Show what the station does now.")))
+    status = _json(_config(_add(commands, "status", _later("looking", "status"), "Show what the station does now.")))
+    status.add_argument("--watch", action="store_true", help="draw it anew each second, until Ctrl-C")
+    health = _json(_config(_add(commands, "health", _later("health", "health"), "Say what is wrong, and what to do.")))
+    health.add_argument("--clear", type=int, metavar="EVSE", help="clear the latched faults of this EVSE")
+    usage = _json(_config(_add(commands, "usage", _later("usage", "usage"), "Show what the station was used for.")))
+    usage.add_argument("--by", choices=("hour", "day", "month"), default="day", help="(default: day)")
+    for option, dest, what in (("--from", "first", "first"), ("--to", "last", "last")):
+        usage.add_argument(option, dest=dest, type=_day, metavar="DATE", help=f"{what} local day, YYYY-MM-DD")
+    usage.add_argument("--evse", type=int, metavar="N", help="this one alone (default: all together)")
+    usage.add_argument("--csv", action="store_true", help="comma separated values with a header")
+    trace = _json(_config(_add(commands, "trace", _later("trace", "trace"), "Show the OCPP messages, no secrets.")))
+    trace.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    trace.add_argument("--action", metavar="NAME", help="this action alone, e.g. StatusNotification")
+    trace.add_argument("--last", type=_count, default=50, metavar="N", help="the newest N (default: 50)")
+    bundle = _add(commands, "diagnostics", _later("diagnostics", "diagnostics"), "Write one archive of all there is.")
+    _json(_config(bundle)).add_argument("--out", type=Path, metavar="FILE", help="(default: a name in this folder)")
     token = _config(_add(commands, "present", _later("looking", "present"), "Present a token, as a card reader does."))
     token.add_argument("token", metavar="TOKEN", help="hex digits of the card")
     token.add_argument("--evse", type=int, default=1, metavar="N")
@@ -115,6 +131,12 @@ def _ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     key.add_argument("--format", choices=("text", "hex", "pem", "ocpp", "json"), default="text")
     acknowledge = _add(parts, "acknowledge", _later("looking", "acknowledge"), "Allow charging after ledger damage.")
     _config(acknowledge)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
 
 
 def _day(text: str) -> date:
@@ -196,7 +218,8 @@ def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     demo.add_argument("--dir", type=Path, metavar="DIR", help="keep the demo's files there")
     sim = _config(_add(commands, "sim", _later("simulated", "sim"), "Act on a simulated bench, as a driver would."))
     _json(sim)
-    sim.add_argument("action", metavar="ACTION", help="plug, unplug, ready, pause, swipe, fault, habit, clear, status")
+    actions = "plug, unplug, ready, pause, swipe, fault, habit, break, mend, clear, status"
+    sim.add_argument("action", metavar="ACTION", help=actions)
     sim.add_argument("arguments", nargs="*", metavar="ARG", help="e.g. 'fault meter silent', 'swipe 04A1B2C3'")
     sim.add_argument("--evse", type=int, default=1, metavar="N")
     bench = _add(

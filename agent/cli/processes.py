@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from agent.config.model import Config
 
 EXIT_CONFIG = 78  # sysexits: nothing to retry until a person has changed the file
+KEEPING_LOGS = ("station", "gateway", "installer")
+"""Processes that keep their newest log lines; commands do not."""
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -24,8 +26,8 @@ def run(parsed: argparse.Namespace) -> int:
         document = tomllib.loads(parsed.config.read_text())
     except (OSError, ValueError):
         document = {}  # the station says what is wrong with the file
-    needed = {"csms": "gateway", "update": "installer"}
-    names = ["station", *(process for table, process in needed.items() if table in document)]
+    needed = {"gateway": {"csms", "web"}, "installer": {"update"}}
+    names = ["station", *(process for process, tables in needed.items() if tables & document.keys())]
     return asyncio.run(run_supervisor(parsed.config, names))
 
 
@@ -53,8 +55,8 @@ def gateway(parsed: argparse.Namespace) -> int:
     config = load_config(parsed, "gateway")
     if config is None:
         return EXIT_CONFIG
-    if config.csms is None:
-        print("evsed gateway: the configuration has no [csms] table, nothing to do", file=sys.stderr)
+    if config.csms is None and config.web is None:
+        print("evsed gateway: the configuration has neither [csms] nor [web], nothing to do", file=sys.stderr)
         return EXIT_CONFIG
     from agent.gateway import run_gateway
 
@@ -94,5 +96,6 @@ def load_config(parsed: argparse.Namespace, process: str) -> Config | None:
         if not getattr(parsed, "quiet_config", False):
             print(render(error.file, error.problems), file=sys.stderr)
         return None
-    configure_logs(process, config.log.level.value, config.log.format.value)
+    folder = config.station.log_folder(process) if process in KEEPING_LOGS else None
+    configure_logs(process, config.log.level.value, config.log.format.value, folder=folder)
     return config

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agent.config.monitoring_catalogue import MONITORING
 from agent.config.variable import DataType, Key, Mutability, VariableSpec
 
 RW = Mutability.READ_WRITE
@@ -243,6 +244,7 @@ CONTROLLERS: Mapping[Key, VariableSpec] = {
         _AUTHORIZATION,
         _LOCAL_LIST,
         _SMART_CHARGING,
+        MONITORING,
     )
     for name, spec in group.items()
 }

@@ -18,6 +18,7 @@ from agent.config.station_model import bare_specs
 from agent.config.tariff_files import tariff_problems
 from agent.config.update import EngineKind, SelectorKind, UpdateConfig
 from agent.config.variable import BadValue, Mutability
+from agent.config.web import WebConfig
 from hal.boards import BoardKind
 from hal.meters.map_file import load_map
 from hal.meters.registers import RegisterMapError
@@ -37,6 +38,8 @@ def contradictions(config: Config) -> list[Problem]:
         problems += _csms(config.csms)
     if config.update is not None:
         problems += _update(config.update)
+    if config.web is not None:
+        problems += _web(config.web)
     return [*problems, *_settings(config)]
 
 
@@ -76,6 +79,17 @@ def _update(update: UpdateConfig) -> Iterator[Problem]:
         for each, count in Counter(names).items():
             if count > 1:
                 yield Problem(f"update.{kind}", "each name once", f"twice {each!r}")
+
+
+def _web(web: WebConfig) -> Iterator[Problem]:
+    """A secret or a session must not go over a network in the clear."""
+    secure = web.certificate_file is not None
+    if not web.loopback and not secure:
+        wanted = "a certificate, since the page is offered to the network"
+        yield Problem("web.certificate_file", wanted, "nothing", 'certificate_file = "/etc/evsed/web.pem"')
+    if secure != (web.key_file is not None):
+        missing = "key_file" if secure else "certificate_file"
+        yield Problem(f"web.{missing}", "a file, since the other of the two is named", "nothing")
 
 
 def _evse_ids(config: Config) -> Iterator[Problem]:

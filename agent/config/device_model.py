@@ -267,7 +267,7 @@ def _belongs(entry: ReportEntry, base: ReportBase) -> bool:
         case ReportBase.SUMMARY:
             if entry.key.variable == "AvailabilityState":
                 return True
-            return entry.key.variable == "Problem" and entry.value == "true"
+            return entry.key.variable in ("Problem", "Tripped", "Operated") and entry.value == "true"
 
 
 def with_defaults(specs: Mapping[Key, VariableSpec], defaults: Mapping[str, str]) -> dict[Key, VariableSpec]:

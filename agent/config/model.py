@@ -39,6 +39,7 @@ from agent.config.fields import (
 )
 from agent.config.money import MeteringConfig, OperatorConfig, PriceConfig
 from agent.config.update import UpdateConfig
+from agent.config.web import WebConfig
 from agent.core.settings import Timing
 from hal.boards import Board, BoardKind, Parity
 
@@ -67,6 +68,22 @@ class LogLevel(enum.StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class UploadScheme(enum.StrEnum):
+    """How a log may be brought to where the CSMS wants it."""
+
+    HTTPS = "https"
+    HTTP = "http"
+    FTPS = "ftps"
+    FTP = "ftp"
+
+
+class UploadMethod(enum.StrEnum):
+    """How HTTP servers are given a file."""
+
+    PUT = "put"  # and POST where the server says that it has no PUT
+    POST = "post"
 
 
 class CanInterface(enum.StrEnum):
@@ -123,6 +140,12 @@ class StationConfig:
     def installer_socket(self) -> Path:
         """Where the installer listens: a folder of its own, since root makes it."""
         return self.run_dir.with_name(f"{self.run_dir.name}-installer") / "installer.sock"
+
+    def log_folder(self, process: str) -> Path:
+        """Where a process (station, gateway, installer) keeps its newest log lines: each may write in its own folder
+        only."""
+        run_dir = self.run_dir if process == "station" else self.run_dir.with_name(f"{self.run_dir.name}-{process}")
+        return run_dir / "log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,10 +286,17 @@ class TokenConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """``[log]``."""
+    """``[log]``. ``upload_schemes``: where the CSMS may have logs brought (GetLog, GetDiagnostics); none: nowhere.
+    ``upload_ca_file`` is trusted beside the system's roots; left out: that of ``[csms]`` is."""
 
     level: LogLevel = ruled(choice_rule(LogLevel, LogLevel.INFO), LogLevel.INFO)
     format: LogFormat = ruled(choice_rule(LogFormat, LogFormat.AUTO), LogFormat.AUTO)
+    upload_schemes: tuple[UploadScheme, ...] = ruled(
+        choices_rule(UploadScheme, (UploadScheme.HTTPS, UploadScheme.FTPS), empty=True), tuple(UploadScheme)
+    )
+    upload_method: UploadMethod = ruled(choice_rule(UploadMethod, UploadMethod.POST), UploadMethod.PUT)
+    upload_ca_file: Path | None = ruled(file_rule("/etc/evsed/upload-ca.pem"), None)
+    upload_rate_kib_s: int = ruled(integer_rule(0, 1_000_000, 256), 0)  # 0: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +312,7 @@ class Config:
     price: PriceConfig = field(default_factory=PriceConfig)
     operator: OperatorConfig = field(default_factory=OperatorConfig)
     update: UpdateConfig | None = None
+    web: WebConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
     timing: Timing = field(default_factory=Timing)
     settings: Mapping[str, str] = ruled(settings_rule(), default_factory=dict)

@@ -45,5 +45,6 @@ def _characteristics(spec: VariableSpec) -> dict[str, Any]:
         "maxLimit": spec.max_limit,
         "valuesList": ",".join(spec.values) or None,
     }
-    characteristics: dict[str, Any] = {"dataType": spec.type.value, "supportsMonitoring": False}
+    monitored = spec.mutability is not Mutability.WRITE_ONLY
+    characteristics: dict[str, Any] = {"dataType": spec.type.value, "supportsMonitoring": monitored}
     return characteristics | {name: value for name, value in present.items() if value is not None}

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 from agent.config.catalogue import CONTROLLERS, boolean, fixed_integer, key, option, text
 from agent.config.device_model import DeviceModel, Provider, with_defaults
-from agent.config.model import CableKind, Config, EvseConfig
-from agent.config.update import Scheme
+from agent.config.model import CableKind, Config, EvseConfig, UploadScheme
+from agent.config.monitoring_catalogue import problem_specs
 from agent.config.variable import DataType, Key, Mutability, VariableSpec
 from hal.boards import BoardKind
 
@@ -44,16 +44,27 @@ def bare_specs(config: Config) -> dict[Key, VariableSpec]:
     _restate(specs, "SecurityCtrlr.Identity", config.station.identity)
     _restate(specs, "SecurityCtrlr.OrganizationName", config.station.vendor)
     _restate(specs, "SecurityCtrlr.SecurityProfile", str(profile))
-    if config.update is not None:
-        offered = ",".join(scheme.value.upper() for scheme in config.update.schemes if scheme is not Scheme.FILE)
-        _restate(specs, "OCPPCommCtrlr.FileTransferProtocols", offered)
+    _restate(specs, "OCPPCommCtrlr.FileTransferProtocols", _file_transfer_protocols(config))
     detachable = any(each.cable is CableKind.SOCKET for each in config.evse)
     unlock = boolean(True, Mutability.READ_WRITE) if detachable else boolean(False, _R)  # a fixed cable stays
     specs[key("OCPPCommCtrlr.UnlockOnEVSideDisconnect")] = unlock
     specs |= _charging_station(config)
     for evse in config.evse:
         specs |= _evse(evse)
-    return specs
+    # What the station has already (Connector.Problem) is the same variable.
+    return specs | {each: spec for each, spec in problem_specs(modules_of(config)).items() if each not in specs}
+
+
+def modules_of(config: Config) -> dict[int, bool]:
+    """Which EVSEs have power modules."""
+    return {evse.id: evse.power is not None for evse in config.evse}
+
+
+def _file_transfer_protocols(config: Config) -> str:
+    """Of uploads and of updates: OCPP has one list for both directions."""
+    downloads = () if config.update is None else config.update.schemes
+    taken = {scheme.value for scheme in (*config.log.upload_schemes, *downloads)}
+    return ",".join(scheme.value.upper() for scheme in UploadScheme if scheme.value in taken)
 
 
 def _restate(specs: dict[Key, VariableSpec], name: str, default: str) -> None:

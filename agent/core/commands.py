@@ -62,9 +62,10 @@ class TakeSample:
 
 @dataclass(frozen=True, slots=True)
 class ClearFaults:
-    """Clear latched faults (authorized local or remote action only)."""
+    """Clear latched faults (authorized local or remote action only). ``who`` does it goes into the log book."""
 
     evse: int
+    who: str = "local"
 
 
 Command = RemoteStart | RemoteStop | ChangeAvailability | Reset | Unlock | TakeSample | ClearFaults

@@ -225,6 +225,7 @@ class LogEntry(enum.StrEnum):
     SPACE_ENOUGH = "space_enough"
     TARIFF_REFUSED = "tariff_refused"
     RECORD_FAILED = "record_failed"
+    FAULTS_CLEARED = "faults_cleared"
     VERIFICATION_FAILED = "verification_failed"
 
 
@@ -309,6 +310,56 @@ class FirmwareFact:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class VariableName:
+    """The name of a device model variable (OCPP 2.0.1 ComponentType and VariableType)."""
+
+    component: str
+    variable: str
+    instance: str | None = None
+    evse: int | None = None
+    connector: int | None = None
+    component_instance: str | None = None
+
+
+class EventTrigger(enum.StrEnum):
+    """OCPP 2.0.1 EventTriggerEnumType."""
+
+    ALERTING = "Alerting"
+    DELTA = "Delta"
+    PERIODIC = "Periodic"
+
+
+class MonitorOrigin(enum.StrEnum):
+    """Who made a monitor (OCPP 2.0.1 EventNotificationEnumType, those we use)."""
+
+    HARD_WIRED = "HardWiredMonitor"
+    CUSTOM = "CustomMonitor"
+
+
+@dataclass(frozen=True, slots=True)
+class EventFact:
+    """A monitor spoke (OCPP 2.0.1 N07, N08); the number of its row is the event's id.
+
+    ``value`` is the variable's, as text; ``tech_code`` a code of the health catalogue. ``in_tx``: the transaction that
+    ran there then, of whose own record the event is no part."""
+
+    name: VariableName
+    trigger: EventTrigger
+    monitor_id: int
+    origin: MonitorOrigin
+    severity: int
+    value: str
+    cleared: bool = False
+    tech_code: str = ""
+    tech_info: str = ""
+    in_tx: str | None = None
+
+    @property
+    def evse(self) -> int | None:
+        return self.name.evse
+
+
 Fact = (
     TransactionFact
     | CheckpointFact
@@ -321,6 +372,7 @@ Fact = (
     | ClockFact
     | SecurityFact
     | FirmwareFact
+    | EventFact
     | LogFact
     | SignedFact
     | ReceiptFact
@@ -337,6 +389,7 @@ KIND_OF: dict[type, str] = {
     ClockFact: "clock",
     SecurityFact: "security",
     FirmwareFact: "firmware",
+    EventFact: "event",
     LogFact: "log",
     SignedFact: "signed",
     ReceiptFact: "receipt",

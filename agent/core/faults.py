@@ -1,8 +1,8 @@
-"""The fault catalogue and the set of faults of one EVSE.
+"""What each fault does, and the set of faults of one EVSE. What a fault is called is ``agent.health.catalogue``'s.
 
 Rules:
 
-* A fault is raised by its cause at once and always takes power away where the catalogue says so.
+* A fault is raised by its cause at once and always takes power away.
 * ``Clears.SELF``: gone when its cause has been gone for ``fault_clear_ms`` (damps flapping).
 * ``Clears.UNPLUG``: stays until the cause is gone *and* the vehicle has left.
 * ``Clears.ACTION``: stays until somebody with authority clears it, and the cause is gone.
@@ -27,44 +27,33 @@ class Clears(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
-    """What a fault means. ``ocpp16`` is the ChargePointErrorCode (16-ST-07)."""
-
-    clears: Clears
-    ocpp16: str
-    text: str
+    clears: Clears = Clears.SELF
     ends: StopReason | None = None
 
 
 _F = FaultCode
-CATALOGUE: dict[FaultCode, FaultSpec] = {
-    _F.PILOT_LOST: FaultSpec(Clears.SELF, "InternalError", "pilot board does not answer"),
-    _F.METER_LOST: FaultSpec(Clears.SELF, "PowerMeterFailure", "energy meter does not answer"),
-    _F.METER_IMPLAUSIBLE: FaultSpec(Clears.SELF, "PowerMeterFailure", "energy register went backwards"),
-    _F.POWER_MODULE_LOST: FaultSpec(Clears.SELF, "InternalError", "no DC power module answers"),
-    _F.POWER_MODULE: FaultSpec(Clears.SELF, "PowerSwitchFailure", "DC power module reports an alarm"),
-    _F.DIODE: FaultSpec(Clears.SELF, "EVCommunicationError", "diode in the vehicle's pilot circuit missing"),
-    _F.PILOT_SHORT: FaultSpec(Clears.SELF, "EVCommunicationError", "pilot short-circuited (state E)"),
-    _F.PILOT: FaultSpec(Clears.SELF, "EVCommunicationError", "pilot level out of range"),
-    _F.RESIDUAL_CURRENT: FaultSpec(
-        Clears.UNPLUG, "GroundFailure", "residual current detected", StopReason.GROUND_FAULT
-    ),
-    _F.RESIDUAL_SELF_TEST: FaultSpec(
-        Clears.ACTION, "GroundFailure", "residual current detector failed its self-test", StopReason.GROUND_FAULT
-    ),
-    _F.NO_GROUND: FaultSpec(Clears.SELF, "GroundFailure", "protective earth missing"),
-    _F.CONTACTOR_WELDED: FaultSpec(
-        Clears.ACTION, "PowerSwitchFailure", "contactor does not open (welded)", StopReason.EMERGENCY_STOP
-    ),
-    _F.CONTACTOR_OPEN: FaultSpec(Clears.UNPLUG, "PowerSwitchFailure", "contactor does not close", StopReason.OTHER),
-    _F.LOCK: FaultSpec(Clears.SELF, "ConnectorLockFailure", "connector lock does not reach its position"),
-    _F.OVER_CURRENT: FaultSpec(
-        Clears.UNPLUG, "OverCurrentFailure", "vehicle draws more than offered", StopReason.OVERCURRENT_FAULT
-    ),
-    _F.OVER_TEMPERATURE: FaultSpec(Clears.SELF, "HighTemperature", "temperature too high"),
-    _F.NO_VENTILATION: FaultSpec(Clears.SELF, "OtherError", "vehicle asks for ventilation, none here"),
-    _F.PROXIMITY: FaultSpec(Clears.SELF, "OtherError", "proximity pilot invalid"),
-    _F.BOARD_RESET: FaultSpec(Clears.SELF, "InternalError", "pilot board rebooted by itself"),
-    _F.LEDGER: FaultSpec(Clears.ACTION, "InternalError", "ledger cannot be written", StopReason.OTHER),
+_SELF = FaultSpec()
+SPECS: dict[FaultCode, FaultSpec] = {
+    _F.PILOT_LOST: _SELF,
+    _F.METER_LOST: _SELF,
+    _F.METER_IMPLAUSIBLE: _SELF,
+    _F.POWER_MODULE_LOST: _SELF,
+    _F.POWER_MODULE: _SELF,
+    _F.DIODE: _SELF,
+    _F.PILOT_SHORT: _SELF,
+    _F.PILOT: _SELF,
+    _F.RESIDUAL_CURRENT: FaultSpec(Clears.UNPLUG, StopReason.GROUND_FAULT),
+    _F.RESIDUAL_SELF_TEST: FaultSpec(Clears.ACTION, StopReason.GROUND_FAULT),
+    _F.NO_GROUND: _SELF,
+    _F.CONTACTOR_WELDED: FaultSpec(Clears.ACTION, StopReason.EMERGENCY_STOP),
+    _F.CONTACTOR_OPEN: FaultSpec(Clears.UNPLUG, StopReason.OTHER),
+    _F.LOCK: _SELF,
+    _F.OVER_CURRENT: FaultSpec(Clears.UNPLUG, StopReason.OVERCURRENT_FAULT),
+    _F.OVER_TEMPERATURE: _SELF,
+    _F.NO_VENTILATION: _SELF,
+    _F.PROXIMITY: _SELF,
+    _F.BOARD_RESET: _SELF,
+    _F.LEDGER: FaultSpec(Clears.ACTION, StopReason.OTHER),
 }
 
 FROM_BOARD: dict[BoardFault, FaultCode] = {
@@ -108,7 +97,7 @@ class Faults:
     def tick(self, at_ms: int, *, vehicle_gone: bool) -> None:
         """Drop the faults whose time has come."""
         for code, gone_at_ms in list(self._gone_at_ms.items()):
-            clears = CATALOGUE[code].clears
+            clears = SPECS[code].clears
             if clears is Clears.ACTION or (clears is Clears.UNPLUG and not vehicle_gone):
                 continue
             if at_ms >= gone_at_ms + self._clear_after_ms:
@@ -130,9 +119,9 @@ class Faults:
     @property
     def ends(self) -> StopReason | None:
         """The reason for which the active faults end a transaction, if any does."""
-        return next((spec.ends for code in self._active if (spec := CATALOGUE[code]).ends), None)
+        return next((spec.ends for code in self._active if (spec := SPECS[code]).ends), None)
 
     @property
     def deadline_ms(self) -> int | None:
-        times = [t for code, t in self._gone_at_ms.items() if CATALOGUE[code].clears is not Clears.ACTION]
+        times = [t for code, t in self._gone_at_ms.items() if SPECS[code].clears is not Clears.ACTION]
         return min(times) + self._clear_after_ms if times else None

@@ -4,7 +4,8 @@ Rules:
 
 * The wanted position is computed by the EVSE from all its parts; this machine drives towards it.
 * Each try of the motor has ``lock_ms``; after ``lock_tries`` it is JAMMED (a self-clearing fault:
-  it ends when the wanted position is seen, or when another one is wanted).
+  it ends when the wanted position is seen, or when another one is wanted). It is then tried again every
+  ``lock_again_ms``: a bolt that comes free, or a board that was lost meanwhile, must not keep a cable for ever.
 * A position that changes by itself while locked is wanted starts the tries again.
 * A board without lock (fixed cable) has no such machine: the EVSE holds None.
 """
@@ -93,7 +94,9 @@ class ConnectorLock:
     def tick(self, at_ms: int) -> None:
         if self.deadline_ms is None or at_ms < self.deadline_ms:
             return
-        if self._tries_left > 0:
+        if self.state is _S.JAMMED:
+            self._try_again(at_ms)
+        elif self._tries_left > 0:
             self._try(at_ms)
         else:
             self._move(LOCK.next(self.state, _E.TRIES_USED), at_ms)
@@ -108,11 +111,17 @@ class ConnectorLock:
             already = LockPosition.LOCKED if state is _S.LOCKING else LockPosition.UNLOCKED
             if self._position is already:
                 self.observe(already, at_ms)
+        elif state is _S.JAMMED:
+            self.deadline_ms = at_ms + self._timing.lock_again_ms
 
     def _try(self, at_ms: int) -> None:
         self._tries_left -= 1
         self.deadline_ms = at_ms + self._timing.lock_ms
         self.command = self.state is _S.LOCKING
+
+    def _try_again(self, at_ms: int) -> None:
+        """Once, without leaving JAMMED: a fault that came and went with each try would let a session begin."""
+        self.command, self.deadline_ms = self._want_locked, at_ms + self._timing.lock_again_ms
 
     def take_command(self) -> bool | None:
         command, self.command = self.command, None

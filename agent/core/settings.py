@@ -23,6 +23,7 @@ class Timing:
     weld_current_ms: int = 3_000
     lock_ms: int = 3_000  # one try of the lock motor
     lock_tries: int = 3
+    lock_again_ms: int = 60_000  # a jammed lock is tried once more so often
     raise_limit_every_ms: int = 5_000  # vehicles need up to 5 s to follow; lowering never waits
     over_current_ms: int = 7_000
     over_current_margin_ma: int = 500

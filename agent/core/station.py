@@ -49,6 +49,7 @@ from agent.core.settings import StationSettings
 from agent.core.status import ConnectorState, ConnectorStatus, EvseView, FaultCode, Outcome
 
 _UNLOCK_ANSWER_MS = 4_500  # the CSMS waits for the answer; the motor goes on regardless
+_WHO_MAX_CHARS = 100
 _CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row
 
 
@@ -223,11 +224,7 @@ class Station:
         elif isinstance(command, TakeSample):
             self._take_sample(command, answer)
         elif isinstance(command, ClearFaults):
-            evse = self.evses.get(command.evse)
-            if evse is None:
-                answer(Outcome.UNKNOWN_EVSE)
-            else:
-                answer(Outcome.ACCEPTED if evse.clear_faults() else Outcome.REJECTED)
+            self._clear_faults(command, answer)
 
     def _remote_start(self, command: RemoteStart, answer: _Answerer) -> None:
         """F01/F02, 16-CMD-04. The token has been checked before, where that was wanted."""
@@ -298,6 +295,17 @@ class Station:
             self.evses[evse_id].sample_wanted = True
             self.ctx.emit(ReadMeter(evse_id))
         return answer(Outcome.ACCEPTED)
+
+    def _clear_faults(self, command: ClearFaults, answer: _Answerer) -> None:
+        evse = self.evses.get(command.evse)
+        if evse is None:
+            return answer(Outcome.UNKNOWN_EVSE)
+        before = evse.faults.active
+        none_left = evse.clear_faults()
+        if cleared := [code.value for code in before if not evse.faults.has(code)]:
+            details = (("faults", ",".join(cleared)), ("by", command.who[:_WHO_MAX_CHARS]))
+            self.ctx.append(LogFact(LogEntry.FAULTS_CLEARED, command.evse, details))
+        return answer(Outcome.ACCEPTED if none_left else Outcome.REJECTED)
 
     # ---------------------------------------------------------------------------- after every event
 

@@ -27,7 +27,7 @@ class ConnectorState(enum.StrEnum):
 
 
 class FaultCode(enum.StrEnum):
-    """Every fault the station can have. The catalogue in ``faults.py`` says what each one means."""
+    """Every fault that keeps an EVSE from charging; ``agent.health.catalogue`` says what each one means."""
 
     PILOT_LOST = "pilot_lost"
     METER_LOST = "meter_lost"

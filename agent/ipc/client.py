@@ -13,7 +13,9 @@ from typing import Any, cast
 
 from agent.core.commands import Command
 from agent.core.facts import Token
+from agent.health.model import PartHealth
 from agent.ipc.codec import CodecError, from_plain, to_plain
+from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
 from agent.ipc.port import (
     CommandAnswer,
     CompositeSchedule,
@@ -30,9 +32,12 @@ from agent.ipc.port import (
     ToldCost,
     Welcome,
 )
+from agent.ipc.receipts import ReceiptLine
 from agent.ipc.server import METHODS
+from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateRequest
 from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
+from agent.usage.model import UsageHour
 
 _MAX_NEWS = 10_000  # the station outruns us: start over rather than grow
 
@@ -129,6 +134,9 @@ class RemoteStation:
     async def transaction(self, tx_id: str) -> list[Record]:
         return cast(list[Record], await self._call("transaction", tx_id=tx_id))
 
+    async def security_records(self, after_seq: int, limit: int) -> list[Record]:
+        return cast(list[Record], await self._call("security_records", after_seq=after_seq, limit=limit))
+
     async def progress(self) -> Progress:
         return cast(Progress, await self._call("progress"))
 
@@ -157,6 +165,24 @@ class RemoteStation:
 
     async def report(self, base: str) -> list[dict[str, Any]] | None:
         return cast(list[dict[str, Any]] | None, await self._call("report", base=base))
+
+    async def monitors(self) -> list[Monitor]:
+        return cast(list[Monitor], await self._call("monitors"))
+
+    async def set_monitors(self, writes: list[MonitorWrite]) -> list[MonitorAnswer]:
+        return cast(list[MonitorAnswer], await self._call("set_monitors", writes=writes))
+
+    async def clear_monitors(self, ids: list[int]) -> list[ClearMonitorStatus]:
+        return cast(list[ClearMonitorStatus], await self._call("clear_monitors", ids=ids))
+
+    async def set_monitoring_base(self, base: str) -> str:
+        return cast(str, await self._call("set_monitoring_base", base=base))
+
+    async def set_monitoring_level(self, severity: int) -> str:
+        return cast(str, await self._call("set_monitoring_level", severity=severity))
+
+    async def customer_information(self, request: CustomerRequest) -> str:
+        return cast(str, await self._call("customer_information", request=request))
 
     async def clear_cache(self) -> bool:
         return cast(bool, await self._call("clear_cache"))
@@ -201,6 +227,12 @@ class RemoteStation:
     async def security_event(self, event_type: str, tech_info: str) -> None:
         await self._call("security_event", event_type=event_type, tech_info=tech_info)
 
+    async def receipts(self, limit: int, before_seq: int | None) -> list[ReceiptLine]:
+        return cast(list[ReceiptLine], await self._call("receipts", limit=limit, before_seq=before_seq))
+
+    async def receipt(self, tx_id: str, form: str) -> str:
+        return cast(str, await self._call("receipt", tx_id=tx_id, form=form))
+
     async def update_firmware(self, request: UpdateRequest) -> UpdateAnswer:
         return cast(UpdateAnswer, await self._call("update_firmware", request=request))
 
@@ -213,8 +245,20 @@ class RemoteStation:
     async def firmware_status(self) -> FirmwareStatus:
         return cast(FirmwareStatus, await self._call("firmware_status"))
 
+    async def usage(self, first_hour: int, hours: int, evse: int | None) -> list[UsageHour]:
+        return cast(list[UsageHour], await self._call("usage", first_hour=first_hour, hours=hours, evse=evse))
+
     async def status(self) -> StationStatus:
         return cast(StationStatus, await self._call("status"))
+
+    async def statistics(self) -> StationStatistics:
+        return cast(StationStatistics, await self._call("statistics"))
+
+    async def health(self) -> list[PartHealth]:
+        return cast(list[PartHealth], await self._call("health"))
+
+    async def report_parts(self, process: str, parts: list[PartHealth]) -> None:
+        await self._call("report_parts", process=process, parts=parts)
 
 
 def _welcome(message: dict[str, Any] | None, path: Path) -> Welcome:

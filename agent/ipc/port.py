@@ -17,7 +17,12 @@ from typing import Any, Protocol
 from agent.core.commands import Command
 from agent.core.facts import Fact, Token
 from agent.core.status import ConnectorStatus, EvseView, Outcome
+from agent.health.model import PartHealth
+from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
+from agent.ipc.receipts import ReceiptLine
+from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchOrder, FetchReport, FirmwareStatus, UpdateAnswer, UpdateRequest, UpdateView
+from agent.usage.model import UsageHour
 
 # ------------------------------------------------------------------------------- ledger, upwards
 
@@ -145,6 +150,7 @@ class Welcome:
     settings: dict[str, str]  # DeviceModel snapshot
     head_seq: int
     firmware_version: str = ""  # of the image that runs; empty: the software's own version is all there is
+    takes_updates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +206,14 @@ class UpdateChanged:
     update: UpdateView | None
 
 
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """The health of some parts changed. ``parts`` is all that is to be said of these now: it takes the place of what
+    was known of each (part, EVSE) in it; others did not change."""
+
+    parts: tuple[PartHealth, ...]
+
+
 News = (
     RowsAppended
     | ConnectorChanged
@@ -209,6 +223,7 @@ News = (
     | RestartComing
     | FetchWanted
     | UpdateChanged
+    | HealthChanged
 )
 
 
@@ -278,6 +293,10 @@ class StationPort(Protocol):
         """All rows of one transaction, in order."""
         ...
 
+    async def security_records(self, after_seq: int, limit: int) -> list[Record]:
+        """Security events with seq > ``after_seq`` in order, at most ``limit``."""
+        ...
+
     async def progress(self) -> Progress: ...
 
     async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
@@ -317,6 +336,31 @@ class StationPort(Protocol):
         ...
 
     async def clear_cache(self) -> bool: ...
+
+    async def monitors(self) -> list[Monitor]:
+        """All there are, hard-wired ones first."""
+        ...
+
+    async def set_monitors(self, writes: list[MonitorWrite]) -> list[MonitorAnswer]:
+        """One answer per write, in order; accepted ones are durable."""
+        ...
+
+    async def clear_monitors(self, ids: list[int]) -> list[ClearMonitorStatus]:
+        """One status per id, in order; what was cleared is so durably."""
+        ...
+
+    async def set_monitoring_base(self, base: str) -> str:
+        """OCPP 2.0.1 GenericDeviceModelStatusEnumType; durable before it returns."""
+        ...
+
+    async def set_monitoring_level(self, severity: int) -> str:
+        """OCPP 2.0.1 GenericStatusEnumType; durable before it returns."""
+        ...
+
+    async def customer_information(self, request: CustomerRequest) -> str:
+        """What is kept of a customer, and what was cleared of it, in plain words; empty where nothing is. Cleared
+        is what may be, durably before this returns; billing records stay."""
+        ...
 
     async def install_profile(self, evse: int, profile: dict[str, Any], rules: str) -> ProfileAnswer:
         """``profile`` in the neutral form of ``agent.charging``; ``rules`` "1.6" or "2.0.1"."""
@@ -361,6 +405,14 @@ class StationPort(Protocol):
 
     async def security_event(self, event_type: str, tech_info: str) -> None: ...
 
+    async def receipts(self, limit: int, before_seq: int | None) -> list[ReceiptLine]:
+        """Transactions, the newest first, of those that began before row ``before_seq`` (None: all); at most 50."""
+        ...
+
+    async def receipt(self, tx_id: str, form: str) -> str:
+        """The receipt of a transaction as text, html, json, xml or ocmf; empty where there is none."""
+        ...
+
     async def update_firmware(self, request: UpdateRequest) -> UpdateAnswer:
         """The CSMS wants other firmware; what was accepted is durable before this returns."""
         ...
@@ -374,4 +426,20 @@ class StationPort(Protocol):
 
     async def firmware_status(self) -> FirmwareStatus: ...
 
+    async def usage(self, first_hour: int, hours: int, evse: int | None) -> list[UsageHour]:
+        """What is kept of the ``hours`` from ``first_hour`` on (UTC hours since 1970), up to this moment, by hour and
+        EVSE; ``evse`` None: of all, and of the station (0). At most ``PAGE_HOURS`` of them: ask again for the rest."""
+        ...
+
     async def status(self) -> StationStatus: ...
+
+    async def statistics(self) -> StationStatistics: ...
+
+    async def health(self) -> list[PartHealth]:
+        """Every part, also those that are well or absent, by ``Part`` and EVSE; the worst of a part first."""
+        ...
+
+    async def report_parts(self, process: str, parts: list[PartHealth]) -> None:
+        """A process tells of its own parts: all of them, each time. Times are the station's own; what its catalogue
+        of codes does not know is not taken."""
+        ...

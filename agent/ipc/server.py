@@ -159,7 +159,7 @@ class _Peer:
         except CodecError as error:
             self.send(frame({"answer": number if isinstance(number, int) else -1, "error": str(error)}))
             return
-        self.is_gateway = self.is_gateway or method == "link_state"
+        self.is_gateway = self.is_gateway or method in ("link_state", "report_parts")
         value = await getattr(self._station, str(method))(**arguments)
         self.send(frame({"answer": number, "value": to_plain(value, hints["return"])}))
 

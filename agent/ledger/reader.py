@@ -28,6 +28,7 @@ PAGE_MAX_ROWS: Final = 1000
 WHOLE_CHECK_MAX_BYTES: Final = 32 * 1024 * 1024
 """SQLite checks files up to this size as a whole at every start."""
 
+_AFTER_ALL: Final = 2**63 - 1
 _TRANSACTIONS: Final = "SELECT tx_id, evse, begin_seq, end_seq, receipt_seq FROM tx"
 _TARIFFS: Final = "SELECT hash, tariff_id, source, seq, text FROM tariff"
 
@@ -97,6 +98,12 @@ class LedgerReader:
         _check_limit(limit)
         found = self._select(f"{_TRANSACTIONS} WHERE begin_seq > ? ORDER BY begin_seq LIMIT ?", (after_seq, limit))
         return [Transaction(*columns) for columns in found]
+
+    def newest_transactions(self, before_seq: int | None, limit: int) -> list[Transaction]:
+        """Those that began before row ``before_seq`` (None: all), the newest first; 1 to ``PAGE_MAX_ROWS`` of them."""
+        _check_limit(limit)
+        query = f"{_TRANSACTIONS} WHERE begin_seq < ? ORDER BY begin_seq DESC LIMIT ?"
+        return [Transaction(*columns) for columns in self._select(query, (before_seq or _AFTER_ALL, limit))]
 
     def transaction(self, tx_id: str) -> Transaction | None:
         found = self._select(f"{_TRANSACTIONS} WHERE tx_id = ?", (tx_id,))

@@ -29,6 +29,7 @@ class Namespace(enum.StrEnum):
     METER = "meter"  # EVSE -> serial and register at the end of its last transaction
     FIRMWARE = "firmware"  # "update" -> the firmware update under way, or the last one
     PROFILE = "profile"  # charging profile id -> the profile
+    MONITOR = "monitor"  # the CSMS's monitors, and what it was told of those that alert
 
 
 @dataclass(frozen=True, slots=True)

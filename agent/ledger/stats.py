@@ -8,6 +8,7 @@ Sources: metering reference 4.2 (flash budget). Units: bytes, UTC milliseconds s
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,7 +75,7 @@ def stats_of(path: Path) -> Stats:
     return Stats(
         rows=sum(by_kind.values()),
         rows_by_kind=by_kind,
-        file_bytes=_file_bytes(path),
+        file_bytes=file_bytes(path),
         free_page_bytes=free_bytes,
         commits=commits,
         committed_bytes=committed,
@@ -99,10 +100,13 @@ def _days(since_ms: int | None, newest: Row) -> float | None:
     return (newest.wall_ms - since_ms) / _DAY_MS
 
 
-def _file_bytes(path: Path) -> dict[str, int]:
-    """By suffix; the main file is the empty one."""
-    files = {suffix: path.with_name(path.name + suffix) for suffix in _SIDE_FILES}
-    return {suffix: file.stat().st_size for suffix, file in files.items() if file.exists()}
+def file_bytes(path: Path) -> dict[str, int]:
+    """The files of the ledger at ``path`` by suffix; the main file is the empty one. Raises ``OSError``."""
+    found = {}
+    for suffix in _SIDE_FILES:
+        with contextlib.suppress(FileNotFoundError):  # the reserve may be given up at any moment
+            found[suffix] = path.with_name(path.name + suffix).stat().st_size
+    return found
 
 
 def _span(row: Row) -> Span:

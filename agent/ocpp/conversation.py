@@ -37,6 +37,7 @@ from agent.ocpp.dialect import Caller, Jobs, Line, StationView, refuse_authorize
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import keep_beating
+from agent.ocpp.log_requests import LogReport, LogUploads
 from agent.ocpp.registration import Admission, Registration
 from agent.ocpp.rpc import CallResult, Priority
 from agent.ocpp.session import Reply
@@ -74,6 +75,7 @@ class Conversation(ABC):
         rng: random.Random,
         translator: Translator,
         statuses: Statuses,
+        logs: LogUploads | None,
         *,
         new_id_on_retry: bool,
     ) -> None:
@@ -83,12 +85,18 @@ class Conversation(ABC):
         self._jobs = Jobs()
         self._registration = Registration(rng)
         self._reporter = statuses
+        self._logs = logs
         self._settings_changed = asyncio.Event()
         self.delivery = Delivery(
             station, view.welcome.identity, translator, self._retry_policy, new_id_on_retry=new_id_on_retry
         )
         self._answerers = self._table()
         self.supported = frozenset(self._answerers)
+
+    @property
+    def registration(self) -> str:
+        """See ``agent.ocpp.dialect.Dialect``."""
+        return self._registration.state.value
 
     # ------------------------------------------------------------------------ what a version says
 
@@ -108,6 +116,10 @@ class Conversation(ABC):
     @abstractmethod
     def _meter_values(self, record: Record) -> Payload | None:
         """MeterValues of a reading outside transactions; None where nothing is wanted of it."""
+
+    @abstractmethod
+    def _log_notification(self, report: LogReport) -> tuple[str, Payload] | None:
+        """The message of a step of a log's upload; None where this version has no words for it."""
 
     def _price_text(self, answer: Payload) -> str:  # noqa: ARG002 - not every version says it there
         """What charging costs this token, in the words of the answer to Authorize; empty: it says nothing."""
@@ -136,6 +148,8 @@ class Conversation(ABC):
                 tasks.create_task(self._reporter.run(line))
                 tasks.create_task(self.delivery.run(line))
                 tasks.create_task(keep_beating(line, self._station, self._heartbeat_s, self._settings_changed))
+                if self._logs is not None:
+                    tasks.create_task(self._logs.tell(line, self._log_notification))
         finally:
             self._line = None
             self._jobs.open(None)

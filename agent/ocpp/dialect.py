@@ -65,6 +65,11 @@ class Dialect(Protocol):
     version: Version
     supported: frozenset[str]  # actions of the CSMS that ``handle`` takes
 
+    @property
+    def registration(self) -> str:
+        """The CSMS's word on this station: Accepted, Pending or Rejected; Unregistered before it said one."""
+        ...
+
     async def handle(self, action: str, payload: Payload) -> Payload | Reply:
         """Answer one CALL of the CSMS. Raises ``RpcError`` to refuse. Never calls the CSMS itself."""
         ...

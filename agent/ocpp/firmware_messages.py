@@ -22,19 +22,12 @@ from typing import Any, Final
 from agent.core.facts import UpdateVia
 from agent.ipc.port import StationPort
 from agent.ipc.updates import UpdateAnswer, UpdateOutcome, UpdateRequest
-from agent.ocpp.dialect import StationView
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload
 from agent.ocpp.timestamps import BadTimestamp, from_rfc3339
 
-FILE_TRANSFER_PROTOCOLS: Final = "OCPPCommCtrlr.FileTransferProtocols"
 LOCATION_MAX_CHARS: Final = 2_000  # as in 2.1; 1.6 core has no limit of its own
 COUNT_MAX: Final = 2**31 - 1  # of an OCPP integer
-
-
-def offered(view: StationView) -> bool:
-    """Whether this station takes updates at all: without any way to fetch a file it does not."""
-    return bool(view.names(FILE_TRANSFER_PROTOCOLS))
 
 
 async def ask(station: StationPort, request: UpdateRequest) -> UpdateAnswer:
@@ -47,12 +40,12 @@ async def ask(station: StationPort, request: UpdateRequest) -> UpdateAnswer:
 
 def plain_request(request: Payload) -> UpdateRequest:
     """Of UpdateFirmware.req in 1.6. Raises ``RpcError``."""
-    retries, interval_s = _retries(request)
+    retries, interval_s = retry_wish(request)
     return UpdateRequest(
         UpdateVia.PLAIN,
         None,
         _location(request, ""),
-        _instant(request, "", "retrieveDate"),
+        instant(request, "", "retrieveDate"),
         retries=retries,
         retry_interval_s=interval_s,
     )
@@ -61,13 +54,13 @@ def plain_request(request: Payload) -> UpdateRequest:
 def request_with_id(request: Payload, via: UpdateVia) -> UpdateRequest:
     """Of SignedUpdateFirmware.req (1.6) and UpdateFirmwareRequest (2.0.1). Raises ``RpcError``."""
     firmware = request["firmware"]
-    retries, interval_s = _retries(request)
-    install = _instant(firmware, "firmware.", "installDateTime") if "installDateTime" in firmware else None
+    retries, interval_s = retry_wish(request)
+    install = instant(firmware, "firmware.", "installDateTime") if "installDateTime" in firmware else None
     return UpdateRequest(
         via,
         request["requestId"],  # of any size: some CSMS take the time in milliseconds
         _location(firmware, "firmware."),
-        _instant(firmware, "firmware.", "retrieveDateTime"),
+        instant(firmware, "firmware.", "retrieveDateTime"),
         install,
         retries,
         interval_s,
@@ -81,30 +74,33 @@ def notification(status: str, request_id: int | None) -> Payload:
     return {"status": status} | ({} if request_id is None else {"requestId": request_id})
 
 
-def _retries(request: Payload) -> tuple[int | None, int | None]:
+def retry_wish(request: Payload) -> tuple[int | None, int | None]:
+    """``retries`` and ``retryInterval`` (seconds) of a request. Raises ``RpcError``."""
     return _count(request, "retries"), _count(request, "retryInterval")
 
 
 def _count(request: Payload, name: str) -> int | None:
     number: int | None = request.get(name)
     if number is not None and not 0 <= number <= COUNT_MAX:
-        raise _refusal(name, "out of range")
+        raise refusal(name, "out of range")
     return number
 
 
 def _location(fields: dict[str, Any], path: str) -> str:
     location: str = fields["location"]
     if len(location) > LOCATION_MAX_CHARS:
-        raise _refusal(f"{path}location", "too long")
+        raise refusal(f"{path}location", "too long")
     return location
 
 
-def _instant(fields: dict[str, Any], path: str, name: str) -> int:
+def instant(fields: dict[str, Any], path: str, name: str) -> int:
+    """The UTC milliseconds of a field. Raises ``RpcError``."""
     try:
         return from_rfc3339(fields[name])
     except BadTimestamp as error:
-        raise _refusal(f"{path}{name}", str(error)) from None
+        raise refusal(f"{path}{name}", str(error)) from None
 
 
-def _refusal(path: str, why: str) -> RpcError:
+def refusal(path: str, why: str) -> RpcError:
+    """What is wrong with a field that its schema could not see."""
     return RpcError(ErrorCode.PROPERTY_CONSTRAINT_VIOLATION, f"{path}: {why}")

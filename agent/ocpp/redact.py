@@ -2,23 +2,21 @@
 
 Charter: the text of a frame as a technician may see it. Passwords, keys and the user part of URLs are
 masked; of identification tokens the last four characters stay, enough to recognise a card and too few to
-copy it. A frame that cannot be parsed is replaced by its size: nobody knows what it holds.
+copy it. JSON inside a text is looked through as well (DataTransfer, signed values of 1.6). Of signed meter data, which
+may name a token in Base64, the length is left. A frame that cannot be parsed is replaced by its size: nobody knows
+what it holds.
 
-Sources: 1.6 security white paper (AuthorizationKey), 2.0.1 BasicAuthPassword, SetNetworkProfile (APN, VPN).
+Sources: 1.6 security white paper (AuthorizationKey), 2.0.1 BasicAuthPassword, SetNetworkProfile (APN, VPN); white
+papers on signed meter values and on cost messages (SetUserPrice).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
-from typing import Any, Final
+from typing import Any
 
-MASK: Final = "***"
-
-# Part of a lower-case field, setting or variable name.
-_SECRET = re.compile("password|passwd|passphrase|secret|authorizationkey|privatekey|presharedkey|simpin")
-_TOKENS = frozenset({"idtag", "parentidtag", "idtoken"})
-_URL_USER = re.compile(r"(?<=://)[^/@\s\"]+(?=@)")
+from agent.telemetry.masking import MASK, SECRET, TOKENS, mask_text, mask_token
 
 
 def redact(frame: bytes) -> str:
@@ -33,21 +31,32 @@ def _masked(value: Any) -> Any:
     if isinstance(value, list):
         return [_masked(item) for item in value]
     if isinstance(value, str):
-        return _URL_USER.sub(MASK, value)
+        return _masked_text(value)
     if not isinstance(value, dict):
         return value
     hide_values = _names_a_secret(value)
     return {name: _masked_member(name, member, value, hide_values) for name, member in value.items()}
 
 
+def _masked_text(text: str) -> str:
+    if text.startswith(("{", "[")):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.dumps(_masked(json.loads(text)), separators=(",", ":"))
+    return mask_text(text)
+
+
 def _masked_member(name: str, member: Any, siblings: dict[str, Any], hide_values: bool) -> Any:
     lower = name.lower()
-    if _SECRET.search(lower) or (hide_values and ("value" in lower or lower == "variableattribute")):
+    if SECRET.search(lower) or (hide_values and ("value" in lower or lower == "variableattribute")):
         return MASK
     if lower == "key" and "server" in siblings:  # VPNType: the pre-shared key
         return MASK
-    if lower in _TOKENS and isinstance(member, str):
-        return MASK + member[-4:] if len(member) > 4 else MASK
+    if lower == "data" and "generatedAt" in siblings:  # NotifyCustomerInformation: a person's
+        return MASK
+    if lower == "signedmeterdata" and isinstance(member, str):
+        return f"<{len(member)} characters>"
+    if lower in TOKENS and isinstance(member, str):
+        return mask_token(member)
     return _masked(member)
 
 
@@ -55,4 +64,4 @@ def _names_a_secret(entry: dict[str, Any]) -> bool:
     """True for {key: AuthorizationKey, value: ...} of 1.6 and {variable: {name: BasicAuthPassword}, ...} of 2.x."""
     variable = entry.get("variable")
     names = (entry.get("key"), variable.get("name") if isinstance(variable, dict) else None)
-    return any(isinstance(name, str) and _SECRET.search(name.lower()) is not None for name in names)
+    return any(isinstance(name, str) and SECRET.search(name.lower()) is not None for name in names)

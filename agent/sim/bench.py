@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config.model import CanInterface, Config, EvseConfig
 from agent.sim.car import NJ_PER_MWH, Car, Habit, Model
+from agent.sim.defects import defects_of
 from hal.boards import BoardKind, PilotDriver
 from hal.ports import CpState
 from hal.sim.dc_bus import BatteryLoad, OpenCircuit
@@ -57,6 +58,8 @@ class EvseBench:
             self.modules = SimInfypower(evse.power.modules, now_ms=_now_ms())
             if evse.power.interface is CanInterface.SLCAN:
                 self.adapter = SimSlcanAdapter(PtyLink(Path(evse.power.channel)), [self.modules])
+        self.defects = defects_of(self.board, self.modules)
+        self.broken: dict[str, None] = {}  # defects that are there now
         self._metered_nj = _FIRST_REGISTER_MWH * NJ_PER_MWH
         self._fed_nj = 0
 
@@ -190,11 +193,27 @@ def _fault(evse: EvseBench, arguments: list[str]) -> None:
         raise BadOrder(str(error)) from error
 
 
+def _break(evse: EvseBench, arguments: list[str]) -> None:
+    name = arguments[0] if arguments else ""
+    if name not in evse.defects:
+        raise BadOrder(f"usage: break {'|'.join(evse.defects)}")
+    evse.broken[name] = None
+    evse.defects[name](True)
+
+
+def _mend(evse: EvseBench, arguments: list[str]) -> None:
+    for name in list(evse.broken):
+        if not arguments or arguments[0] == name:
+            del evse.broken[name]
+            evse.defects[name](False)
+
+
 def _clear(evse: EvseBench, arguments: list[str]) -> None:
     for name, switch in evse.switches().items():
         if not arguments or arguments[0] == name:
             switch.clear()
     evse.car.habits.clear()
+    _mend(evse, arguments)
 
 
 def _habit(evse: EvseBench, arguments: list[str]) -> None:
@@ -210,6 +229,8 @@ _ORDERS: dict[str, Callable[[EvseBench, list[str]], None]] = {
     "pause": _pause,
     "ready": _ready,
     "fault": _fault,
+    "break": _break,
+    "mend": _mend,
     "clear": _clear,
     "habit": _habit,
     "status": lambda _evse, _arguments: None,

@@ -78,6 +78,8 @@ class Book:
         self.tokens_refused: set[str] = set()
         self.firmware: list[tuple[str, int | None]] = []  # every status of an update as it came, with its request's id
         self.security_events: list[str] = []  # their types
+        self.uploads: list[tuple[str, int | None]] = []  # every status of a log's upload, with its request's id
+        self.events: list[dict[str, Any]] = []  # of monitors, keys as the package spells them
         self.boots = 0
 
     @property

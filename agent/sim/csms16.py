@@ -92,6 +92,16 @@ class Peer16(ChargePoint):  # type: ignore[misc]
         self.book.security_events.append(type)
         return call_result.SecurityEventNotification()
 
+    @on("DiagnosticsStatusNotification")
+    async def diagnostics_status(self, status: str, **_: Any) -> Any:
+        self.book.uploads.append((status, None))
+        return call_result.DiagnosticsStatusNotification()
+
+    @on("LogStatusNotification")
+    async def log_status(self, status: str, request_id: int | None = None, **_: Any) -> Any:
+        self.book.uploads.append((status, request_id))
+        return call_result.LogStatusNotification()
+
     @on("FirmwareStatusNotification")
     async def firmware_status(self, status: str, **_: Any) -> Any:
         self.book.firmware.append((status, None))

@@ -93,10 +93,30 @@ class Peer201(ChargePoint):  # type: ignore[misc]
         self.reports.append(payload)
         return call_result.NotifyReport()
 
+    @on("NotifyMonitoringReport")
+    async def notify_monitoring_report(self, **payload: Any) -> Any:
+        self.reports.append(payload)
+        return call_result.NotifyMonitoringReport()
+
+    @on("NotifyCustomerInformation")
+    async def notify_customer_information(self, **payload: Any) -> Any:
+        self.reports.append(payload)
+        return call_result.NotifyCustomerInformation()
+
+    @on("NotifyEvent")
+    async def notify_event(self, event_data: list[dict[str, Any]], **_: Any) -> Any:
+        self.book.events += event_data
+        return call_result.NotifyEvent()
+
     @on("SecurityEventNotification")
     async def security_event(self, type: str, **_: Any) -> Any:
         self.book.security_events.append(type)
         return call_result.SecurityEventNotification()
+
+    @on("LogStatusNotification")
+    async def log_status(self, status: str, request_id: int | None = None, **_: Any) -> Any:
+        self.book.uploads.append((status, request_id))
+        return call_result.LogStatusNotification()
 
     @on("FirmwareStatusNotification")
     async def firmware_status(self, status: str, request_id: int | None = None, **_: Any) -> Any:

@@ -18,6 +18,7 @@ from agent.core.events import GapKind, Recovered
 from agent.core.facts import (
     CheckpointFact,
     ClockFact,
+    CostToldFact,
     Fact,
     PriceFact,
     ReceiptFact,
@@ -30,10 +31,11 @@ from agent.ipc.codec import decode_fact
 from agent.ipc.port import CsmsTx, Progress, Record
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import Row
+from agent.ledger.side_records import Transaction
 from agent.ledger.state import Namespace
 
 CURSOR = "csms"
-TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security")
+TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security", "event")
 _PAGE_ROWS = 500
 _STARTS_KEPT = 16
 _MAX_TX_RECORDS = 5_000  # a long night of samples; of more, those in the middle are left out
@@ -61,6 +63,9 @@ class Archive:
             after_seq = rows[-1].seq
         return found
 
+    def security_records(self, after_seq: int, limit: int) -> list[Record]:
+        return self._records(self._reader.rows(after_seq, max(1, min(limit, _PAGE_ROWS)), kinds=("security",)))
+
     def transaction(self, tx_id: str) -> list[Record]:
         """Its rows in order. Begin and end are always among them."""
         rows = self._rows_of(tx_id, _MAX_TX_RECORDS - _PAGE_ROWS)
@@ -77,8 +82,39 @@ class Archive:
                 break
         return rows
 
+    def transactions(self, before_seq: int | None, limit: int) -> list[tuple[Transaction, Record, Record | None]]:
+        """Transactions that began before a row, the newest first, with their first rows and, where ended, last ones."""
+        found = []
+        for each in self._reader.newest_transactions(before_seq, limit):
+            ends = [] if each.end_seq is None else self._records(self._reader.rows(each.end_seq - 1, 1))
+            (begin,) = self._records(self._reader.rows(each.begin_seq - 1, 1))
+            found.append((each, begin, ends[0] if ends else None))
+        return found
+
+    def receipt(self, tx_id: str) -> bytes | None:
+        """The newest sealed receipt of a transaction; None where there is none."""
+        found = self._reader.transaction(tx_id)
+        if found is None or found.receipt_seq is None:
+            return None
+        rows = self._reader.rows(found.receipt_seq - 1, 1)
+        return rows[0].body if rows and rows[0].seq == found.receipt_seq else None
+
+    def told_cost(self, tx_id: str) -> CostToldFact | None:
+        """What the CSMS said last that a transaction costs."""
+        rows = self._reader.rows(0, 1, kinds=("cost_told",), tx_id=tx_id, newest=True)
+        fact = decode_fact(rows[0].kind, rows[0].body) if rows else None
+        return fact if isinstance(fact, CostToldFact) else None
+
     def head_seq(self) -> int:
         return self._reader.head().seq
+
+    def oldest_seq(self) -> int:
+        return self._reader.rows(0, 1)[0].seq
+
+    def oldest_untold_wall_ms(self, delivered_seq: int) -> int | None:
+        """The time of the first row after this one that concerns the CSMS; None: there is none."""
+        records = self._records(self._reader.rows(delivered_seq, 1, kinds=TOLD_KINDS))
+        return records[0].wall_ms if records else None
 
     def last_row(self) -> Row:
         return self._reader.rows(self._reader.head().seq - 1, 1)[0]
@@ -105,6 +141,10 @@ class Archive:
     def progress(self) -> Progress:
         delivered = self.delivered_seq()
         return Progress(delivered, tuple(self.csms_txs().values()), self._reader.count(delivered, kinds=TOLD_KINDS))
+
+    def untold_events(self) -> int:
+        """How many rows of monitors wait for the CSMS."""
+        return self._reader.count(self.delivered_seq(), kinds=("event",))
 
     def csms_txs(self) -> dict[str, CsmsTx]:
         found = {}

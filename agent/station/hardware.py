@@ -26,11 +26,15 @@ from agent.core.effects import (
 )
 from agent.core.events import Event, FromMeter, FromPilot, FromPower
 from agent.core.settings import DcBench, EvseHardware
+from agent.ipc.statistics import BusStatistics, Temperature
 from hal.boards import BoardKind, PilotDriver
-from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SigningMeter, SubordinatePilot
+from hal.bus_counters import BusCounters
+from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SigningMeter, SubordinatePilot, Thermometer
 
 if TYPE_CHECKING:
     from hal.meters.modbus_line import ModbusLine
+    from hal.pilots.mcu import McuPilot
+    from hal.pilots.openevse import OpenEvsePilot
     from hal.power.can_bus import CanBus
 
 SIGNING_MAP = "carlo_gavazzi_em580"  # the one meter of ours that signs by itself
@@ -60,7 +64,8 @@ def describe(evse: EvseConfig) -> EvseHardware:
 class Hardware:
     """All drivers of a station, by EVSE. ``start`` opens them, ``carry_out`` hands them an effect.
 
-    ``signing``: the EVSEs whose meters sign by themselves; ``buses``: what modules share."""
+    ``signing``: the EVSEs whose meters sign by themselves; ``buses``: what modules share; ``counters``: of every line,
+    by its name."""
 
     def __init__(
         self,
@@ -69,12 +74,14 @@ class Hardware:
         modules: Mapping[int, PowerModule],
         signing: Collection[int] = (),
         buses: Sequence[CanBus] = (),
+        counters: Mapping[str, BusCounters] | None = None,
     ) -> None:
         self._pilots = pilots
         self._meters = meters
         self._modules = modules
         self._signing = signing
         self._buses = buses
+        self._counters = counters or {}
 
     def start(self, on_event: OnEvent) -> None:
         """Open everything; must run inside the event loop."""
@@ -90,6 +97,27 @@ class Hardware:
     def signers(self) -> dict[int, SigningMeter]:
         """The meters that sign by themselves, by EVSE."""
         return {evse: cast(SigningMeter, meter) for evse, meter in self._meters.items() if evse in self._signing}
+
+    def bus_statistics(self) -> tuple[BusStatistics, ...]:
+        return tuple(
+            BusStatistics(
+                name,
+                each.exchanges,
+                tuple((kind.value, count) for kind, count in each.failures.items()),
+                each.timed,
+                each.latency_sum_us,
+                each.latency_max_us,
+            )
+            for name, each in self._counters.items()
+        )
+
+    def temperatures(self) -> tuple[Temperature, ...]:
+        return tuple(
+            Temperature(evse, sensor, milli_celsius)
+            for evse, device in (*self._pilots.items(), *self._modules.items())
+            if isinstance(device, Thermometer)
+            for sensor, milli_celsius in device.temperatures().items()
+        )
 
     def carry_out(self, effect: Effect) -> bool:
         """Hand the effect to its driver; False if it is not one for hardware."""
@@ -172,12 +200,18 @@ def open_hardware(config: Config, now_ms: Callable[[], int]) -> Hardware:
     """The drivers that the configuration names, not started yet."""
     meters, buses = _MeterLines(now_ms), _CanBuses(now_ms)
     modules = {evse.id: buses.module(evse) for evse in config.evse if evse.power is not None}
+    pilots = {evse.id: _pilot(evse) for evse in config.evse}
     return Hardware(
-        {evse.id: _pilot(evse) for evse in config.evse},
+        pilots,
         {evse.id: meters.meter(evse) for evse in config.evse},
         modules,
         {evse.id for evse in config.evse if evse.meter_map == SIGNING_MAP},
         buses.all(),
+        {
+            **{evse.pilot.port: pilots[evse.id].counters for evse in config.evse},
+            **{line.config.port: line.counters for line in meters.all()},
+            **{bus.config.name: bus.counters for bus in buses.all()},
+        },
     )
 
 
@@ -185,7 +219,7 @@ def _tell(on_event: OnEvent, wrap: Callable[[int, Any], Event], evse: int, event
     on_event(wrap(evse, event))
 
 
-def _pilot(evse: EvseConfig) -> AutonomousPilot | SubordinatePilot:
+def _pilot(evse: EvseConfig) -> OpenEvsePilot | McuPilot:
     part, path = evse.board.pilot, evse.pilot.port
     limit_ma = evse.board.limits.max_current_ma
     if part.driver is PilotDriver.OPENEVSE:
@@ -203,6 +237,9 @@ class _MeterLines:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._lines: dict[str, ModbusLine] = {}
+
+    def all(self) -> Sequence[ModbusLine]:
+        return tuple(self._lines.values())
 
     def meter(self, evse: EvseConfig) -> EnergyMeter:
         from hal.meters.modbus_line import LineConfig, ModbusLine

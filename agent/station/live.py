@@ -11,7 +11,7 @@ Exit codes that it asks for: 75 restart wanted (reset, configuration), 74 the le
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -41,8 +41,10 @@ from agent.core.events import (
     UpdateHold,
 )
 from agent.core.facts import BootFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
-from agent.ipc.port import ConnectorChanged, News, Record, RestartComing, Welcome
+from agent.health.fold import Finding
+from agent.ipc.port import ConnectorChanged, HealthChanged, News, Record, RestartComing, Welcome
 from agent.ipc.port import SampleTaken as SampleNews
+from agent.ipc.statistics import StationStatistics
 from agent.ipc.wire import PROTOCOL
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutDone, CutOrder
@@ -54,9 +56,9 @@ from agent.security.keys import oca_key
 from agent.station.archive import Archive
 from agent.station.build import Build, make_durable_directory, note_boot_cause
 from agent.station.disk import Disk
+from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.making import (
-    damage_note,
     identity_of,
     key_path,
     make_billing,
@@ -67,12 +69,16 @@ from agent.station.making import (
     make_tariffs,
     make_upkeep,
     read_text,
+    refused_starts,
+    unseen_damage,
 )
 from agent.station.platform import Platform
 from agent.station.self_test import DeviceWatch
 from agent.station.service import StationService, profiles_change
 from agent.station.signers import MeterRecords
+from agent.station.statistics import Statistics
 from agent.station.tokens import Tokens
+from agent.station.usage import Usage
 from hal.ports import Back, Lost, MeterReading
 
 if TYPE_CHECKING:
@@ -130,8 +136,21 @@ class LiveStation:
         self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
         self._watch = DeviceWatch(build.config)
         self._updates = self._make_updates(platform)
-        self.service = StationService(build, self.logic, self._tokens, self._archive, self._model, self._updates, self)
+        self._health = StationHealth(build, core, self, platform.process, self._troubles)
+        self._usage = Usage(core, build.config.station.data_dir / "usage.sqlite", self._now_ms())
+        self.service = StationService(
+            build, self.logic, self._tokens, self._archive, self._model, self._updates, self._usage, self._health, self
+        )
         self._devices = platform.devices(build.config)
+        self._statistics = Statistics(
+            core.evses,
+            self._devices,
+            self._archive,
+            build.ledger_path,
+            platform.process,
+            self._now_ms,
+            has_csms=build.config.csms is not None,
+        )
         self._signers = MeterRecords(
             self._devices.signers(), identity_of(build), build.config.station.time_zone, self.append
         )
@@ -140,7 +159,7 @@ class LiveStation:
         self._disk = Disk(self._writer, rows, self._signers, self.logic, self._key.key_id, known_meters, self)
         for evse in build.config.evse:
             self._model.put(Key("FiscalMetering", "PublicKey", evse=evse.id), self._key.public_oca)
-        self._damage = damage_note(build.config, evidence_of(build.ledger_path), self._archive)
+        self._damage = unseen_damage(evidence_of(build.ledger_path), self._archive)
         self.upkeep = make_upkeep(build, self, self._billing, reserve, platform.free_space, self._refused_starts)
 
     def start(self, controller_faults: Sequence[str] = ()) -> None:
@@ -152,9 +171,11 @@ class LiveStation:
 
     async def close(self) -> None:
         """Everything into its safe state first, then the files."""
+        self.service.monitoring.close()
         if self._updates is not None:
             self._updates.close()
         await self._devices.close()
+        await self._usage.close()
         if self._timer is not None:
             self._timer.cancel()
         self._archive.close()  # first: the last to close is the writer, which leaves one tidy file
@@ -167,14 +188,18 @@ class LiveStation:
         if isinstance(event, FromPilot | FromMeter | FromPower):
             _log_device(event)
             self._watch.hear(event)
+            self._health.hear(event)
         if isinstance(event, FromMeter) and isinstance(event.event, MeterReading):
             self._disk.note_meter(event.evse, event.event)
         for effect in self.logic.step(event, self._now_ms()):
+            self._statistics.hear(effect)
             if not self._devices.carry_out(effect):
                 self._carry_out_here(effect)
+        self._usage.look()
         self._tokens.start_free_vehicles()
         if self._updates is not None and not isinstance(event, UpdateHold):
             self._updates.look()
+        self._health.look()
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -225,7 +250,7 @@ class LiveStation:
 
     def _refused_starts(self) -> str:
         """Why no transaction may begin, whatever else; empty: nothing speaks against it."""
-        return self._damage
+        return refused_starts(self._build.config, self._damage)
 
     def acknowledge_damage(self) -> bool:
         """A person has seen that a ledger was damaged; False: there was nothing to see."""
@@ -242,6 +267,16 @@ class LiveStation:
 
     def alarm(self) -> str:
         return self.upkeep.alarm()
+
+    def _troubles(self) -> Iterator[Finding]:
+        if self._damage:
+            yield Finding("ledger_damaged", detail=self._damage)
+        yield from self.upkeep.troubles()
+        if self._updates is not None:
+            yield from self._updates.troubles()
+
+    def statistics(self) -> StationStatistics:
+        return self._statistics.read(self.service.delivered_seq)
 
     def retire(self) -> None:
         """Rows that the CSMS has, or that no CSMS will ever ask for, and that are old enough go.
@@ -286,6 +321,8 @@ class LiveStation:
         return self._now_ms()
 
     def publish(self, news: News) -> None:
+        if isinstance(news, HealthChanged):
+            self.service.monitoring.hear(news.parts)
         self._publish(news)
 
     async def save(self, changes: Sequence[StateChange | PutWitness]) -> None:
@@ -302,7 +339,9 @@ class LiveStation:
     def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
         self._disk.append(*facts, stamp=self.now_stamp(), on_durable=on_durable)
 
-    def commit(self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None]) -> None:
+    def commit(
+        self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None] | None = None
+    ) -> None:
         """Facts and changes in one commit."""
         self._disk.append(*facts, stamp=self.now_stamp(), changes=changes, on_durable=on_durable)
 
@@ -338,6 +377,7 @@ class LiveStation:
             if found.evse in self.logic.core.evses:
                 self._billing.restore(self._archive.history(found.tx_id))
                 self._signers.resume(found.evse)
+                self._statistics.resume(found.evse)
                 self.logic.step(found, now_ms)
         running = {tx.id for tx in self.logic.running().values()}
         if self.logic.limits.keep_transactions(running):
@@ -377,6 +417,7 @@ class LiveStation:
             settings=self._model.snapshot(secrets=True),
             head_seq=self._archive.head_seq(),
             firmware_version=self._build.firmware_version,
+            takes_updates=self._updates is not None,
         )
 
     def greetings(self) -> list[News]:
@@ -395,7 +436,9 @@ class LiveStation:
 
     def gateway_gone(self) -> None:
         self._tokens.link(False, None)
+        self.service.monitoring.link(None)
         self.give(LinkChanged(False))
+        self._health.gateway_gone()
         if self._updates is not None:
             self._updates.gateway_gone()
 

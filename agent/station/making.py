@@ -134,13 +134,17 @@ def make_upkeep(
     )
 
 
-def damage_note(config: Config, evidence: Sequence[Path], archive: Archive) -> str:
-    """Why no transaction may begin after damage to the ledger; empty where policy or a person allows it."""
+def unseen_damage(evidence: Sequence[Path], archive: Archive) -> str:
+    """The newest file that a damaged ledger is kept as and that no person has acknowledged; empty: there is none."""
     seen = int(archive.state(Namespace.DAMAGE).get("acknowledged", "0"))
-    if config.metering.after_damage is AfterDamage.CHARGE or len(evidence) <= seen:
+    return evidence[-1].name if len(evidence) > seen else ""
+
+
+def refused_starts(config: Config, damage: str) -> str:
+    """Why no transaction may begin after ``damage`` to the ledger; empty where policy or a person allows it."""
+    if not damage or config.metering.after_damage is AfterDamage.CHARGE:
         return ""
-    kept = evidence[-1].name
-    return f"the ledger was damaged and is kept as {kept}: `evsed ledger acknowledge` allows charging again"
+    return f"the ledger was damaged and is kept as {damage}: `evsed ledger acknowledge` allows charging again"
 
 
 def read_text(file: str) -> str:

@@ -11,7 +11,7 @@ OCPP 2.1 I07 to I11.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -132,6 +132,14 @@ class Money:
         while len(self._texts) >= MAX_PRICE_TEXTS:
             del self._texts[next(iter(self._texts))]
         self._texts[name] = text[:MAX_TEXT_CHARS]
+
+    def price_texts(self, belongs: Callable[[str], bool]) -> dict[str, str]:
+        """What the CSMS said charging costs, by those folded tokens that ``belongs`` takes."""
+        return {token: text for token, text in self._texts.items() if token and belongs(token)}
+
+    def forget_texts(self, tokens: Iterable[str]) -> None:
+        for token in tokens:
+            self._texts.pop(token, None)
 
     # ---------------------------------------------------------------------------------------- shown
 

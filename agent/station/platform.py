@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from agent.config.model import Config
+from agent.ipc.statistics import ProcessStatistics
 from agent.ledger.book import Change, MakeRoom
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutOrder
@@ -28,6 +29,7 @@ from agent.ledger.writer import LedgerWriter, OnCut, OnDurable
 from agent.security.keys import MeteringKey, load_or_create_key
 from agent.station.build import monotonic_ms
 from agent.station.hardware import Hardware, open_hardware
+from agent.telemetry.own_process import OwnProcess
 
 if TYPE_CHECKING:
     from agent.firmware.view import InstallerView, StagedView
@@ -92,6 +94,7 @@ class Platform:
     devices: Callable[[Config], Hardware]
     installer: Callable[[Config], InstallerTalks]
     free_space: Look
+    process: Callable[[], ProcessStatistics] = ProcessStatistics  # of no interest where no process runs
     tick_ms: int = TICK_MS
 
 
@@ -106,6 +109,7 @@ def this_machine(loop: asyncio.AbstractEventLoop) -> Platform:
         devices=lambda config: open_hardware(config, monotonic_ms),
         installer=_installer,
         free_space=os.statvfs,
+        process=OwnProcess(loop).read,
     )
 
 

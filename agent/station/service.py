@@ -31,6 +31,8 @@ from agent.core.commands import ChangeAvailability, Command, RemoteStart
 from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token, UpdateVia
 from agent.core.status import Outcome
+from agent.health.model import PartHealth
+from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
 from agent.ipc.port import (
     CommandAnswer,
     CompositeSchedule,
@@ -48,15 +50,23 @@ from agent.ipc.port import (
     TokenVerdict,
     ToldCost,
 )
+from agent.ipc.receipts import ReceiptLine
+from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.ledger.side_records import PutWitness
 from agent.ledger.state import Namespace, Put, StateChange
 from agent.station.archive import CURSOR, Archive
 from agent.station.behaviour import behaviour_of, provide_live_values
 from agent.station.build import Build
+from agent.station.customer import Customers
+from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.money import Money
+from agent.station.monitoring import Monitoring
+from agent.station.receipts import Receipts
 from agent.station.tokens import Tokens
+from agent.station.usage import Usage
+from agent.usage.model import UsageHour
 
 if TYPE_CHECKING:
     from agent.station.updates import Updates
@@ -91,8 +101,14 @@ class Shell(Protocol):
         """What is wrong with the ledger or its disk, in plain words."""
         ...
 
+    def statistics(self) -> StationStatistics: ...
+
     def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
         """Facts that do not come from the logic."""
+        ...
+
+    def commit(self, facts: Sequence[Fact], changes: Sequence[StateChange]) -> None:
+        """Facts and changes in one commit."""
         ...
 
 
@@ -107,6 +123,8 @@ class StationService:
         archive: Archive,
         model: DeviceModel,
         updates: Updates | None,
+        usage: Usage,
+        health: StationHealth,
         shell: Shell,
     ) -> None:
         self._build = build
@@ -115,10 +133,15 @@ class StationService:
         self._archive = archive
         self._model = model
         self._updates = updates
+        self._usage = usage
+        self._health = health
         self._shell = shell
         self._command_ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[CommandAnswer]] = {}
+        self._receipts = Receipts(archive)
         self._money = Money(logic.core, logic.billing, model, shell)
+        self.monitoring = Monitoring(build.config, model, logic.core, archive, shell, self._refresh)
+        self._customers = Customers(archive, tokens, self._money, logic.core)
         self._dialect: str | None = None
         self.delivered_seq = archive.delivered_seq()
 
@@ -145,6 +168,26 @@ class StationService:
         if future is not None and not future.done():
             future.set_result(CommandAnswer(outcome, tx_id))
 
+    # ---------------------------------------------------------------------------------- monitoring
+
+    async def monitors(self) -> list[Monitor]:
+        return self.monitoring.monitors()
+
+    async def set_monitors(self, writes: list[MonitorWrite]) -> list[MonitorAnswer]:
+        return await self.monitoring.set(writes)
+
+    async def clear_monitors(self, ids: list[int]) -> list[ClearMonitorStatus]:
+        return await self.monitoring.clear(ids)
+
+    async def set_monitoring_base(self, base: str) -> str:
+        return await self.monitoring.set_base(base)
+
+    async def set_monitoring_level(self, severity: int) -> str:
+        return await self.monitoring.set_level(severity)
+
+    async def customer_information(self, request: CustomerRequest) -> str:
+        return await self._customers.answer(request)
+
     # -------------------------------------------------------------------------------------- ledger
 
     async def records(self, after_seq: int, limit: int) -> list[Record]:
@@ -152,6 +195,9 @@ class StationService:
 
     async def transaction(self, tx_id: str) -> list[Record]:
         return self._archive.transaction(tx_id)
+
+    async def security_records(self, after_seq: int, limit: int) -> list[Record]:
+        return self._archive.security_records(after_seq, limit)
 
     async def progress(self) -> Progress:
         return self._archive.progress()
@@ -181,6 +227,7 @@ class StationService:
     async def link_state(self, online: bool, dialect: str | None) -> None:
         self._dialect = dialect if online else None
         self._tokens.link(online, dialect)
+        self.monitoring.link(self._dialect)
         self._shell.give(LinkChanged(online))
 
     async def clock(self, wall_ms: int) -> None:
@@ -207,6 +254,7 @@ class StationService:
             self._shell.give(Configured(behaviour_of(self._model, self._build.config)))
             self._tokens.configure()
             self._shell.publish(SettingsChanged({str(key): value for key, value in accepted.items()}))
+            self.monitoring.look_soon()
         for write, result in zip(writes, results, strict=True):
             if result.reason:
                 log.info("setting refused", setting=str(_key(write)), reason=result.reason)
@@ -237,6 +285,7 @@ class StationService:
         views = list(self._logic.core.views())
         text = wall.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         provide_live_values(self._model, views, operative=self._logic.core.available, date_time=text)
+        self.monitoring.provide()
 
     async def clear_cache(self) -> bool:
         return self._tokens.clear_cache()
@@ -332,6 +381,21 @@ class StationService:
     async def security_event(self, event_type: str, tech_info: str) -> None:
         self._shell.append(SecurityFact(event_type, tech_info[:255]))
 
+    async def receipts(self, limit: int, before_seq: int | None) -> list[ReceiptLine]:
+        return self._receipts.lines(limit, before_seq)
+
+    async def receipt(self, tx_id: str, form: str) -> str:
+        return await self._receipts.receipt(tx_id, form)
+
+    async def usage(self, first_hour: int, hours: int, evse: int | None) -> list[UsageHour]:
+        return await self._usage.hours(first_hour, hours, evse)
+
+    async def health(self) -> list[PartHealth]:
+        return self._health.parts()
+
+    async def report_parts(self, process: str, parts: list[PartHealth]) -> None:
+        self._health.take_report(process, parts)
+
     async def status(self) -> StationStatus:
         ctx = self._logic.core.ctx
         return StationStatus(
@@ -351,6 +415,9 @@ class StationService:
             firmware_version=self._build.firmware_version,
             update=None if self._updates is None else self._updates.view(),
         )
+
+    async def statistics(self) -> StationStatistics:
+        return self._shell.statistics()
 
     def _wall_ms(self) -> int:
         return self._shell.now_ms() + self._logic.core.ctx.wall_offset_ms

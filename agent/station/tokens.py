@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -45,6 +45,8 @@ class Shell(Protocol):
     def publish(self, news: News) -> None: ...
 
     def save_lazily(self, changes: Sequence[StateChange]) -> None: ...
+
+    async def save(self, changes: Sequence[StateChange]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,15 @@ class Tokens:
         self._cache.clear()
         self._shell.save_lazily([Clear(Namespace.TOKEN)])
         return True
+
+    def cached(self, belongs: Callable[[str, str | None], bool]) -> list[dict[str, Any]]:
+        """Entries of the cache, as ``TokenCache.dump`` has them, whose folded text and group ``belongs`` takes."""
+        return [row for row in self._cache.dump() if belongs(row["id"], row["group"])]
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Drop entries of the cache by their folded texts; durable before it returns."""
+        self._cache.forget(ids)
+        await self._shell.save([Delete(Namespace.TOKEN, each) for each in ids])
 
     # ------------------------------------------------------------------------------------ presented
 

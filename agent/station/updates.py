@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Protocol
 
 import structlog
@@ -41,6 +41,7 @@ from agent.firmware.machine import (
 )
 from agent.firmware.phases import CANCELLABLE, WAITS, Phase
 from agent.firmware.view import InstallerView, StagedPhase
+from agent.health.fold import Finding
 from agent.ipc.codec import CodecError, from_plain, to_plain
 from agent.ipc.port import FetchWanted, News, UpdateChanged
 from agent.ipc.updates import (
@@ -58,6 +59,7 @@ from agent.station.platform import InstallerTalks
 from agent.station.self_test import DeviceWatch
 
 KEY = "update"
+_FAILED = ("Failed", "InvalidSignature")  # ends of FirmwareStatusEnumType
 ALLOW_NEW = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 _ASK_AGAIN_S = 10.0
 _LOOK_S = 0.5
@@ -115,6 +117,8 @@ class Updates:
         self._controller_faults: Sequence[str] = ()
         self._installer_answered = False  # then nothing waits for it any more
         self._on_trial = False
+        self._away = ""  # why the installer does not tell which slot runs
+        self._no_way_back = False  # the other slot does not boot
 
     def start(self, controller_faults: Sequence[str] = ()) -> None:
         """Find out which slot this is, and go on where the last boot stopped. ``controller_faults``: what went wrong
@@ -204,6 +208,18 @@ class Updates:
     def view(self) -> UpdateView | None:
         return self._machine.view()
 
+    def troubles(self) -> Iterator[Finding]:
+        """What is wrong with slots, updates and the installer."""
+        if self._away:
+            yield Finding("installer_away", detail=self._away)
+        phase, update = self._machine.phase, self._machine.update
+        if self._on_trial and phase is not Phase.IDLE:
+            yield Finding("slot_on_trial")
+        if phase is Phase.IDLE and update is not None and update.told.endswith(_FAILED):
+            yield Finding("update_failed", detail=update.why)
+        if phase is Phase.IDLE and self._no_way_back:
+            yield Finding("slot_bad")
+
     def greetings(self) -> list[News]:
         """What whoever connects must know: the gateway may be a new one, in the middle of a download."""
         order, view = self._machine.order(), self.view()
@@ -266,9 +282,11 @@ class Updates:
                 found = await self._talks.ask(lambda installer: installer.status())
                 break
             except (InstallerAway, SlotFailed) as error:
-                log.warning("installer does not tell which slot runs", why=str(error))
+                self._away = str(error)
+                log.warning("installer does not tell which slot runs", why=self._away)
                 await asyncio.sleep(_ASK_AGAIN_S)
-        self._installer_answered, self._on_trial = True, found.on_trial
+        self._installer_answered, self._on_trial, self._away = True, found.on_trial, ""
+        self._no_way_back = any(slot.version and not slot.running and not slot.bootable for slot in found.slots)
         if found.booted is None:
             log.error("nobody can tell which slot runs: updates are off")
             return

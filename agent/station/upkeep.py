@@ -17,7 +17,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ import structlog
 
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact
+from agent.health.fold import Finding
 from agent.ledger.space import Look, Reserve, room
 from agent.station.billing import Billing
 from agent.station.logic import PricesChanged
@@ -77,6 +78,8 @@ class Upkeep:
         self._reserve = reserve
         self._seen_file: tuple[int, int, int] | None = None
         self._low = False
+        self._unreadable = ""  # why the disk cannot be looked at
+        self._refused_tariff = ""  # why the live tariff is not taken
         self.found = ""  # what the last whole check found
 
     async def run(self) -> None:
@@ -107,9 +110,10 @@ class Upkeep:
             self._low = room(self._ledger, self._floor_bytes, self._look).low
             if not self._low:
                 self._reserve.ensure()
+            self._unreadable = ""
         except OSError as error:
             log.error("disk cannot be looked at", why=str(error))
-            self._low = True
+            self._low, self._unreadable = True, str(error)
         self._shell.give(LedgerRoom(not self._low and not self._refuses()))
 
     def alarm(self) -> str:
@@ -117,6 +121,17 @@ class Upkeep:
         parts = ["little room on the ledger's disk: no new transactions"] if self._low else []
         parts += [each for each in (self._refuses(), self.found) if each]
         return "; ".join(parts)
+
+    def troubles(self) -> Iterator[Finding]:
+        """What is wrong with ledger, disk and live tariff."""
+        if self._unreadable:
+            yield Finding("disk_unreadable", detail=self._unreadable)
+        elif self._low:
+            yield Finding("disk_full")
+        if self.found:
+            yield Finding("ledger_not_whole", detail=self.found)
+        if self._refused_tariff:
+            yield Finding("tariff_refused", detail=self._refused_tariff)
 
     # ------------------------------------------------------------------------------------- tariff
 
@@ -136,10 +151,14 @@ class Upkeep:
         except FileNotFoundError:
             return  # not there yet
         except (OSError, UnicodeDecodeError, TariffError) as error:
-            log.error("live tariff refused, the one before goes on", file=str(self._live_tariff), why=str(error)[:500])
-            details = (("file", self._live_tariff.name), ("why", str(error)[:500]))
+            self._refused_tariff = str(error)[:500]
+            log.error(
+                "live tariff refused, the one before goes on", file=str(self._live_tariff), why=self._refused_tariff
+            )
+            details = (("file", self._live_tariff.name), ("why", self._refused_tariff))
             self._shell.append(LogFact(LogEntry.TARIFF_REFUSED, details=details))
             return
+        self._refused_tariff = ""
         if facts:
             self._shell.append(*facts)
         log.info("live tariff", content=content[:16])

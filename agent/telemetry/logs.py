@@ -2,7 +2,8 @@
 
 Charter: configures structlog once per process. Repeated equal lines are collapsed, because a flood
 of them wears out flash (charging-behaviour reference). Goes to standard error: standard output belongs
-to commands.
+to commands. A process also keeps its newest lines, as JSON, in a ring of files in memory, where the local
+page and the diagnostics archive find them without asking journald.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import logging
 import sys
 import time
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
+
+from agent.telemetry.ring_file import RingFile
 
 _REPEAT_S = 60.0
 _REMEMBERED = 64
@@ -21,9 +25,16 @@ _REMEMBERED = 64
 EventDict = MutableMapping[str, Any]
 
 
-def configure_logs(process: str, level: str, style: str, stream: TextIO | None = None) -> None:
+def log_file(folder: Path, process: str) -> Path:
+    """The ring in which a process keeps its newest lines."""
+    return folder / f"{process}.jsonl"
+
+
+def configure_logs(
+    process: str, level: str, style: str, stream: TextIO | None = None, folder: Path | None = None
+) -> None:
     """``level`` is debug, info, warning or error; ``style`` is json, console, or auto: people on a
-    terminal, else JSON."""
+    terminal, else JSON. ``folder``: where the newest lines are kept as well."""
     out = sys.stderr if stream is None else stream
     for_people = style == "console" or (style == "auto" and out.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer()
@@ -33,6 +44,7 @@ def configure_logs(process: str, level: str, style: str, stream: TextIO | None =
             structlog.stdlib.add_log_level,
             Collapse(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if folder is None else [_Kept(RingFile(log_file(folder, process), _not_kept))]),
             structlog.processors.format_exc_info if not for_people else _as_is,
             renderer,
         ],
@@ -44,6 +56,23 @@ def configure_logs(process: str, level: str, style: str, stream: TextIO | None =
 
 def _as_is(_: Any, __: str, event: EventDict) -> EventDict:
     return event
+
+
+class _Kept:
+    """Puts a copy of each line, as JSON, into the ring."""
+
+    def __init__(self, ring: RingFile) -> None:
+        self._ring = ring
+        self._render = structlog.processors.JSONRenderer()
+
+    def __call__(self, logger: Any, level: str, event: EventDict) -> EventDict:
+        whole = structlog.processors.format_exc_info(logger, level, dict(event))
+        self._ring.append(str(self._render(logger, level, whole)))
+        return event
+
+
+def _not_kept(why: str) -> None:
+    structlog.get_logger("telemetry").warning("log lines are not kept in memory", reason=why)
 
 
 class _BoundFactory:

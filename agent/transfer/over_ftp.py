@@ -52,7 +52,7 @@ class FtpOpener:
     def open(self, offset: int, known: Identity | None) -> FtpStream:  # noqa: ARG002 - asked anew at each login
         if self._location.scheme == "ftps":
             self._context = self._context or self._tls.context()
-        control = _Control(self._limits, self._clock_ms, self._context)
+        control = FtpControl(self._limits, self._clock_ms, self._context)
         try:
             return self._start(control, offset)
         except (ftplib.Error, OSError, EOFError) as error:
@@ -62,7 +62,7 @@ class FtpOpener:
             control.close()
             raise
 
-    def _start(self, control: _Control, offset: int) -> FtpStream:
+    def _start(self, control: FtpControl, offset: int) -> FtpStream:
         where = self._location
         control.reach(where.host, where.port)
         control.login(where.user or "", where.password)
@@ -72,7 +72,7 @@ class FtpOpener:
         start, data = self._retrieve(control, offset)
         return FtpStream(where, control, Wire(data, self._limits.read_timeout_s, self._clock_ms), start, identity)
 
-    def _size(self, control: _Control) -> int:
+    def _size(self, control: FtpControl) -> int:
         try:
             answer = control.sendcmd(f"SIZE {self._location.path}")
         except ftplib.error_perm as error:
@@ -83,14 +83,14 @@ class FtpOpener:
             raise SourceLost(f"{self._location}: the server does not say how long the file is (SIZE)", retryable=False)
         return int(found[1])
 
-    def _modified(self, control: _Control) -> str:
+    def _modified(self, control: FtpControl) -> str:
         try:
             found = _TIME.fullmatch(control.sendcmd(f"MDTM {self._location.path}"))
         except ftplib.error_perm:  # it does not know the command, or not for this file
             return ""
         return found[1] if found else ""
 
-    def _retrieve(self, control: _Control, offset: int) -> tuple[int, socket.socket]:
+    def _retrieve(self, control: FtpControl, offset: int) -> tuple[int, socket.socket]:
         """Where the data begin, and the connection they come by."""
         command = f"RETR {self._location.path}"
         if offset:
@@ -118,7 +118,7 @@ def _code(error: ftplib.Error) -> str:
 class FtpStream:
     """See ``Stream``. Owns both connections."""
 
-    def __init__(self, location: Location, control: _Control, data: Wire, start: int, identity: Identity) -> None:
+    def __init__(self, location: Location, control: FtpControl, data: Wire, start: int, identity: Identity) -> None:
         self.start, self.identity = start, identity
         self._location = location
         self._control = control
@@ -137,7 +137,7 @@ class FtpStream:
         self._control.close()
 
 
-class _Control(ftplib.FTP):
+class FtpControl(ftplib.FTP):
     """The library's control connection, with bounded answers and with TLS. All but ``close`` raises ``ftplib.Error``,
     ``OSError`` and ``EOFError``."""
 

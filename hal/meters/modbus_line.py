@@ -1,6 +1,6 @@
 """One RS-485 line: a single Modbus RTU client that all devices on the same port share.
 
-Charter: one request at a time, whole answers or a typed error per request, and a port that is reopened
+Charter: one request at a time, whole answers or a typed error per request, each counted, and a port that is reopened
 with bounded back-off for as long as somebody asks. It knows no register maps and keeps no values.
 
 Modbus RTU has no transaction number. Four remedies keep one request's reply from another's:
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hal.bus_counters import BusCounters
 from hal.ports import BadReply, DeviceLost, DeviceRefused, DeviceTimeout
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class ModbusLine:
         import pymodbus.client  # noqa: F401 - loaded only where a line exists, and before the loop must not wait
 
         self.config = config
+        self.counters = BusCounters()
         self._lock = asyncio.Lock()
         self._users = 0
         self._client: AsyncModbusSerialClient | None = None
@@ -96,6 +98,7 @@ class ModbusLine:
         self._awaited: tuple[bytes, ...] = ()  # how the open request's answer begins; empty: none is open
         self._heard_bytes = 0  # since the request went out
         self._heard_at = 0.0
+        self._asked_at = 0.0
         self._idle_since = 0.0  # the last request was answered or given up
         self._silence_s = config.gap_ms / 1000  # to be heard before the next request
 
@@ -123,10 +126,11 @@ class ModbusLine:
             return request(address, count=count, device_id=unit_id)
 
         async with self._lock:
-            reply = await self._exchange(device, f"reading {address:04X}", awaited, self.config.timeout_ms, ask)
-            if len(reply.registers) != count:
-                raise BadReply(device, f"{len(reply.registers)} registers came instead of {count} at {address:04X}")
-            self._silence_s = self.config.gap_ms / 1000
+            with self.counters.failures_counted():
+                reply = await self._exchange(device, f"reading {address:04X}", awaited, self.config.timeout_ms, ask)
+                if len(reply.registers) != count:
+                    raise BadReply(device, f"{len(reply.registers)} registers came instead of {count} at {address:04X}")
+            self._answered()
             return list(reply.registers)
 
     async def write(self, device: str, unit_id: int, address: int, words: Sequence[int]) -> None:
@@ -142,8 +146,14 @@ class ModbusLine:
             return client.write_registers(address, list(words), device_id=unit_id)
 
         async with self._lock:
-            await self._exchange(device, f"writing {address:04X}", awaited, self.config.write_timeout_ms, ask)
-            self._silence_s = self.config.gap_ms / 1000
+            with self.counters.failures_counted():
+                await self._exchange(device, f"writing {address:04X}", awaited, self.config.write_timeout_ms, ask)
+            self._answered()
+
+    def _answered(self) -> None:
+        """The answer was whole: nothing of it can follow."""
+        self._silence_s = self.config.gap_ms / 1000
+        self.counters.answered(round((self._idle_since - self._asked_at) * 1_000_000))
 
     async def _exchange(
         self,
@@ -165,6 +175,7 @@ class ModbusLine:
         self._heard_bytes = 0
         self._awaited = (awaited, bytes((awaited[0], awaited[1] | 0x80)))
         client.ctx.comm_params.timeout_connect = timeout_ms / 1000  # pymodbus has one for all requests
+        self._asked_at = asyncio.get_running_loop().time()
         try:
             reply = await ask(client)
         except (ConnectionException, ModbusIOException):

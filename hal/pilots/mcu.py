@@ -29,6 +29,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hal.bus_counters import BusCounters
 from hal.pilots import cobs, mcu_codec
 from hal.pilots.mcu_codec import (
     BadMessage,
@@ -89,7 +90,7 @@ class McuPilot:
         self._on_event: Callable[[PilotEvent], None] | None = None
         self._splitter = cobs.Splitter(mcu_codec.MAX_PACKET_BYTES)
         self._max_current_ma = config.max_current_ma
-        self.frame_errors = 0  # damaged frames since the driver was made
+        self.counters = BusCounters()  # messages of the MCU, which speaks by itself; a loss counts as a failed one
         self._bad_in_row = 0
         self._noise = False  # what came last was no good frame
         self._talks = False  # a good frame came since the deadline was set
@@ -203,6 +204,8 @@ class McuPilot:
             self._lose(LossKind.SILENT, f"no keep-alive for {self._config.link_timeout_ms} ms")
 
     def _lose(self, kind: LossKind, detail: str) -> None:
+        if kind is not LossKind.GARBAGE:  # damaged frames were counted as they came
+            self.counters.failed(kind)
         self._stop_timers()
         self._in_use = False
         self._forget_wanted()
@@ -265,6 +268,7 @@ class McuPilot:
             except BadMessage:
                 self._count_bad(1)
                 continue
+            self.counters.answered()
             self._noise = False
             self._talks = True
             self._bad_in_row = 0
@@ -274,7 +278,7 @@ class McuPilot:
             self._lose(LossKind.GARBAGE, f"{self._bad_in_row} damaged frames in a row")
 
     def _count_bad(self, frames: int) -> None:
-        self.frame_errors += frames
+        self.counters.failed(LossKind.GARBAGE, frames)
         self._bad_in_row += frames
         self._noise = self._noise or frames > 0
 

@@ -31,6 +31,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hal.bus_counters import BusCounters
 from hal.pilots import openevse_rules as rules
 from hal.pilots.openevse_rules import Mode, Status, Wanted
 from hal.pilots.rapi_codec import Boot, Notice, StateChange
@@ -57,6 +58,7 @@ from hal.ports import (
 HEARTBEAT_S, FALLBACK_A = 5, 6
 _TRIES = 3
 _ROUNDS_PER_GC = 5
+_OWN_RESET_EVERY_S = 60.0
 _BOARD_MINIMUM_A = 6
 _LIMIT_ACTIVE = 2  # third field of $SY and $GY
 _State = BoardFaults | PilotState | Contactor | Lock
@@ -101,7 +103,9 @@ class OpenEvsePilot:
         self._known: dict[type[_State], _State] = {}
         self._max_a = config.max_current_ma // 1000
         self._checks_relay = True
+        self._temperatures: dict[str, int] = {}
         self._round = 0
+        self._next_reset_s = 0.0
 
     # ---------------------------------------------------------------- AutonomousPilot
 
@@ -115,6 +119,13 @@ class OpenEvsePilot:
             max_current_ma=self._max_a * 1000,
             supervision_ms=HEARTBEAT_S * 1000,
         )
+
+    @property
+    def counters(self) -> BusCounters:
+        return self._exchange.counters
+
+    def temperatures(self) -> dict[str, int]:
+        return self._temperatures
 
     def start(self, on_event: Callable[[PilotEvent], None]) -> None:
         self._on_event = on_event
@@ -222,8 +233,12 @@ class OpenEvsePilot:
         self._round += 1
         if self._round % _ROUNDS_PER_GC == 0:
             await self._read_limits()
+            await self._read_temperatures()
         if self._config.has_lock:
             await self._read_lock()
+        if rules.needs_reset(self._status) and self._may_reset():
+            await self._reboot()
+            await self._read_state()
         tried: set[str] = set()
         while (command := rules.next_command(self._wanted, self._status, frozenset(tried))) is not None:
             tried.add(command)
@@ -233,8 +248,16 @@ class OpenEvsePilot:
             self._spurious_reset = False
             self._status_changed()
 
+    def _may_reset(self) -> bool:
+        """At once after each vehicle; a board that has its fault again without one is not reset all the time."""
+        now_s = asyncio.get_running_loop().time()
+        may = now_s >= self._next_reset_s
+        if may:
+            self._next_reset_s = now_s + _OWN_RESET_EVERY_S
+        return may
+
     async def _reboot(self) -> None:
-        """Reset the board on request, wait for its boot message, learn it again; no loss is told."""
+        """Reset the board, wait for its boot message, learn it again; no loss is told."""
         self._booted.clear()
         self._reset_asked, self._rebooting = False, True
         try:
@@ -309,6 +332,13 @@ class OpenEvsePilot:
         self._max_a = min(maximum, self._config.max_current_ma // 1000)
         self._status = replace(self._status, current_a=self._number("GC", now, 10))
 
+    async def _read_temperatures(self) -> None:
+        """Nothing depends on them: a board that does not tell them is as good as another."""
+        self._temperatures = {}
+        with contextlib.suppress(DeviceTimeout):
+            reply = await self._exchange.ask("GP")
+            self._temperatures = rules.temperatures(reply.fields if reply.ok else ())
+
     async def _read_lock(self) -> None:
         position, *_ = await self._read("G5", 1)
         self._changed(Lock(LockPosition.LOCKED if position == "1" else LockPosition.UNLOCKED))
@@ -351,6 +381,8 @@ class OpenEvsePilot:
         if not self._in_use:
             return
         self._faults = rules.faults(self._status, self._faults)
+        if rules.vehicle_connected(self._status):
+            self._next_reset_s = 0.0
         spurious = frozenset({BoardFault.SPURIOUS_RESET}) if self._spurious_reset else frozenset()
         self._changed(BoardFaults(self._faults | spurious))
         if self._checks_relay:
@@ -371,6 +403,7 @@ class OpenEvsePilot:
 
     def _port_lost(self, detail: str) -> None:
         self._end_task()
+        self.counters.failed(LossKind.GONE)
         self._lose(LossKind.GONE, detail)
 
     def _end_task(self) -> None:
@@ -382,6 +415,7 @@ class OpenEvsePilot:
         self._in_use = False
         self._status = Status()
         self._faults = frozenset()
+        self._temperatures = {}
         self._spurious_reset = self._reset_asked = self._rebooting = False
         if not self._lost_told:
             self._lost_told = True

@@ -9,6 +9,8 @@ Rules:
   sent then: it would hide the fault, because a sleeping board checks nothing. When the fault clears,
   the board passes through state A or B for 250 ms at least before it could close: time enough to stop.
 * A stuck relay stands until the board has checked it again, since sleeping or disabled it does not look.
+* A hard fault stands until the board has forgotten it. A board that was put to sleep or disabled meanwhile does not do
+  that by itself when the vehicle leaves, and would never charge again: then it is reset.
 * Current first, then enable: at no moment may the board offer more than wanted.
 
 Sources: OpenEVSE firmware 8.2.3 ``J1772EvseController.cpp`` (states, debounce, what is checked when).
@@ -17,6 +19,7 @@ Units: ampere, as the board has them.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +42,10 @@ _FAULTS: Mapping[int, BoardFault] = {
 }
 _HEALTHY = {UNKNOWN, STATE_A, STATE_B, STATE_C, STATE_D, SLEEPING, DISABLED}
 
-_VFLAG_CHARGING, _VFLAG_CONNECTED = 0x0040, 0x0100
+_THERMOMETERS = ("DS3231", "MCP9808", "TMP007")
+_DECI_C = range(-1_000, 2_001)
+
+_VFLAG_HARD_FAULT, _VFLAG_CHARGING, _VFLAG_CONNECTED = 0x0002, 0x0040, 0x0100
 FLAG_NO_STUCK_RELAY_CHECK = 0x0010
 _CHECKS_OFF: Mapping[int, str] = {
     0x0002: "diode",
@@ -88,7 +94,7 @@ def cp_state(status: Status) -> CpState | None:
         return CpState.F
     if status.state in _CP:
         return _CP[status.state]
-    if not status.vflags & _VFLAG_CONNECTED:
+    if not vehicle_connected(status):
         return CpState.A
     if status.state == SLEEPING:
         return CpState.C if status.vflags & _VFLAG_CHARGING else CpState.B
@@ -103,8 +109,20 @@ def faults(status: Status, before: frozenset[BoardFault]) -> frozenset[BoardFaul
     """The faults of this state; ``before`` are those of the state before it."""
     if is_fault(status.state):
         return frozenset({_FAULTS.get(status.state, BoardFault.PILOT)})
+    if status.vflags & _VFLAG_HARD_FAULT:
+        return before
     checks_relay = status.state in _CP
     return frozenset() if checks_relay else before & {BoardFault.CONTACTOR_WELDED}
+
+
+def vehicle_connected(status: Status) -> bool:
+    return bool(status.vflags & _VFLAG_CONNECTED)
+
+
+def needs_reset(status: Status) -> bool:
+    """Whether a hard fault is left over that nothing else ends; never while a vehicle is there."""
+    over = status.state in (SLEEPING, DISABLED) and not vehicle_connected(status)
+    return over and bool(status.vflags & _VFLAG_HARD_FAULT)
 
 
 def checks_off(settings_flags: int) -> tuple[str, ...]:
@@ -135,3 +153,15 @@ def next_command(wanted: Wanted, status: Status, tried: frozenset[str] = frozens
         if status.state in (SLEEPING, DISABLED) and not too_much:
             command = "FE"
     return None if command in tried else command
+
+
+def temperatures(fields: tuple[str, ...]) -> dict[str, int]:
+    """The answer to ``$GP`` (0.1 degrees Celsius each; -2560: not fitted) as 0.001 degrees by sensor.
+
+    What cannot be a temperature is left out."""
+    found = {}
+    for name, text in zip(_THERMOMETERS, fields, strict=False):
+        with contextlib.suppress(ValueError):
+            if (deci_c := int(text)) in _DECI_C:
+                found[name] = deci_c * 100
+    return found

@@ -1,7 +1,7 @@
 """Commands and replies over RAPI: one command in flight, matched by its sequence id.
 
 Charter: pairs replies with commands, hands notifications on in the callback that brought their bytes,
-and times out. What is asked, repeated or concluded is the driver's business.
+times out, and counts all of it. What is asked, repeated or concluded is the driver's business.
 
 The sequence id is the only guard against a late reply, so every command carries a new one, and a
 reply with any other id is dropped. An urgent command does not wait for the one in flight: the board
@@ -17,10 +17,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from hal.bus_counters import BusCounters
 from hal.pilots import rapi_codec
 from hal.pilots.rapi_codec import Boot, Notice, RapiParser, Reply, StateChange
 from hal.pilots.serial_line import SerialLine
-from hal.ports import DeviceTimeout
+from hal.ports import DeviceTimeout, LossKind
 
 
 class RapiExchange:
@@ -29,6 +30,7 @@ class RapiExchange:
     def __init__(
         self, line: SerialLine, on_notice: Callable[[StateChange | Boot | Notice], None], timeout_ms: int
     ) -> None:
+        self.counters = BusCounters()
         self._line = line
         self._on_notice = on_notice
         self._timeout_ms = timeout_ms
@@ -55,9 +57,15 @@ class RapiExchange:
         self._waiting_id = sequence_id
         self._answer = asyncio.get_running_loop().create_future()
         self._line.write(frame)
+        damage, loop = self.damage, asyncio.get_running_loop()
+        asked_at = loop.time()
         try:
-            return await asyncio.wait_for(self._answer, self._timeout_ms / 1000)
+            reply = await asyncio.wait_for(self._answer, self._timeout_ms / 1000)
+            self.counters.answered(round((loop.time() - asked_at) * 1_000_000))
+            return reply
         except TimeoutError:
+            if self.damage == damage:  # what came damaged is counted already
+                self.counters.failed(LossKind.SILENT)
             raise DeviceTimeout(self._line.path, f"no reply to {text!r} in {self._timeout_ms} ms") from None
         finally:
             self._answer = None
@@ -68,6 +76,7 @@ class RapiExchange:
 
     def received(self, data: bytes) -> None:
         """Bytes from the line; notifications are handed on before this returns."""
+        damage = self.damage
         for frame in self._parser.feed(data):
             if not isinstance(frame, Reply):
                 self._on_notice(frame)
@@ -75,6 +84,7 @@ class RapiExchange:
                 self._unreadable_commands += 1
             elif self._answer is not None and frame.sequence_id == self._waiting_id and not self._answer.done():
                 self._answer.set_result(frame)
+        self.counters.failed(LossKind.GARBAGE, self.damage - damage)
 
     def _next_id(self) -> int:
         self._sequence_id = self._sequence_id % 0xFF + 1

@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from hal.ports import DeviceLost
+from hal.bus_counters import BusCounters
+from hal.ports import DeviceLost, LossKind
 from hal.power.can_frame import CanFrame
 from hal.power.can_ports import CanBusConfig, CanPort, open_can_port
 
@@ -77,6 +78,7 @@ class CanBus:
 
     def __init__(self, config: CanBusConfig, open_port: Callable[[CanBusConfig], CanPort] = open_can_port) -> None:
         self.config = config
+        self.counters = BusCounters()  # what the frames mean is for the drivers to count; here a loss of the bus
         self._open_port = open_port
         self._lines: list[CanLine] = []
         self._queue: deque[tuple[CanLine, CanFrame]] = deque()
@@ -207,6 +209,7 @@ class CanBus:
     def _fail(self, detail: str) -> None:
         assert self._loop is not None
         self._release()
+        self.counters.failed(LossKind.GONE)
         self.why_down = detail
         delay_s = self._reopen_delay_s
         self._reopen_delay_s = min(2 * delay_s, _REOPEN_MAX_S)

@@ -31,7 +31,7 @@ class InfypowerModules:
         self._line: CanLine | None = None
         self._at_rest = asyncio.Event()  # nothing left to switch off, or nobody to tell
         self._timer: asyncio.TimerHandle | None = None
-        self._group = InfypowerGroup(config, self, self._emit)
+        self._group = InfypowerGroup(config, self, self._emit, bus.counters)
 
     def start(self, on_event: Callable[[PowerEvent], None]) -> None:
         """Join the bus; call inside the running loop, once."""
@@ -45,6 +45,9 @@ class InfypowerModules:
 
     def switch(self, on: bool) -> None:
         self._group.switch(on, self._now_ms())
+
+    def temperatures(self) -> dict[str, int]:
+        return self._group.temperatures()
 
     async def close(self) -> None:
         """Switch off, wait up to a second for the modules to confirm it, and leave the bus."""

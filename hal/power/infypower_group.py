@@ -28,6 +28,7 @@ from typing import Protocol
 
 import structlog
 
+from hal.bus_counters import BusCounters
 from hal.ports import (
     Back,
     BadReply,
@@ -62,7 +63,7 @@ from hal.power.infypower_codec import (
     switch,
 )
 from hal.power.infypower_config import InfypowerConfig, Mode
-from hal.power.infypower_module import Module, Phase
+from hal.power.infypower_module import ROUND, Module, Phase
 
 _log = structlog.get_logger(__name__)
 
@@ -76,10 +77,14 @@ class FrameSink(Protocol):
 
 
 class InfypowerGroup:
-    """All modules of one EVSE. Times are monotonic milliseconds."""
+    """All modules of one EVSE. Times are monotonic milliseconds. ``counters`` are those of the bus: a module that
+    said nothing for a round is one failure."""
 
-    def __init__(self, config: InfypowerConfig, sink: FrameSink, emit: Callable[[PowerEvent], None]) -> None:
+    def __init__(
+        self, config: InfypowerConfig, sink: FrameSink, emit: Callable[[PowerEvent], None], counters: BusCounters
+    ) -> None:
         self._config = config
+        self._counters = counters
         self._sink = sink
         self._emit = emit
         self._modules = {address: Module(address) for address in config.addresses}
@@ -122,6 +127,11 @@ class InfypowerGroup:
         """No module that may deliver is left without having confirmed that it is off."""
         return all(module.off for module in self._members())
 
+    def temperatures(self) -> dict[str, int]:
+        """Of each module that tells one now, 0.001 degrees Celsius."""
+        told = {module.address: module.temperature_c for module in self._modules.values()}
+        return {f"module {address}": each * 1_000 for address, each in told.items() if each is not None}
+
     # -------------------------------------------------------------------------- what the bus says
 
     def accepts(self, frame: CanFrame) -> bool:
@@ -161,6 +171,10 @@ class InfypowerGroup:
         if returns:
             module.silent()
             self._ask(module, now_ms)
+        if isinstance(reply.message, Refused):
+            self._counters.failed(LossKind.REFUSED)
+        elif reply.command in ROUND - module.answered and self._polled_ms is not None:
+            self._counters.answered((now_ms - self._polled_ms) * 1_000)
         module.answered.add(reply.command)
         self._take_reply(module, reply.command, reply.message, now_ms)
         if all(each.all_answered for each in self._responding(now_ms)):
@@ -182,6 +196,9 @@ class InfypowerGroup:
     def _poll(self, now_ms: int) -> None:
         self._report_output()
         self._check_silence(now_ms)
+        if self._link_up and self._polled_ms is not None:
+            silent = sum(1 for module in self._modules.values() if (module.heard_ms or -1) < self._polled_ms)
+            self._counters.failed(LossKind.SILENT, silent)
         self._polled_ms = now_ms
         self._output_reported = False
         if self._config.mode is Mode.GROUP:
@@ -271,6 +288,7 @@ class InfypowerGroup:
 
     def _take_garbage(self, detail: str) -> None:
         self._trouble = LossKind.GARBAGE
+        self._counters.failed(LossKind.GARBAGE)
         _log.debug("power module sent garbage", device=self._config.name, detail=detail)
 
     # ----------------------------------------------------------------------------------- commands

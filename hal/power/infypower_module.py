@@ -42,6 +42,7 @@ class Module:
         self.heard_ms: int | None = None
         self.capability: Capability | None = None
         self.status: Status | None = None  # None: not known since it joined
+        self.temperature_c: int | None = None  # None: as with the status
         self.alarms: frozenset[ModuleFault] = frozenset()
         self.refused: set[Command] = set()  # set commands it said no to, until it takes one
         self.output: Output | None = None  # of this round
@@ -78,6 +79,7 @@ class Module:
         """Not heard for a while: it is no longer known what it does. Alarms hold until it speaks again."""
         self.phase = Phase.CLOSING
         self.status = None
+        self.temperature_c = None
 
     def drop(self) -> None:
         """So long silent that its own time-out has surely switched it off."""
@@ -88,6 +90,7 @@ class Module:
 
     def take_state(self, state: State) -> None:
         self.status = state.status
+        self.temperature_c = state.temperature_c
         self.alarms = faults(state.status)
         if ModuleFault.DUPLICATE_ADDRESS in self.alarms:
             self.phase = Phase.CLOSING  # one of the two says "off", the other may not be

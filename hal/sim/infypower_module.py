@@ -19,7 +19,6 @@ REG1K0100 = Capability(max_voltage_mv=1_000_000, min_voltage_mv=150_000, max_cur
 
 SILENCE_MS = 10_000
 _PAYLOAD_BYTES = 8
-_TEMPERATURE_C = 41
 _DAMAGED_COMMAND = 0x3E
 _STOPPING = (
     Status.FAULT | Status.PROTECTION | Status.OVER_TEMPERATURE | Status.OUTPUT_OVER_VOLTAGE | Status.OUTPUT_SHORT
@@ -34,6 +33,7 @@ class SimModule:
         self.group = group
         self.rating = rating
         self.alarms = Status(0)  # set from outside; over-temperature, short and their like stop the output
+        self.temperature_c = 41  # set from outside, too
         self.duplicate = False
         self.faults = FaultSwitch(
             frozenset(Fault) - {Fault.UNPLUG},  # a module is unplugged by taking it out of the simulator
@@ -118,7 +118,7 @@ class SimModule:
                 output = self._stuck or self.output
                 payload = struct.pack(">II", output.voltage_mv, output.current_ma)
             case Command.READ_STATE:
-                payload = struct.pack(">xxBxb", self.group, _TEMPERATURE_C) + self.status.to_bytes(3, "big")
+                payload = struct.pack(">xxBxb", self.group, self.temperature_c) + self.status.to_bytes(3, "big")
             case Command.READ_CAPABILITY:
                 payload = struct.pack(
                     ">HHHH",

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from tests.bench import ledger, memory, offline, pilot, remote_start, update
+from tests.bench import ledger, memory, metrics, offline, pilot, remote_start, update
 from tests.bench.result import Figure, Tell
 from tests.bench.scene import BenchFailed
 
@@ -51,9 +51,14 @@ async def _update(tell: Tell, args: argparse.Namespace) -> list[Figure]:
     return await update.measure(tell, 64 if args.quick else 512, 1 if args.quick else 3)
 
 
+async def _metrics(tell: Tell, args: argparse.Namespace) -> list[Figure]:
+    return await metrics.measure(tell, 10 if args.quick else 30)
+
+
 BENCHES: dict[str, Bench] = {
     "pilot": _pilot,
     "memory": _memory,
+    "metrics": _metrics,
     "remote-start": _remote_start,
     "offline": _offline,
     "ledger": _ledger,

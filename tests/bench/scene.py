@@ -17,10 +17,10 @@ class BenchFailed(Exception):
 
 
 @contextlib.asynccontextmanager
-async def stage_with(csms: RawCsms, boards: tuple[str, ...], sample_s: int) -> AsyncIterator[Stage]:
-    """A laid-out stage in a directory of its own; nothing is started yet but the CSMS."""
+async def stage_with(csms: RawCsms, boards: tuple[str, ...], sample_s: int, extra: str = "") -> AsyncIterator[Stage]:
+    """A laid-out stage in a directory of its own; only the CSMS is started. ``extra``: more configuration."""
     with tempfile.TemporaryDirectory(prefix="evsed-bench-") as folder:
-        stage = Stage(Path(folder), await csms.start(), (csms.version,), sample_s, boards)
+        stage = Stage(Path(folder), await csms.start(), (csms.version,), sample_s, boards, extra=extra)
         stage.lay_out()
         try:
             yield stage

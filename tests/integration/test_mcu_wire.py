@@ -282,10 +282,10 @@ def test_mcu_every_fault_is_a_typed_loss_and_comes_back_safe(tmp_path: Path, fau
 
 def test_mcu_single_damaged_frame_is_only_counted(tmp_path: Path) -> None:
     async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
-        errors = pilot.frame_errors
+        errors = pilot.counters.failures[LossKind.GARBAGE]
         sim.faults.set(Fault.CORRUPT, count=1)
         sim.faults.set(Fault.DUPLICATE, count=2)
-        await until(lambda: pilot.frame_errors > errors, "a counted error")
+        await until(lambda: pilot.counters.failures[LossKind.GARBAGE] > errors, "a counted error")
         sim.vehicle.set_cp(CpState.B)
         await told.until_latest(PilotState(CpState.B))
         assert told.count(Lost) == 0

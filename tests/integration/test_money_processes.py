@@ -141,7 +141,9 @@ def test_a_damaged_ledger_is_kept_and_charging_waits_for_a_person(tmp_path: Path
             await until(lambda: is_state(stage, 1, ConnectorState.PREPARING))
             assert await story.swipe(1) == "not available now"
             station = await stage.station()
+            assert [part.code for part in await station.health() if part.code] == ["ledger_damaged"]
             assert await station.acknowledge_damage()
+            assert [part.code for part in await station.health() if part.code] == []
             await station.close()
             await story.swipe(1)
             await until(lambda: is_state(stage, 1, ConnectorState.CHARGING))

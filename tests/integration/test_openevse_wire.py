@@ -6,18 +6,15 @@ Times are shortened by the driver's and simulator's own settings; every wait is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hal.pilots.openevse import OpenEvseConfig, OpenEvsePilot
 from hal.ports import (
     Back,
-    BoardFault,
-    BoardFaults,
     Contactor,
     CpState,
     Lock,
@@ -27,17 +24,12 @@ from hal.ports import (
     PilotState,
 )
 from hal.sim.faults import Fault
-from hal.sim.openevse_firmware import OpenEvseTiming, State
+from hal.sim.openevse_firmware import State
 from hal.sim.rapi_board import SimOpenEvse
+from tests.integration.openevse_rig import EVSE_TIMES, FAST, evse_charge, evse_run
 from tests.integration.pilot_rig import Told, until
 
 pytestmark = pytest.mark.wire
-
-
-# ============================================================================= autonomous board
-
-FAST = OpenEvseTiming(debounce_ms=20, debounce_to_a_ms=5, sleep_open_ms=60, stuck_check_ms=40, boot_ms=20, second_ms=40)
-EVSE_TIMES: dict[str, Any] = {"poll_ms": 50, "reply_timeout_ms": 50, "boot_ms": 500, "close_ms": 300}
 
 
 @pytest.fixture
@@ -45,37 +37,6 @@ def board(tmp_path: Path) -> Iterator[SimOpenEvse]:
     sim = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(5, 6))
     yield sim
     sim.close()
-
-
-def evse_run(
-    sim: SimOpenEvse,
-    test: Callable[[OpenEvsePilot, Told], Coroutine[Any, Any, None]],
-    *,
-    wait_back: bool = True,
-    **config: Any,
-) -> None:
-    async def main() -> None:
-        sim.start(asyncio.get_running_loop())
-        told = Told()
-        pilot = OpenEvsePilot(OpenEvseConfig(sim.path, **{**EVSE_TIMES, **config}))
-        try:
-            if wait_back:
-                pilot.start(told)
-                await told.until_back()
-            await test(pilot, told)
-        finally:
-            await pilot.close()
-
-    asyncio.run(main())
-
-
-async def evse_charge(sim: SimOpenEvse, pilot: OpenEvsePilot, told: Told) -> None:
-    sim.vehicle.set_cp(CpState.B)
-    await told.until_latest(PilotState(CpState.B))
-    pilot.offer(16_000)
-    await until(lambda: sim.firmware.state is State.B, "enabled")
-    sim.vehicle.set_cp(CpState.C)
-    await told.until_latest(Contactor(True))
 
 
 def test_evse_start_stops_a_board_that_charges_on_its_own(board: SimOpenEvse) -> None:
@@ -313,137 +274,6 @@ def test_evse_a_single_hiccup_is_no_loss(board: SimOpenEvse, fault: Fault) -> No
         await until(lambda: board.heard[heard:].count("GS") >= 3, "three rounds")
         assert told.count(Lost) == 0
         assert told.count(Back) == 1
-
-    evse_run(board, test)
-
-
-@pytest.mark.parametrize("fault", [State.GFCI, State.NO_GROUND, State.RELAY_CLOSURE, State.OVER_CURRENT])
-def test_evse_board_faults_stand_through_a_stop_and_clear(board: SimOpenEvse, fault: State) -> None:
-    meaning = {
-        State.GFCI: BoardFault.RESIDUAL_CURRENT,
-        State.NO_GROUND: BoardFault.NO_GROUND,
-        State.RELAY_CLOSURE: BoardFault.CONTACTOR_OPEN,
-        State.OVER_CURRENT: BoardFault.OVER_CURRENT,
-    }[fault]
-
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        await evse_charge(board, pilot, told)
-        board.firmware.found = fault
-        await told.until_latest(BoardFaults(frozenset({meaning})))
-        assert told.latest(Contactor) == Contactor(False)
-        pilot.stop()  # the board has stopped already; a sleep would hide the fault
-        heard = len(board.heard)
-        await until(lambda: board.heard[heard:].count("GS") >= 2, "two rounds")
-        assert told.latest(BoardFaults) == BoardFaults(frozenset({meaning}))
-        board.firmware.found = None
-        board.vehicle.set_cp(CpState.A)
-        await told.until_latest(BoardFaults(frozenset()))
-        await until(lambda: board.firmware.state is State.SLEEPING, "the stop, now")
-
-    evse_run(board, test)
-
-
-def test_evse_recovering_board_gives_no_power_that_nobody_wants(board: SimOpenEvse) -> None:
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        await evse_charge(board, pilot, told)
-        board.firmware.found = State.NO_GROUND
-        await told.until_latest(BoardFaults(frozenset({BoardFault.NO_GROUND})))
-        pilot.stop()
-        closed: list[bool] = []
-        board.vehicle.on_change = lambda: closed.append(board.vehicle.relay_closed)
-        board.firmware.found = None  # with the vehicle still in C
-        await until(lambda: board.firmware.state is State.SLEEPING, "sleep")
-        assert True not in closed
-
-    evse_run(board, test)
-
-
-def test_evse_welded_relay(board: SimOpenEvse) -> None:
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        await evse_charge(board, pilot, told)
-        board.firmware.weld(True)
-        board.vehicle.set_cp(CpState.B)
-        await told.until_latest(BoardFaults(frozenset({BoardFault.CONTACTOR_WELDED})))
-        assert told.latest(Contactor) == Contactor(True)
-
-    evse_run(board, test)
-
-
-def test_evse_diode_and_ventilation(board: SimOpenEvse) -> None:
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        await evse_charge(board, pilot, told)
-        board.vehicle.set_diode_fault(True)
-        await told.until_latest(BoardFaults(frozenset({BoardFault.DIODE})))
-        assert not board.vehicle.relay_closed
-        board.vehicle.set_diode_fault(False)
-        board.vehicle.set_cp(CpState.A)
-        await told.until_latest(BoardFaults(frozenset()))
-        board.vehicle.set_cp(CpState.D)
-        await told.until_latest(PilotState(CpState.D))
-        assert not board.vehicle.relay_closed
-
-    evse_run(board, test)
-
-
-def test_evse_spurious_reset_is_told_once_and_the_wanted_state_restored(tmp_path: Path) -> None:
-    board = SimOpenEvse(tmp_path / "evse", timing=replace(FAST, debounce_ms=150), heartbeat=(5, 6))
-
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        await evse_charge(board, pilot, told)
-        pilot.stop()
-        await told.until_latest(Contactor(False))
-        mark, heard = len(told.events), len(board.heard)
-        state_at_stop: list[State] = []
-        sleep = board.firmware.sleep
-
-        def noted_sleep() -> None:
-            state_at_stop.append(board.firmware.state)
-            sleep()
-
-        board.firmware.sleep = noted_sleep  # type: ignore[method-assign]
-        board.faults.set(Fault.RESET)  # it comes up enabled, with a vehicle in C
-        spurious = BoardFaults(frozenset({BoardFault.SPURIOUS_RESET}))
-        await told.until(spurious, since=mark)
-        closed: list[bool] = []
-        board.vehicle.on_change = lambda: closed.append(board.vehicle.relay_closed)
-        await told.until_latest(BoardFaults(frozenset()))
-        assert board.heard[heard] == "FS"  # before anything is asked ...
-        assert state_at_stop[0] is State.UNKNOWN  # ... and before the board itself has found the vehicle
-        assert board.firmware.state is State.SLEEPING
-        assert True not in closed
-        assert told.events[mark:].count(spurious) == 1
-        assert told.count(Lost) == 0
-
-    try:
-        evse_run(board, test)
-    finally:
-        board.close()
-
-
-def test_evse_spurious_reset_while_offering_limits_the_current_again(board: SimOpenEvse) -> None:
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        await evse_charge(board, pilot, told)
-        board.faults.set(Fault.RESET)
-        assert board.firmware.amps == 32
-        await told.until(BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})))
-        await told.until_latest(BoardFaults(frozenset()))
-        assert board.firmware.amps == 16
-
-    evse_run(board, test)
-
-
-def test_evse_asked_reset_is_neither_spurious_nor_a_loss(board: SimOpenEvse) -> None:
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        board.vehicle.set_cp(CpState.B)
-        pilot.offer(10_000)
-        await until(lambda: board.firmware.state is State.B, "enabled")
-        mark = len(told.events)
-        pilot.reset()
-        await until(lambda: "FR" in board.heard, "the reset")
-        await until(lambda: board.firmware.amps == 10 and board.firmware.state is State.B, "10 A again")
-        assert told.count(Lost) == 0
-        assert told.count(Back) == 1
-        assert BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})) not in told.events[mark:]
 
     evse_run(board, test)
 

@@ -29,6 +29,15 @@ from agent.core.facts import (
     kind_of,
 )
 from agent.core.status import ConnectorState, ConnectorStatus, FaultCode, Outcome
+from agent.health.model import PartHealth
+from agent.ipc.monitors import (
+    ClearMonitorStatus,
+    CustomerRequest,
+    Monitor,
+    MonitorAnswer,
+    MonitorWrite,
+    SetMonitorStatus,
+)
 from agent.ipc.port import (
     CommandAnswer,
     CompositeSchedule,
@@ -48,7 +57,10 @@ from agent.ipc.port import (
     ToldCost,
     Welcome,
 )
+from agent.ipc.receipts import ReceiptLine
+from agent.ipc.statistics import LedgerStatistics, ProcessStatistics, StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.usage.model import UsageHour
 
 T0_MS = 1_795_507_200_000
 """2026-11-24T08:00:00Z: the wall time of monotonic 0 in this ledger."""
@@ -123,6 +135,21 @@ class FakeStation:
     update_answer: UpdateAnswer = field(default_factory=lambda: UpdateAnswer(UpdateOutcome.ACCEPTED))
     firmware: FirmwareStatus = field(default_factory=lambda: FirmwareStatus("Idle", None, UpdateVia.PLAIN))
     fetch_reports: list[FetchReport] = field(default_factory=list)
+    receipt_lines: list[ReceiptLine] = field(default_factory=list)
+    receipt_texts: dict[tuple[str, str], str] = field(default_factory=dict)  # by transaction and form
+    usage_hours: list[UsageHour] = field(default_factory=list)
+    parts: list[PartHealth] = field(default_factory=list)
+    reported: dict[str, list[PartHealth]] = field(default_factory=dict)  # by process
+    monitors_set: list[Monitor] = field(default_factory=list)
+    monitor_writes: list[MonitorWrite] = field(default_factory=list)
+    monitor_answer: Callable[[MonitorWrite], MonitorAnswer] = field(
+        default=lambda write: MonitorAnswer(SetMonitorStatus.ACCEPTED, write.id or 1)
+    )
+    monitors_cleared: list[int] = field(default_factory=list)
+    clear_answers: dict[int, ClearMonitorStatus] = field(default_factory=dict)
+    monitoring_told: list[str | int] = field(default_factory=list)  # bases and levels
+    customer_requests: list[CustomerRequest] = field(default_factory=list)
+    customer_words: str = ""
     records_asked_max: int = 0  # the largest page anyone wanted
     _rows_of: dict[str, list[int]] = field(default_factory=dict)
 
@@ -168,6 +195,9 @@ class FakeStation:
 
     async def transaction(self, tx_id: str) -> list[Record]:
         return [self.ledger[seq - 1] for seq in self._rows_of.get(tx_id, ())]
+
+    async def security_records(self, after_seq: int, limit: int) -> list[Record]:
+        return [row for row in self.ledger[after_seq:] if row.kind == "security"][:limit]
 
     async def progress(self) -> Progress:
         return Progress(self.delivered_seq, tuple(self.csms_txs.values()), len(self.ledger) - self.delivered_seq)
@@ -220,6 +250,29 @@ class FakeStation:
     async def report(self, base: str) -> list[dict[str, Any]] | None:
         return self.report_rows.get(base)
 
+    async def monitors(self) -> list[Monitor]:
+        return self.monitors_set
+
+    async def set_monitors(self, writes: list[MonitorWrite]) -> list[MonitorAnswer]:
+        self.monitor_writes += writes
+        return [self.monitor_answer(write) for write in writes]
+
+    async def clear_monitors(self, ids: list[int]) -> list[ClearMonitorStatus]:
+        self.monitors_cleared += ids
+        return [self.clear_answers.get(monitor_id, ClearMonitorStatus.ACCEPTED) for monitor_id in ids]
+
+    async def set_monitoring_base(self, base: str) -> str:
+        self.monitoring_told.append(base)
+        return "Accepted"
+
+    async def set_monitoring_level(self, severity: int) -> str:
+        self.monitoring_told.append(severity)
+        return "Accepted" if severity in range(10) else "Rejected"
+
+    async def customer_information(self, request: CustomerRequest) -> str:
+        self.customer_requests.append(request)
+        return self.customer_words
+
     async def clear_cache(self) -> bool:
         return self.cache_enabled
 
@@ -266,6 +319,12 @@ class FakeStation:
     async def security_event(self, event_type: str, tech_info: str) -> None:
         self.security_events.append((event_type, tech_info))
 
+    async def receipts(self, limit: int, before_seq: int | None) -> list[ReceiptLine]:
+        return [line for line in self.receipt_lines if before_seq is None or line.seq < before_seq][:limit]
+
+    async def receipt(self, tx_id: str, form: str) -> str:
+        return self.receipt_texts.get((tx_id, form), "")
+
     async def update_firmware(self, request: UpdateRequest) -> UpdateAnswer:
         self.update_requests.append(request)
         return self.update_answer
@@ -279,8 +338,24 @@ class FakeStation:
     async def firmware_status(self) -> FirmwareStatus:
         return self.firmware
 
+    async def usage(self, first_hour: int, hours: int, evse: int | None) -> list[UsageHour]:
+        found = [row for row in self.usage_hours if first_hour <= row.hour < first_hour + hours]
+        return [row for row in found if evse in (None, row.evse)]
+
     async def status(self) -> StationStatus:
         return StationStatus("CP-1", "boot-1", "0.1.0", 0, True, None, T0_MS, "S", len(self.ledger), self.delivered_seq)
+
+    async def health(self) -> list[PartHealth]:
+        return self.parts
+
+    async def report_parts(self, process: str, parts: list[PartHealth]) -> None:
+        self.reported[process] = parts
+
+    async def statistics(self) -> StationStatistics:
+        waiting = len(self.ledger) - self.delivered_seq
+        oldest_ms = self.ledger[self.delivered_seq].wall_ms if waiting else None
+        ledger = LedgerStatistics(len(self.ledger), len(self.ledger), 4_096, waiting, oldest_ms)
+        return StationStatistics(ProcessStatistics(), (), (), (), ledger, 1_000_000_000, 4_000_000_000)
 
 
 def ocmf(*letters: str, pad: int = 0) -> str:

@@ -126,6 +126,7 @@ def documents() -> list[str]:
         "CONTRIBUTING.md",
         "SECURITY.md",
         "hil/README.md",
+        "packaging/monitoring/README.md",
         "packaging/update/README.md",
     ]
     return names + [str(file.relative_to(ROOT)) for file in sorted((ROOT / "docs").rglob("*.md"))]

@@ -1,4 +1,4 @@
-"""What a gateway tells the station that cannot be true, or asks for what there is not: a live station stays as it was."""
+"""What a gateway tells the station that cannot be true, or asks for and there is not: the station stays as it was."""
 
 from __future__ import annotations
 

@@ -15,13 +15,14 @@ from functools import partial
 from agent.core.commands import TakeSample
 from agent.core.facts import MeterFact, Token
 from agent.ipc.port import AuthorizeWanted, Record, StationPort, TokenVerdict
-from agent.ocpp import firmware_messages, tariff_messages
+from agent.ocpp import tariff_messages
 from agent.ocpp.conversation import Answerer, Conversation, Job
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import beat
+from agent.ocpp.log_requests import LogReport, LogUploads, tell_log_status
 from agent.ocpp.session import Reply
-from agent.ocpp.v16 import charging, commands, firmware, keys, messages
+from agent.ocpp.v16 import charging, commands, firmware, keys, logs, messages
 from agent.ocpp.v16.status import StatusReporter
 from agent.ocpp.v16.transactions import TransactionIds, TransactionTranslator, meter_values
 from agent.ocpp.version import Version
@@ -32,11 +33,13 @@ class Dialect16(Conversation):
 
     version = Version.V16
 
-    def __init__(self, station: StationPort, view: StationView, rng: random.Random) -> None:
+    def __init__(
+        self, station: StationPort, view: StationView, rng: random.Random, uploads: LogUploads | None = None
+    ) -> None:
         self._ids = TransactionIds()
         self._statuses = StatusReporter(view)
         translator = TransactionTranslator(station, view, self._ids)
-        super().__init__(station, view, rng, translator, self._statuses, new_id_on_retry=True)
+        super().__init__(station, view, rng, translator, self._statuses, uploads, new_id_on_retry=True)
 
     def _table(self) -> dict[str, Answerer]:
         station, view, ids = self._station, self._view, self._ids
@@ -56,9 +59,12 @@ class Dialect16(Conversation):
             "TriggerMessage": partial(self._trigger, partial(firmware.tell_status, station=station)),
             "UnlockConnector": partial(commands.unlock_connector, station, view),
         }
-        if firmware_messages.offered(view):
+        if view.welcome.takes_updates:
             table["UpdateFirmware"] = partial(firmware.update_firmware, station)
             table["SignedUpdateFirmware"] = partial(firmware.signed_update_firmware, station)
+        if (uploads := self._logs) is not None:
+            table["GetDiagnostics"] = partial(logs.get_diagnostics, station, uploads)
+            table["GetLog"] = partial(logs.get_log, station, uploads)
         return table
 
     # ------------------------------------------------------------------------- what 1.6 says
@@ -77,6 +83,9 @@ class Dialect16(Conversation):
         if not isinstance(fact, MeterFact):
             return None
         return meter_values(self._view, fact.evse, (fact.sample,), record.clock_offset_ms, None)
+
+    def _log_notification(self, report: LogReport) -> tuple[str, Payload] | None:
+        return logs.notification(report)
 
     # ---------------------------------------------------------------------------- from the CSMS
 
@@ -109,8 +118,12 @@ class Dialect16(Conversation):
                 return Reply({"status": "Accepted"}, after=self._registration.ask_again)
             case "Heartbeat":
                 return self._accept_and(partial(beat, station=self._station))
-            case "FirmwareStatusNotification" if firmware_messages.offered(self._view):
+            case "FirmwareStatusNotification" if self._view.welcome.takes_updates:
                 return self._accept_and(tell_firmware)
+            case "DiagnosticsStatusNotification" if self._logs is not None:
+                return self._accept_and(partial(logs.tell_diagnostics_status, uploads=self._logs))
+            case "LogStatusNotification" if self._logs is not None:
+                return self._accept_and(partial(tell_log_status, uploads=self._logs))
             case "StatusNotification" if known:
                 return self._accept_and(partial(self._tell_statuses, connector))
             case "MeterValues" if known:

@@ -24,7 +24,6 @@ from agent.config.catalogue import CHARGING_PROFILES
 from agent.ipc.port import SettingWrite, StationPort
 from agent.ocpp.dialect import StationView, setting_key
 from agent.ocpp.errors import ErrorCode, RpcError
-from agent.ocpp.firmware_messages import FILE_TRANSFER_PROTOCOLS, offered
 from agent.ocpp.frames import Payload
 from agent.ocpp.v16.metering import MEASURANDS
 from agent.tariff.canonical import load
@@ -33,6 +32,7 @@ from agent.tariff.problem import TariffError
 
 KEYS_PER_REQUEST_MAX: Final = 64
 VALUE_MAX_CHARS: Final = 500
+FILE_TRANSFER_PROTOCOLS: Final = "OCPPCommCtrlr.FileTransferProtocols"
 
 
 class Kind(enum.Enum):
@@ -123,13 +123,12 @@ def _fixed(view: StationView) -> dict[str, str]:
     evses = view.welcome.evses
     list_max = str(len(MEASURANDS))
     profiles = "Core,SmartCharging,RemoteTrigger"
-    updates = {}
-    if offered(view):
+    if view.welcome.takes_updates:  # the profile is more than logs
         profiles += ",FirmwareManagement"
-        updates["SupportedFileTransferProtocols"] = view.text(FILE_TRANSFER_PROTOCOLS)
+    protocols = view.text(FILE_TRANSFER_PROTOCOLS)
     return {
         **_meter_public_keys(view),
-        **updates,
+        **({"SupportedFileTransferProtocols": protocols} if protocols else {}),
         # Required; which phase of the grid is where is not known to this station.
         "ConnectorPhaseRotation": ",".join(f"{connector}.Unknown" for connector in (0, *evses)),
         "MaxChargingProfilesInstalled": str(CHARGING_PROFILES),

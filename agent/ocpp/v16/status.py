@@ -15,6 +15,7 @@ import asyncio
 from typing import Any, Final
 
 from agent.core.status import ConnectorState, ConnectorStatus, FaultCode
+from agent.health.catalogue import CATALOGUE
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.rpc import Priority, TimedOut
 from agent.ocpp.timestamps import EARLIEST_PLAUSIBLE_MS, to_rfc3339
@@ -40,28 +41,6 @@ TRANSITIONS: Final[dict[ConnectorState, frozenset[ConnectorState]]] = {
     S.FAULTED: frozenset(set(S) - {S.FAULTED}),
 }
 
-ERROR_CODES: Final[dict[FaultCode, str]] = {
-    FaultCode.PILOT_LOST: "InternalError",
-    FaultCode.METER_LOST: "PowerMeterFailure",
-    FaultCode.METER_IMPLAUSIBLE: "PowerMeterFailure",
-    FaultCode.POWER_MODULE_LOST: "InternalError",
-    FaultCode.POWER_MODULE: "InternalError",
-    FaultCode.DIODE: "EVCommunicationError",
-    FaultCode.PILOT_SHORT: "EVCommunicationError",
-    FaultCode.PILOT: "EVCommunicationError",
-    FaultCode.RESIDUAL_CURRENT: "GroundFailure",
-    FaultCode.RESIDUAL_SELF_TEST: "InternalError",
-    FaultCode.NO_GROUND: "GroundFailure",
-    FaultCode.CONTACTOR_WELDED: "PowerSwitchFailure",
-    FaultCode.CONTACTOR_OPEN: "PowerSwitchFailure",
-    FaultCode.LOCK: "ConnectorLockFailure",
-    FaultCode.OVER_CURRENT: "OverCurrentFailure",
-    FaultCode.OVER_TEMPERATURE: "HighTemperature",
-    FaultCode.NO_VENTILATION: "OtherError",
-    FaultCode.PROXIMITY: "OtherError",
-    FaultCode.BOARD_RESET: "InternalError",
-    FaultCode.LEDGER: "InternalError",
-}
 # 16-ST-04: the states in which EVCommunicationError may be told.
 _EV_ERROR_STATES: Final = frozenset({S.PREPARING, S.SUSPENDED_EV, S.SUSPENDED_EVSE, S.FINISHING})
 _STATION_STATES: Final = frozenset({S.AVAILABLE, S.UNAVAILABLE, S.FAULTED})
@@ -94,7 +73,7 @@ def status_notification(status: ConnectorStatus, state: ConnectorState, vendor: 
 
 
 def _error_code(fault: FaultCode, state: ConnectorState) -> str:
-    code = ERROR_CODES[fault]
+    code = CATALOGUE[fault.value].ocpp16
     return "OtherError" if code == "EVCommunicationError" and state not in _EV_ERROR_STATES else code
 
 

@@ -14,14 +14,15 @@ from functools import partial
 
 from agent.core.commands import TakeSample
 from agent.core.facts import MeterFact, Token
+from agent.ipc.monitors import CustomerRequest
 from agent.ipc.port import AuthorizeWanted, Record, StationPort, TokenVerdict
-from agent.ocpp import firmware_messages
 from agent.ocpp.conversation import Answerer, Conversation
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import beat
+from agent.ocpp.log_requests import LogReport, LogUploads, tell_log_status
 from agent.ocpp.session import Reply
-from agent.ocpp.v201 import charging, commands, firmware, messages, variables
+from agent.ocpp.v201 import charging, commands, customer, firmware, logs, messages, monitoring, variables
 from agent.ocpp.v201.status import StatusReporter
 from agent.ocpp.v201.transactions import TransactionTranslator, meter_values
 from agent.ocpp.version import Version
@@ -32,10 +33,12 @@ class Dialect201(Conversation):
 
     version = Version.V201
 
-    def __init__(self, station: StationPort, view: StationView, rng: random.Random) -> None:
+    def __init__(
+        self, station: StationPort, view: StationView, rng: random.Random, uploads: LogUploads | None = None
+    ) -> None:
         self._statuses = StatusReporter(view)
         translator = TransactionTranslator(station, view)
-        super().__init__(station, view, rng, translator, self._statuses, new_id_on_retry=False)
+        super().__init__(station, view, rng, translator, self._statuses, uploads, new_id_on_retry=False)
 
     def _table(self) -> dict[str, Answerer]:
         station, view = self._station, self._view
@@ -44,21 +47,29 @@ class Dialect201(Conversation):
             "ClearCache": partial(commands.clear_cache, station),
             "CostUpdated": partial(commands.cost_updated, station),
             "ClearChargingProfile": partial(charging.clear_charging_profile, station),
+            "ClearVariableMonitoring": partial(monitoring.clear_variable_monitoring, station, view),
+            "CustomerInformation": self._customer_information,
             "DataTransfer": partial(commands.data_transfer, station, view),
             "GetBaseReport": self._get_base_report,
             "GetCompositeSchedule": partial(charging.get_composite_schedule, station, view),
+            "GetMonitoringReport": self._get_monitoring_report,
             "GetTransactionStatus": partial(commands.transaction_status, station),
             "GetVariables": partial(variables.get_variables, station, view),
             "RequestStartTransaction": partial(commands.request_start, station, view),
             "RequestStopTransaction": partial(commands.request_stop, station),
             "Reset": partial(commands.reset, station, view),
             "SetChargingProfile": partial(charging.set_charging_profile, station, view),
+            "SetMonitoringBase": partial(monitoring.set_monitoring_base, station),
+            "SetMonitoringLevel": partial(monitoring.set_monitoring_level, station),
+            "SetVariableMonitoring": partial(monitoring.set_variable_monitoring, station, view),
             "SetVariables": partial(variables.set_variables, station, view),
             "TriggerMessage": self._trigger,
             "UnlockConnector": partial(commands.unlock_connector, station, view),
         }
-        if firmware_messages.offered(view):
+        if view.welcome.takes_updates:
             table["UpdateFirmware"] = partial(firmware.update_firmware, station)
+        if (uploads := self._logs) is not None:
+            table["GetLog"] = partial(logs.get_log, station, uploads)
         return table
 
     # ----------------------------------------------------------------------- what 2.0.1 says
@@ -81,6 +92,9 @@ class Dialect201(Conversation):
     def _meter_values(self, record: Record) -> Payload | None:
         return meter_values(self._view, record, record.fact) if isinstance(record.fact, MeterFact) else None
 
+    def _log_notification(self, report: LogReport) -> tuple[str, Payload] | None:
+        return logs.notification(report)
+
     # ---------------------------------------------------------------------------- from the CSMS
 
     async def _get_base_report(self, request: Payload) -> Payload | Reply:
@@ -90,10 +104,28 @@ class Dialect201(Conversation):
             return {"status": "NotSupported"}
         if not data:
             return {"status": "EmptyResultSet"}
-        wall_ms = (await self._station.status()).wall_ms
-        return self._accept_and(
-            partial(variables.send_report, variables.report_parts(request["requestId"], wall_ms, data))
-        )
+        parts = variables.report_parts(request["requestId"], await self._wall_ms(), data)
+        return self._accept_and(partial(variables.send_report, "NotifyReport", parts))
+
+    async def _get_monitoring_report(self, request: Payload) -> Payload | Reply:
+        """GetMonitoringReportResponse (N02)."""
+        found = await monitoring.wanted(self._station, self._view, request)
+        if not found:
+            return {"status": "EmptyResultSet"}
+        parts = monitoring.report_parts(request["requestId"], await self._wall_ms(), found)
+        return self._accept_and(partial(variables.send_report, "NotifyMonitoringReport", parts))
+
+    async def _customer_information(self, request: Payload) -> Payload | Reply:
+        """CustomerInformationResponse (N09, N10)."""
+        asked = customer.read(request)
+        if not isinstance(asked, CustomerRequest):
+            return asked
+        words = await self._station.customer_information(asked) or customer.nothing(asked)
+        parts = customer.report_parts(request["requestId"], await self._wall_ms(), words)
+        return self._accept_and(partial(variables.send_report, "NotifyCustomerInformation", parts))
+
+    async def _wall_ms(self) -> int:
+        return (await self._station.status()).wall_ms
 
     async def _trigger(self, request: Payload) -> Payload | Reply:
         """TriggerMessageResponse (F06)."""
@@ -107,8 +139,10 @@ class Dialect201(Conversation):
                 return Reply({"status": "Accepted"}, after=self._registration.ask_again)
             case "Heartbeat":
                 return self._accept_and(partial(beat, station=self._station))
-            case "FirmwareStatusNotification" if firmware_messages.offered(self._view):
+            case "FirmwareStatusNotification" if self._view.welcome.takes_updates:
                 return self._accept_and(partial(firmware.tell_status, station=self._station))
+            case "LogStatusNotification" if self._logs is not None:
+                return self._accept_and(partial(tell_log_status, uploads=self._logs))
             case "StatusNotification":
                 if evse is None or "connectorId" not in evse:  # F06: it is of one connector
                     return {"status": "Rejected"}

@@ -19,11 +19,15 @@ ALIGNED_TX_ENDED_INTERVAL: Final = "AlignedDataCtrlr.TxEndedInterval"
 SMART_CHARGING_ENABLED: Final = "SmartChargingCtrlr.Enabled"
 
 
-def items_per_message(message: str) -> str:
-    """The setting that limits the items of ``message``."""
-    return f"DeviceDataCtrlr.ItemsPerMessage[{message}]"
+DEVICE_DATA: Final = "DeviceDataCtrlr"
+MONITORING: Final = "MonitoringCtrlr"
 
 
-def bytes_per_message(message: str) -> str:
-    """The setting that limits the size of ``message``."""
-    return f"DeviceDataCtrlr.BytesPerMessage[{message}]"
+def items_per_message(component: str, message: str) -> str:
+    """The setting of ``component`` that limits the items of ``message``."""
+    return f"{component}.ItemsPerMessage[{message}]"
+
+
+def bytes_per_message(component: str, message: str) -> str:
+    """The setting of ``component`` that limits the size of ``message``."""
+    return f"{component}.BytesPerMessage[{message}]"

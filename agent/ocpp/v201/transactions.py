@@ -1,4 +1,4 @@
-"""Ledger rows as TransactionEvent, MeterValues, SecurityEventNotification and FirmwareStatusNotification.
+"""Ledger rows as TransactionEvent, MeterValues, NotifyEvent, SecurityEventNotification and FirmwareStatusNotification.
 
 Charter: the 2.0.1 ``Translator`` of the delivery pump. Messages are derived from rows, never stored.
 The transaction id is the station's own, so nothing has to be kept with the cursor; a transaction that
@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 
 from agent.core.facts import (
+    EventFact,
     FirmwareFact,
     MeterFact,
     SecurityFact,
@@ -30,6 +31,7 @@ from agent.ocpp.dialect import StationView, token_of
 from agent.ocpp.frames import Payload
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v201 import messages, metering
+from agent.ocpp.v201.events import notify_event
 from agent.ocpp.v201.firmware import firmware_status
 
 log = structlog.get_logger("ocpp")
@@ -61,6 +63,8 @@ class TransactionTranslator:
                 return Message("SecurityEventNotification", messages.security_event(fact, record), once=True)
             case FirmwareFact() as fact:
                 return firmware_status(fact)
+            case EventFact() as fact:
+                return notify_event(fact, record)
             case _:
                 return None
 

@@ -32,7 +32,7 @@ VALUE_MAX_CHARS: Final = 2_500
 async def set_variables(station: StationPort, view: StationView, request: Payload) -> Payload:
     """SetVariablesResponse: one result per item, in order (B05)."""
     items = request["setVariableData"]
-    _check_limits(view, "SetVariables", items, request)
+    check_limits(view, settings.DEVICE_DATA, "SetVariables", items, request)
     statuses = await station.set_settings([_setting(item, item["attributeValue"]) for item in items])
     return {
         "setVariableResult": [
@@ -44,7 +44,7 @@ async def set_variables(station: StationPort, view: StationView, request: Payloa
 async def get_variables(station: StationPort, view: StationView, request: Payload) -> Payload:
     """GetVariablesResponse: one result per item, in order (B06)."""
     items = request["getVariableData"]
-    _check_limits(view, "GetVariables", items, request)
+    check_limits(view, settings.DEVICE_DATA, "GetVariables", items, request)
     results = []
     for item, (status, value) in zip(
         items, await station.read_settings([_setting(item, "") for item in items]), strict=True
@@ -69,20 +69,21 @@ def report_parts(request_id: int, generated_wall_ms: int, data: list[dict[str, A
         yield part | ({"tbc": True} if after < len(data) else {})
 
 
-async def send_report(parts: Iterator[Payload], line: Line) -> None:
+async def send_report(action: str, parts: Iterator[Payload], line: Line) -> None:
     """Send the parts in order; a part that is not taken ends the report, since it would have a hole."""
     for part in parts:
-        outcome = await line.call("NotifyReport", part, priority=Priority.REPORT)
+        outcome = await line.call(action, part, priority=Priority.REPORT)
         if not isinstance(outcome, CallResult):
-            log.warning("report_broken_off", request_id=part["requestId"], seq_no=part["seqNo"])
+            log.warning("report_broken_off", action=action, request_id=part["requestId"], seq_no=part["seqNo"])
             return
 
 
-def _check_limits(view: StationView, message: str, items: list[Any], request: Payload) -> None:
-    items_max = view.integer(settings.items_per_message(message), len(items))
+def check_limits(view: StationView, component: str, message: str, items: list[Any], request: Payload) -> None:
+    """Hold a message against the limits that ``component`` tells. Raises ``RpcError``."""
+    items_max = view.integer(settings.items_per_message(component, message), len(items))
     if len(items) > items_max:
         raise RpcError(ErrorCode.OCCURRENCE_CONSTRAINT_VIOLATION, f"more than {items_max} items")
-    bytes_max = view.integer(settings.bytes_per_message(message), 0)
+    bytes_max = view.integer(settings.bytes_per_message(component, message), 0)
     if bytes_max and len(json.dumps(request, ensure_ascii=False).encode()) > bytes_max:
         raise RpcError(ErrorCode.FORMAT_VIOLATION, f"more than {bytes_max} bytes")
 

@@ -22,7 +22,7 @@ import json
 import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -70,6 +70,7 @@ class _Peer:
     sending: _Sending | None = None
     heard_s: float = -1.0
     said: tuple[str, Payload] | None = None  # the last answer, for a doubled frame
+    ids: OrderedDict[str, Row | None] = field(default_factory=OrderedDict)  # of its CALLs, and what they told
 
 
 class BackOffice:
@@ -96,6 +97,7 @@ class BackOffice:
         self.versions = versions
         self.timeout_s = timeout_s
         self.registration = ""
+        self._restarted = False
         self.violations: deque[str] = deque(maxlen=VIOLATIONS_MAX)
         self.counts: Counter[str] = Counter()
         self._rng = rng
@@ -119,12 +121,16 @@ class BackOffice:
         return None if self._peer is None else self._peer.desk.version
 
     def restarted(self) -> None:
-        """The station, or its gateway, begins anew: it must not bill before a boot is accepted."""
-        self.registration = "Unregistered"
+        """The station, or its gateway, begins anew: on its next connection a boot comes before any billing."""
+        self._restarted = True
 
     def script(self, action: str, *manners: Manner) -> None:
         """The next CALLs of ``action`` are answered so, one by one, whatever the rates say."""
         self._scripts.setdefault(action, deque()).extend(manners)
+
+    def unscript(self) -> None:
+        """From now on the rates hold again."""
+        self._scripts.clear()
 
     async def call(self, action: str, payload: Payload, *, timeout_s: float = TIMEOUT_S) -> Answer:
         """Send an order and wait for what becomes of it."""
@@ -155,6 +161,8 @@ class BackOffice:
         version = next((each for each in self.versions if each.subprotocol == wire.subprotocol), None)
         if version is None:
             return
+        if self._restarted:
+            self._restarted, self.registration = False, "Unregistered"
         self._peers += 1
         self.counts["connections"] += 1
         self._peer = _Peer(wire, self._peers, self._desks[version])
@@ -210,7 +218,7 @@ class BackOffice:
         _kind, message_id, action, payload = array
         if action == "BootNotification":
             self.registration = "Unregistered"
-        row, once = self._name(peer.desk, message_id, action, payload)
+        row, once = self._name(peer, message_id, action, payload)
         if before is not None:
             if sent_s - before.sent_s < self.timeout_s - MARGIN_S:
                 self.violation(f"{action} while {before.message_id} was under way")
@@ -221,13 +229,14 @@ class BackOffice:
             sending.timer = asyncio.get_running_loop().call_at(due_s, self._timed_out, peer, sending)
         return True
 
-    def _name(self, desk: Desk, message_id: str, action: str, payload: Payload) -> tuple[Row | None, bool]:
+    def _name(self, peer: _Peer, message_id: str, action: str, payload: Payload) -> tuple[Row | None, bool]:
         """The row that a CALL comes of, by the name it was first heard under: a clock that was set meanwhile changes
         its content. And whether a refusal is the end of it."""
         try:
-            named = desk.row(action, payload)
+            named = peer.desk.row(action, payload)
         except (LookupError, TypeError, AttributeError):
             named = None  # answering it will tell
+        self._judge_id(peer, message_id, action, None if named is None else named[0])
         if named is None:
             return None, False
         row, once = named
@@ -237,6 +246,13 @@ class BackOffice:
         row = self._aliases.get(row, row)
         _remember(self._rows_by_id, message_id, row)
         return row, once
+
+    def _judge_id(self, peer: _Peer, message_id: str, action: str, row: Row | None) -> None:
+        """16-TX-05: no id twice on one connection; in 2.x a message that is sent again may keep its own."""
+        again = not peer.desk.version.is_16 and row is not None and peer.ids.get(message_id) == row
+        if message_id in peer.ids and not again:
+            self.violation(f"{action} has the message id of a CALL before it")
+        _remember(peer.ids, message_id, row)
 
     def _called(self, peer: _Peer, array: list[Any], sent_s: float) -> None:
         if len(array) != 4 or not isinstance(array[2], str) or not isinstance(array[3], dict):

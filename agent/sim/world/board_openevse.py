@@ -76,6 +76,10 @@ class OpenEvseBoard(Board):
         firmware = self.firmware
         return Status(int(firmware.state), firmware.pilot_state, firmware.vflags, firmware.amps)
 
+    @property
+    def minds_contact(self) -> bool:
+        return self.firmware.state not in (State.SLEEPING, State.DISABLED)
+
     # ------------------------------------------------------------------------------------- behaviour
 
     def update(self) -> None:
@@ -362,6 +366,8 @@ class OpenEvseFace(Face):
             self._react()
 
     def _react(self) -> None:
+        if rules.needs_reset(self._status):
+            self.reset()
         if (urgent := rules.urgent_command(self._wanted, self._status)) is not None:
             self._send_urgent(urgent)
         if rules.next_command(self._wanted, self._status) is not None:

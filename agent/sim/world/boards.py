@@ -71,6 +71,11 @@ class Board(ABC):
         """A living driver has this board in hand; otherwise it acts by itself."""
         return self.reachable and self.face is not None and self.face.in_use
 
+    @property
+    def minds_contact(self) -> bool:
+        """It would find just now that its contact is welded."""
+        return True
+
     # The connector lock; a board without one keeps these.
 
     @property

@@ -1,7 +1,8 @@
 """Calm weather: nothing new happens, what is broken is mended, and then all must come to rest and agree.
 
 Charter: ends every trouble, does what only people can do (a technician clears what is latched, an operator lets cars
-in again), waits a bounded time until nothing is left to do, compares the accounts, and lets one more car charge.
+in again), waits a bounded time until nothing is left to do, compares the accounts, and lets one more car charge. Under
+that car the contactor welds: this must be told, and once mended it must be over.
 
 Units: ms of virtual time.
 """
@@ -15,6 +16,7 @@ from agent.core.commands import ClearFaults, RemoteStop
 from agent.core.status import ConnectorState, FaultCode
 from agent.ocpp.version import Version
 from agent.sim.virtual_time import now_ms
+from agent.sim.world.device_faults import Fault
 from agent.sim.world.life import Life
 from agent.sim.world.machine import busy
 from agent.sim.world.manners import QUIET as QUIET_MANNERS
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 HOUR_MS: Final = 3_600_000
 ORDERS_END_S: Final = LOOK_EVERY_S + 120  # what an operator had in mind is done by then
+_TOLD_WITHIN_S: Final = 60
 RESTS_WITHIN_MS: Final = 6 * HOUR_MS
 """After the last fault everything must have settled by then: no livelock."""
 
@@ -38,10 +41,11 @@ async def calm_down(world: World) -> None:
     world.note(0, "calm weather")
     world.troubles.calm(True)
     world.operator.rates = busy(0.0)
-    world.office.mind.manners = QUIET_MANNERS
+    world.office.unscript()
     world.network.faults = QUIET_NETWORK
     world._clock_error_ms = world._csms_error_ms = 0
     await asyncio.sleep(1)  # those who make trouble end it
+    world.office.mind.manners = QUIET_MANNERS  # only now: a rude CSMS that behaves again has its everyday manners
     for outlet in world.outlets.values():
         outlet.clear()
         outlet.unplug(forced=True)
@@ -56,6 +60,8 @@ async def calm_down(world: World) -> None:
     for evse in world.outlets:
         await _next_car_can_charge(world, evse)
     await rest(world)
+    await asyncio.sleep(_TOLD_WITHIN_S)
+    _look_at_statuses(world, "Available", *world.outlets)
     world.accounts.settle()
     world.note(0, "the weather turns")
     world.office.mind.manners = world.profile.manners
@@ -132,6 +138,28 @@ async def _next_car_can_charge(world: World, evse: int) -> None:
     await asyncio.sleep(300)
     if outlet.drawn_mwh == before_mwh:
         world.wrong(evse, "the next car cannot charge")
+    world.disturb(evse)
+    outlet.fault(Fault.CONTACTOR_WELDED)
     world.swipe(evse, TOKENS[0])
-    await asyncio.sleep(60)
+    await asyncio.sleep(_TOLD_WITHIN_S)
+    if not outlet.board.minds_contact:  # an OpenEVSE that sleeps finds it when it is to charge again
+        world.swipe(evse, TOKENS[0])
+        await asyncio.sleep(_TOLD_WITHIN_S)
+    _look_at_weld(world, evse)
     outlet.unplug(forced=True)
+    outlet.clear(Fault.CONTACTOR_WELDED)
+
+
+def _look_at_weld(world: World, evse: int) -> None:
+    """The station knows it, and has told the CSMS."""
+    life = world.life
+    if life is None or FaultCode.CONTACTOR_WELDED not in life.station.logic.core.evses[evse].faults.active:
+        world.wrong(evse, "the contactor has welded under a car, and the station does not say so")
+    _look_at_statuses(world, "Faulted", evse)
+
+
+def _look_at_statuses(world: World, right: str, *evses: int) -> None:
+    for evse in evses:
+        told = world.office.book.statuses.get(evse)
+        if told != right:
+            world.wrong(evse, f"the CSMS was told {told}, it is {right}")

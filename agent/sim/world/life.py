@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.config.model import Config
+from agent.core.commands import ClearFaults
 from agent.core.effects import Effect
-from agent.core.events import Event
+from agent.core.events import Commanded, Event
 from agent.ipc.port import News, StationLost, Welcome
 from agent.security.keys import MeteringKey
 from agent.sim.world.disk import LedgerDisk
@@ -148,11 +149,13 @@ class _Watched(LiveStation):
 
     def __init__(self, watch: Watch, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._watch_look = watch.look
+        self._world = watch
 
     def give(self, event: Event | ProfilesChanged | PricesChanged) -> None:
+        if isinstance(event, Commanded) and isinstance(event.command, ClearFaults):
+            self._world.technician(event.command.evse)
         super().give(event)
-        self._watch_look()
+        self._world.look()
 
 
 class _WatchedHardware(Hardware):
@@ -186,7 +189,7 @@ class Line:
         async def call(*arguments: Any, **named: Any) -> Any:
             if self._lost:
                 raise StationLost("station is away")
-            self.is_gateway = self.is_gateway or method == "link_state"
+            self.is_gateway = self.is_gateway or method in ("link_state", "report_parts")
             task = asyncio.get_running_loop().create_task(answer(*arguments, **named))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)

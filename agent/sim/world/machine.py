@@ -180,8 +180,10 @@ class Machine:
             self.note(row.evse or 0, f"on disk: row {row.seq} {row.kind} {row.tx_id or ''}")
 
     def _truth(self, evse: int) -> Truth:
-        outlet = self.outlets[evse]
-        return Truth(outlet.drawn_mwh, self._disturbed[evse], self._rewound[evse], outlet.meter.step_mwh)
+        outlet, disturbed = self.outlets[evse], self._disturbed[evse]
+        if outlet.faults:  # what lasts disturbs all that goes on from here
+            self.disturb(evse)
+        return Truth(outlet.drawn_mwh, disturbed, self._rewound[evse], outlet.meter.step_mwh)
 
     def disturb(self, evse: int | None = None) -> None:
         """From here on energy may be missing from a bill, for a reason."""
@@ -230,6 +232,8 @@ class Machine:
         self._find_what_is_on_disk()
         self.life = Life(self._grounds, f"boot-{self._boots}", self._station_ended)
         self.note(0, f"station starts ({self.life.cause})")
+        self.office.restarted()
+        self.accounts.compare_availability(self.operator.availability, self.life.station.logic.core)
 
     def _find_what_is_on_disk(self) -> None:
         """Rows that nobody was told of may have reached the disk; rows that somebody was told of must be there."""

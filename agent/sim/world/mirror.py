@@ -5,13 +5,15 @@ and against the physical truth at its outlet. It reads facts, not the station's 
 
 Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; registers never fall
 within one meter; energy billed is never more than what ran through the outlet, and no less where nothing disturbed
-meter, station or power meanwhile; statuses of an update follow OCPP's order.
+meter, station or power meanwhile, nor does any flow after the end then; statuses of an update follow
+OCPP's order.
 
 Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; field faults 1, 2, 11, 12, 13.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +27,9 @@ from agent.station.archive import TOLD_KINDS
 _TX_KINDS: Final = frozenset({"tx_started", "tx_updated", "tx_ended"})
 TOLERANCE_MWH: Final = 300
 """Beside the step of the meter's register: reading and truth are not of the same instant."""
+
+AFTER_END_S: Final = 15.0
+"""By then whatever was still closed at the end has opened; a driver is not back so soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,15 @@ class Mirror:
             self.last_ends.pop(fact.evse, None)
         self._rolling.discard(fact.evse)
         self.ended.append(seen)
+        asyncio.get_running_loop().call_later(AFTER_END_S, self._look_back, seen, truth)
+
+    def _look_back(self, seen: Seen, ended: Truth) -> None:
+        """After its end nothing may flow any more, until there is another transaction."""
+        now = self.truth(seen.evse)
+        after_mwh = now.metered_mwh - ended.metered_mwh
+        undisturbed = now.disturbed == seen.started.disturbed and seen.evse not in self.open
+        if undisturbed and after_mwh > TOLERANCE_MWH:
+            self.wrong(seen.evse, f"{after_mwh} mWh flowed after the end of {seen.tx_id}, in no transaction")
 
     def _receipt(self, row: Row) -> None:
         receipt = read.parse(row.body)

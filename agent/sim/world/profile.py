@@ -43,6 +43,7 @@ class Trouble(enum.StrEnum):
     POISON = "poison"  # the CSMS refuses the next messages of one kind, or answers them with nonsense
     INSTALLER_AWAY = "installer_away"
     DEVICE = "device"  # any fault of any device
+    CHARGE_FAULT = "charge_fault"  # the same in mid-charge, where most rules about power bite
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,16 @@ def _often(name: str, factor: float) -> Profile:
             Trouble.POISON: rate(240),
             Trouble.INSTALLER_AWAY: rate(1_200, 60, 7_200),
             Trouble.DEVICE: rate(24, 0.05, 900),
+            Trouble.CHARGE_FAULT: rate(48, 0.5, 2_700),
         },
-        manners=Manners(odd_timestamps=0.3, talks_before_boot=0.1, interval_zero=0.05, changes_mind=0.01),
+        manners=Manners(
+            boot_pending=0.1,
+            boot_rejected=0.05,
+            odd_timestamps=0.3,
+            talks_before_boot=0.1,
+            interval_zero=0.05,
+            changes_mind=0.01,
+        ),
         rude=HARSH_MANNERS,
         network=NetworkFaults(doubled=0.001, refused=0.05),
         orders=min(1.0, 0.25 * factor),

@@ -19,6 +19,8 @@ from agent.sim.world.profile import Profile, Rate, Trouble
 
 _BROWN_OUTS: Final = (2, 6)
 _HOUR_S: Final = 3_600.0
+_LOOK_S: Final = 60.0  # how often it is looked whether anybody charges
+_INTO_CHARGE_S: Final = (0.5, 1_800)
 _DAY_MS: Final = 86_400_000
 _CLOCK_STEPS_MS: Final = (
     3_600_000,
@@ -70,8 +72,12 @@ class Hands(Protocol):
 
     def installer_away(self, away: bool) -> None: ...
 
-    def break_device(self, chance: random.Random) -> Callable[[], None] | None:
-        """Some fault of some device; the answer ends it, where it does not end by itself."""
+    def charging(self) -> bool:
+        """Whether any contactor is closed."""
+        ...
+
+    def break_device(self, chance: random.Random, *, charging: bool) -> Callable[[], None] | None:
+        """Some fault of some device, or (``charging``) of one that charges; the answer ends it. None: nothing broke."""
         ...
 
 
@@ -150,12 +156,25 @@ class Troubles:
                 await self._last(lasts_s)
                 hands.csms_tells_wrong_time(0)
             case Trouble.DEVICE:
-                undo = hands.break_device(chance)
-                if undo is not None:
-                    await self._last(lasts_s)
-                    undo()
+                await self._break(lasts_s, chance, charging=False)
+            case Trouble.CHARGE_FAULT:
+                if await self._somebody_charges(chance):
+                    await self._break(lasts_s, chance, charging=True)
             case _:
                 await self._network(trouble, lasts_s, chance)
+
+    async def _break(self, lasts_s: float, chance: random.Random, *, charging: bool) -> None:
+        undo = self._hands.break_device(chance, charging=charging)
+        if undo is not None:
+            await self._last(lasts_s)
+            undo()
+
+    async def _somebody_charges(self, chance: random.Random) -> bool:
+        """Returns some time into the next charge; False: the weather has calmed down before."""
+        while not (self._hands.charging() or self._calm.is_set()):
+            await self._last(_LOOK_S)
+        await self._last(_spread(_INTO_CHARGE_S, chance))
+        return not self._calm.is_set()
 
     async def _network(self, trouble: Trouble, lasts_s: float, chance: random.Random) -> None:
         hands = self._hands

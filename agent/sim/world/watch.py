@@ -1,9 +1,9 @@
 """Power only where it may be: looked at after every event of the station, and at every move of a contact.
 
-Charter: two questions. What the station has commanded must be allowed by everything together at the end of the very
+Charter: three questions. What the station has commanded must be allowed by everything together at the end of the very
 event (opening waits for nothing). What the contact does must follow, within the time of wire, board and travel; a
-contact that does not is welded, and the station must say so. Reads the station's state to know why it commands, and
-the ledger's mirror to know what is durable.
+contact that does not is welded, and the station must say so. A fault that only a driver or a technician can end must
+not end by itself. Reads the station's state to know why it commands, and the ledger's mirror to know what is durable.
 
 Units: ms of virtual time, mA. Sources: IEC 61851-1 annex A; charging-behaviour reference; architecture, promise 1.
 """
@@ -49,6 +49,18 @@ AUTONOMOUS_MS: Final = 8_000
 ROUNDING_MA: Final = 120
 """A duty cycle is told in steps of 0.01 %, a board's offer in whole amperes: never more than this above a limit."""
 
+UNTIL_UNPLUGGED: Final = frozenset({FaultCode.RESIDUAL_CURRENT, FaultCode.CONTACTOR_OPEN, FaultCode.OVER_CURRENT})
+UNTIL_CLEARED: Final = frozenset({FaultCode.RESIDUAL_SELF_TEST, FaultCode.CONTACTOR_WELDED, FaultCode.LEDGER})
+"""These end with the vehicle's leaving at the earliest, those only where a technician clears them."""
+
+
+@dataclass(slots=True)
+class Standing:
+    """The faults of one EVSE at the last look, and whether the pilot has said since they came that nobody is there."""
+
+    faults: frozenset[FaultCode] = frozenset()
+    unplugged: bool = False
+
 
 @dataclass(slots=True)
 class Commanded:
@@ -77,6 +89,7 @@ class Watch:
         self._ac = {evse.id for evse in config.evse if evse.board.kind is BoardKind.AC}
         self._hard_ma = {evse.id: min(evse.max_current_ma, evse.board.limits.max_current_ma) for evse in config.evse}
         self.commanded = {evse: Commanded() for evse in outlets}
+        self._standing = {evse: Standing() for evse in outlets}
         self._must_open: dict[int, asyncio.TimerHandle] = {}
         self.life: Life | None = None
         self.looks = 0
@@ -86,6 +99,7 @@ class Watch:
         self.life = life
         for evse in self.commanded:
             self.commanded[evse] = Commanded()
+            self._standing[evse] = Standing()
             self.contact(evse)
 
     # ------------------------------------------------------------------------------- what is commanded
@@ -117,13 +131,32 @@ class Watch:
         self.looks += 1
         total_ma = 0
         for number, commanded in self.commanded.items():
+            evse = life.station.logic.core.evses[number]
+            self._look_at_faults(evse, number)
             if commanded.offer_ma or commanded.power:
-                evse = life.station.logic.core.evses[number]
                 self._judge(evse, number, commanded)
                 if number in self._ac:
                     total_ma += commanded.offer_ma if evse.flow.tx is not None else 0
         if self._supply_ma is not None and total_ma > self._supply_ma + 2 * ROUNDING_MA:
             self._wrong(0, f"{total_ma} mA offered in all, the supply gives {self._supply_ma} mA")
+
+    def technician(self, number: int) -> None:
+        """Somebody clears what is latched here: now any fault may end."""
+        if number in self._standing:
+            self._standing[number] = Standing()
+
+    def _look_at_faults(self, evse: Evse, number: int) -> None:
+        standing, active = self._standing[number], frozenset(evse.faults.active)
+        if not active and not standing.faults:
+            return
+        standing.unplugged |= CpState.A in (evse.vehicle.raw, self._outlets[number].cp)
+        gone = standing.faults - active
+        early = gone & UNTIL_CLEARED if standing.unplugged else gone & (UNTIL_CLEARED | UNTIL_UNPLUGGED)
+        for fault in early:
+            self._wrong(number, f"the fault {fault.value} ends by itself")
+        if active - standing.faults:
+            standing.unplugged = False
+        standing.faults = active
 
     def _judge(self, evse: Evse, number: int, commanded: Commanded) -> None:
         limit_ma = self._hard_ma[number]
@@ -180,8 +213,13 @@ class Watch:
         return outlet.supervised or not outlet.evse.board.pilot.driver.autonomous
 
     def _weld_is_told(self, number: int) -> None:
-        """A contact that cannot open is a fault that everybody hears of."""
-        if self.life is not None and self._outlets[number].contactor_closed:
-            evse = self.life.station.logic.core.evses[number]
-            if not evse.faults.active:
-                self._wrong(number, "the contact is welded, and the station says nothing")
+        """A contact that cannot open is a fault that everybody hears of. An autonomous board does not look at it while
+        it sleeps, nor where it has found something else before."""
+        outlet = self._outlets[number]
+        if self.life is None or not outlet.contactor_closed or not outlet.board.minds_contact:
+            return
+        faults = set(self.life.station.logic.core.evses[number].faults.active)
+        if not outlet.evse.board.pilot.driver.autonomous:
+            faults &= {FaultCode.CONTACTOR_WELDED, FaultCode.PILOT_LOST}
+        if not faults:
+            self._wrong(number, "the contact is welded, and the station does not say so")

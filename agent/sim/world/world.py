@@ -146,8 +146,14 @@ class World(Machine):
     def installer_away(self, away: bool) -> None:
         self.installer.away = away
 
-    def break_device(self, chance: random.Random) -> Callable[[], None] | None:
-        evse = chance.choice(list(self.outlets))
+    def charging(self) -> bool:
+        return any(outlet.contactor_closed for outlet in self.outlets.values())
+
+    def break_device(self, chance: random.Random, *, charging: bool) -> Callable[[], None] | None:
+        places = [evse for evse, outlet in self.outlets.items() if outlet.contactor_closed or not charging]
+        if not places:
+            return None
+        evse = chance.choice(places)
         outlet = self.outlets[evse]
         fault = chance.choice([fault for fault in Fault if outlet.applies(fault)])
         if fault in outlet.faults:

@@ -14,6 +14,7 @@ from agent.config.variable import Key
 from agent.core.status import ConnectorState, ConnectorStatus, EvseView
 from agent.ipc.port import News, SettingWrite, StationStatus
 from agent.ocpp.dialect import StationView
+from agent.ocpp.log_requests import LogUploads
 from agent.ocpp.v201.dialect import Dialect201
 from tests.support.fake_csms import FakeCsms, Received, Wire, linked, until
 from tests.support.fake_station import T0_MS, FakeStation, welcome
@@ -68,9 +69,12 @@ def _evse_view(evse: int, tx_id: str) -> EvseView:
 
 class Rig:
     """``station`` and ``dialect`` live on while connections come and go. ``protocols``: how the station may fetch
-    files; with none it takes no firmware updates."""
+    files; with none it takes no firmware updates. ``uploads``: what a gateway keeps of logs; None: it takes no orders
+    for them."""
 
-    def __init__(self, csms: FakeCsms | None = None, *, protocols: str = "") -> None:
+    def __init__(self, csms: FakeCsms | None = None, *, protocols: str = "", uploads: LogUploads | None = None) -> None:
+        self._takes_updates = bool(protocols)
+        self._uploads = uploads
         self.csms = csms or accepting_csms()
         self.model = DeviceModel(CONTROLLERS)
         self.model.put(Key.parse("OCPPCommCtrlr.FileTransferProtocols"), protocols)
@@ -83,11 +87,15 @@ class Rig:
 
     def start_gateway(self, **changes: Any) -> None:
         """A new gateway process, or a new life of the station: nothing is remembered outside the station."""
-        values = {"settings": dict(self.station.settings), "head_seq": len(self.station.ledger)}
+        values: dict[str, Any] = {
+            "settings": dict(self.station.settings),
+            "head_seq": len(self.station.ledger),
+            "takes_updates": self._takes_updates,
+        }
         self.view = StationView(welcome(**values | changes))
         for evse in (0, *self.view.welcome.evses):
             self.view.connectors[evse] = ConnectorStatus(evse, ConnectorState.AVAILABLE, (), T0_MS)
-        self.dialect = Dialect201(self.station, self.view, random.Random(1))
+        self.dialect = Dialect201(self.station, self.view, random.Random(1), self._uploads)
         self.station.listener = self._hear
 
     async def _hear(self, news: News) -> None:

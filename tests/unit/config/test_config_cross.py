@@ -52,6 +52,10 @@ def csms(*lines: str, url: str = "wss://host") -> str:
     return HEAD.replace("ws://127.0.0.1:9000", url) + "\n".join(lines) + "\n" + evse(1)
 
 
+def page(*lines: str) -> str:
+    return HEAD + "[web]\n" + "\n".join(lines) + "\n" + evse(1)
+
+
 def shared(unit: int, extra: str = "") -> str:
     return f'port = "/dev/bus"\nunit = {unit}\n{extra}'
 
@@ -67,6 +71,8 @@ GOOD = {
     "autonomous board with a socket": HEAD
     + evse(1, board='"openevse"', connector_type='"sType2"', cable='"socket"', max_current_ma=80_000),
     "TLS without password": csms(),
+    "page for this machine": page(),
+    "page for the network by TLS": page("address = '::'", "certificate_file = '{here}'", "key_file = '{here}'"),
     "settings": HEAD + "[settings]\n'Txctrlr.evconnectiontimeout' = 10\n" + evse(1),
     "no CSMS but free": HEAD.partition("[csms]")[0] + "[auth]\nfree = true\n" + evse(1),
     "no CSMS but a token": HEAD.partition("[csms]")[0] + "[[token]]\nid = '1'\n" + evse(1),
@@ -148,6 +154,11 @@ BAD = {
         {"csms.client_certificate_file", "csms.client_key_file"},
     ),
     "certificate without profile 3": (csms("client_key_file = '{here}'"), {"csms.client_key_file"}),
+    "page for the network without TLS": (page("address = '0.0.0.0'"), {"web.certificate_file"}),
+    "page with half of its TLS": (page("certificate_file = '{here}'"), {"web.key_file"}),
+    "page with the other half": (page("key_file = '{here}'"), {"web.certificate_file"}),
+    "page at no address": (page("address = 'localhost'"), {"web.address"}),
+    "page under a name that is none": (page("names = ['Charger']"), {"web.names"}),
     "bad settings, each told": (
         HEAD
         + "[settings]\n'Nope.X' = 1\n'TxCtrlr.EVConnectionTimeOut' = 0\n'TxCtrlr.TxStartPoint' = 'PowerPathClosed'\n"

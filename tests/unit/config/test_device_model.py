@@ -138,7 +138,7 @@ def test_report_data_has_the_schemas_shape(model: DeviceModel) -> None:
         "variableAttribute": [{"mutability": "ReadWrite", "persistent": True, "value": "60"}],
         "variableCharacteristics": {
             "dataType": "integer",
-            "supportsMonitoring": False,
+            "supportsMonitoring": True,
             "unit": "s",
             "minLimit": 1,
             "maxLimit": 3_600,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core.facts import StopReason
-from agent.core.faults import CATALOGUE, Clears, Faults
+from agent.core.faults import SPECS, Clears, Faults
 from agent.core.status import FaultCode
 
 F = FaultCode
@@ -25,7 +25,7 @@ def faults(code: FaultCode) -> Faults:
 
 
 def test_the_three_kinds_are_what_this_table_says() -> None:
-    assert [CATALOGUE[code].clears for code in (SELF, UNPLUG, ACTION)] == [Clears.SELF, Clears.UNPLUG, Clears.ACTION]
+    assert [SPECS[code].clears for code in (SELF, UNPLUG, ACTION)] == [Clears.SELF, Clears.UNPLUG, Clears.ACTION]
 
 
 def test_a_self_clearing_fault_goes_when_its_cause_has_been_gone_long_enough() -> None:

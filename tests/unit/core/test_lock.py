@@ -54,7 +54,23 @@ def test_every_try_has_its_time_and_after_the_last_it_is_jammed() -> None:
         made.tick(made.deadline_ms)
         assert made.take_command() is True, "the motor tries again in the same direction"
     made.tick(1_000 + TIMING.lock_tries * TIMING.lock_ms)
-    assert state(made) is S.JAMMED and made.take_command() is None and made.deadline_ms is None
+    jammed_ms = 1_000 + TIMING.lock_tries * TIMING.lock_ms
+    assert state(made) is S.JAMMED and made.take_command() is None
+    assert made.deadline_ms == jammed_ms + TIMING.lock_again_ms
+
+
+def test_a_jammed_lock_is_tried_again_and_stays_jammed_until_it_moves() -> None:
+    made = jammed()
+    for _ in range(3):
+        assert made.deadline_ms is not None
+        due_ms = made.deadline_ms
+        made.tick(due_ms - 1)
+        assert made.take_command() is None
+        made.tick(due_ms)
+        assert made.take_command() is True and state(made) is S.JAMMED
+        assert made.deadline_ms == due_ms + TIMING.lock_again_ms
+    made.observe(P.LOCKED, due_ms + 300)
+    assert state(made) is S.LOCKED and made.deadline_ms is None
 
 
 def jammed() -> ConnectorLock:

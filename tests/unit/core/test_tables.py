@@ -7,7 +7,7 @@ import enum
 import pytest
 
 from agent.core.contactor import CONTACTOR, POWERED, ContactorEvent, ContactorState
-from agent.core.faults import CATALOGUE, FROM_BOARD
+from agent.core.faults import FROM_BOARD, SPECS
 from agent.core.lock import LOCK
 from agent.core.session import SESSION, SessionEvent, SessionState
 from agent.core.status import FaultCode
@@ -51,5 +51,5 @@ def test_missing_entry_is_an_error() -> None:
 
 
 def test_no_fault_is_unmapped() -> None:
-    assert set(CATALOGUE) == set(FaultCode)
+    assert set(SPECS) == set(FaultCode)
     assert set(FROM_BOARD) == set(BoardFault)

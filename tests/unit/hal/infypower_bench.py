@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from hal.bus_counters import BusCounters
 from hal.ports import PowerEvent, PowerOutput
 from hal.power.can_frame import CanFrame
 from hal.power.infypower_codec import Command, Header
@@ -36,7 +37,8 @@ class Bench:
         self.mute: Callable[[CanFrame], bool] = lambda frame: False
         self._to_modules: list[CanFrame] = []
         self._to_group: list[CanFrame] = []
-        self.group = InfypowerGroup(config, self, self.events.append)
+        self.counters = BusCounters()
+        self.group = InfypowerGroup(config, self, self.events.append, self.counters)
         sim.attach(self._to_group.append)
 
     def send(self, frame: CanFrame) -> None:

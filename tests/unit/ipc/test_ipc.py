@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from agent.core.commands import Command, RemoteStart, RemoteStop
 from agent.core.facts import ChargingState, Fact, SecurityFact, Token, TransactionFact, Trigger, TxKind
 from agent.core.status import Outcome
+from agent.health.model import PartHealth
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import CodecError, decode_fact, encode_fact, from_json, from_plain, to_plain
 from agent.ipc.port import CommandAnswer, Record, RowsAppended, SettingWrite, StationLost, StationPort, Welcome
@@ -46,6 +47,9 @@ class Echo:
 
     async def link_state(self, online: bool, dialect: str | None) -> None:
         self.seen.append((online, dialect))
+
+    async def report_parts(self, process: str, parts: list[PartHealth]) -> None:
+        self.seen.append((process, parts))
 
     async def clear_cache(self) -> bool:
         await self.gate.wait()
@@ -138,6 +142,22 @@ def test_gateway_that_goes_is_noticed_and_lost_station_fails_calls() -> None:
         with pytest.raises(StationLost):
             await other.records(0, 1)
         await other.close()
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_a_gateway_without_a_link_is_known_by_its_report_and_others_are_none() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        visitor = await RemoteStation.connect(path)
+        await visitor.records(0, 1)
+        await visitor.close()
+        gateway = await RemoteStation.connect(path)
+        await gateway.report_parts("gateway", [])
+        assert gone == []
+        await gateway.close()
+        while not gone:
+            await asyncio.sleep(0.01)
 
     run(test)
 

@@ -46,3 +46,32 @@ def test_a_card_can_still_be_recognised() -> None:
 @pytest.mark.parametrize("frame", [b"\xff", b"[1", b"[" * 100_000, b'{"password": "x"'])
 def test_unreadable_frames_show_their_size_only(frame: bytes) -> None:
     assert redact(frame) == f"<unreadable, {len(frame)} bytes>"
+
+
+def test_json_inside_a_text_is_masked_too() -> None:
+    inside = json.dumps({"idToken": "04AABBCDEF", "password": SECRET, "priceText": "0.45/kWh"})
+    shown = redact(json.dumps([2, "1", "DataTransfer", {"vendorId": "v", "data": inside}]).encode())
+    assert json.loads(json.loads(shown)[3]["data"]) == {
+        "idToken": "***CDEF",
+        "password": "***",
+        "priceText": "0.45/kWh",
+    }
+
+
+@pytest.mark.parametrize("text", ["{", "[1", "{no json}", "[" * 1_000])
+def test_a_text_that_only_looks_like_json_stays(text: str) -> None:
+    assert json.loads(redact(json.dumps([2, "1", "DataTransfer", {"data": text}]).encode()))[3]["data"] == text
+
+
+def test_what_is_known_of_a_customer_is_not_shown() -> None:
+    told = {"data": "Erika, 12 Example Street", "seqNo": 0, "generatedAt": "2026-01-01T00:00:00Z", "requestId": 1}
+    shown = json.loads(redact(json.dumps([2, "1", "NotifyCustomerInformation", told]).encode()))[3]
+    assert shown == told | {"data": "***"}
+    asked = [2, "1", "CustomerInformation", {"customerIdentifier": "Erika Example", "requestId": 1}]
+    assert "Erika" not in redact(json.dumps(asked).encode())
+
+
+def test_of_signed_meter_data_the_length_is_left() -> None:
+    signed = json.dumps({"signedMeterData": "T0NNRnw=", "publicKey": "AA"})
+    shown = redact(json.dumps([2, "1", "StopTransaction", {"value": signed, "signedMeterData": "T0NNRnw="}]).encode())
+    assert "T0NN" not in shown and shown.count("<8 characters>") == 2 and "publicKey" in shown

@@ -16,6 +16,7 @@ from agent.core.facts import (
     Fact,
     Sample,
     SampleContext,
+    SecurityFact,
     StopReason,
     Token,
     TransactionFact,
@@ -200,3 +201,15 @@ def test_rows_that_are_nobody_elses_do_not_stop_a_reader(tmp_path: Path) -> None
     [begin] = [record for record in archive.records(0, 16) if record.kind == "tx_started"]
     [end] = archive.records(begin.seq, 16)
     assert end.kind == "tx_ended"
+
+
+def test_security_events_are_found_among_all_rows(tmp_path: Path) -> None:
+    events = [SecurityFact("InvalidMessages", str(number)) for number in range(3)]
+    rows: list[tuple[Fact, int, int, str]] = []
+    for event in events:
+        rows += [(tx(TxKind.STARTED, 0, 0), 0, 0, "S"), (event, 0, 0, "S")]
+    archive = written(tmp_path / "l", *rows)
+    first = archive.security_records(0, 2)
+    assert [record.fact for record in first] == events[:2]
+    assert [record.fact for record in archive.security_records(first[-1].seq, 2)] == events[2:]
+    archive.close()

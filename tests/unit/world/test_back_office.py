@@ -293,6 +293,8 @@ def test_billing_before_an_accepted_boot_is_a_violation(version: Version) -> Non
         rig = OfficeRig(version)
         await rig.registered()
         rig.office.restarted()
+        rig.network.cut()
+        await rig.connect()
         await rig.station.append(*session_facts("tx-1"))
         await rig.drained()
         assert f"{FIRST[version]} while Unregistered" in rig.office.violations

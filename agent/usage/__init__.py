@@ -1,0 +1,1 @@
+"""How much the station is used: sums of hours, kept on the device. No billing data; nothing is decided by them."""

@@ -1,0 +1,69 @@
+"""The page's own connection to the station.
+
+Charter: connects, connects again, and hands out the station as a port that says ``StationLost`` while it is away. It
+is not the connection of the CSMS link: a page that asks too much or reads too slowly loses this one, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from agent.ipc.port import News, StationLost, StationPort, Welcome
+
+_RETRY_S = 0.5
+
+log = structlog.get_logger("web")
+
+
+class Line(StationPort, Protocol):
+    """A connection, as ``agent.ipc.client.RemoteStation`` is one."""
+
+    welcome: Welcome
+    news: asyncio.Queue[News | None]
+
+    async def close(self) -> None: ...
+
+
+class StationLine:
+    """``find`` raises ``StationLost`` while nobody answers; ``on_news`` hears what the station tells everybody, and
+    None when it is gone."""
+
+    def __init__(self, find: Callable[[], Awaitable[Line]], on_news: Callable[[News | None], None]) -> None:
+        self._find = find
+        self._on_news = on_news
+        self._line: Line | None = None
+
+    @property
+    def port(self) -> StationPort:
+        """Raises ``StationLost`` while the station is away."""
+        return self._present()
+
+    @property
+    def welcome(self) -> Welcome:
+        return self._present().welcome
+
+    def _present(self) -> Line:
+        if self._line is None:
+            raise StationLost("the station does not answer")
+        return self._line
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                self._line = await self._find()
+            except StationLost as error:
+                log.debug("station not there", reason=str(error))
+                await asyncio.sleep(_RETRY_S)
+                continue
+            try:
+                while (news := await self._line.news.get()) is not None:
+                    self._on_news(news)
+            finally:
+                line, self._line = self._line, None
+                self._on_news(None)
+                await line.close()
