@@ -140,7 +140,8 @@ class Gateway:
         self._passwords = Passwords()
         self._alarms: set[str] = set()  # security events since the link was last up
         self.counters = LinkCounters(outside.now_ms)
-        self._health = GatewayHealth(config.csms, outside.process, outside.now_ms)
+        page = None if config.web is None else config.web.certificate_file
+        self._health = GatewayHealth(config.csms, outside.process, outside.now_ms, page_certificate=page)
 
     async def run(self) -> None:
         """For ever: find the station, speak for it until it is lost."""

@@ -1,4 +1,4 @@
-"""What the gateway knows of its own health: the link to the CSMS, the certificates for it, its process.
+"""What the gateway knows of its own health: the link to the CSMS, certificates of link and page, its process.
 
 Charter: turns the link's state, the files' contents and the CSMS's word on this station into the troubles of the
 catalogue, and tells the station of them. It decides nothing; since when is the station's to say. The library that
@@ -46,7 +46,9 @@ _CODE_OF_FAILURE: Final = {
 
 
 class GatewayHealth:
-    """See the module. Tell it the link's states by ``link``; ``run`` reports to one station until it is lost."""
+    """See the module. Tell it the link's states by ``link``; ``run`` reports to one station until it is lost.
+
+    ``page_certificate``: the local page's own chain, where it has one."""
 
     def __init__(
         self,
@@ -54,8 +56,11 @@ class GatewayHealth:
         process: Callable[[], ProcessStatistics],
         now_ms: Callable[[], int],
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        page_certificate: Path | None = None,
     ) -> None:
-        self._csms = csms
+        secure = csms.url.startswith("wss")
+        files = ((csms.ca_file if secure else None, max), (csms.client_certificate_file if secure else None, min))
+        self._files = [(file, which) for file, which in (*files, (page_certificate, min)) if file is not None]
         self._process = process
         self._now_ms = now_ms
         self._wall_ms = wall_ms
@@ -81,7 +86,7 @@ class GatewayHealth:
         told: list[PartHealth] | None = None
         while True:
             self._changed.clear()
-            if self._has_files and self._now_ms() >= self._certificates_due_ms:
+            if self._files and self._now_ms() >= self._certificates_due_ms:
                 self._certificates_due_ms = self._now_ms() + CERTIFICATES_EVERY_MS
                 self._certificates = await asyncio.to_thread(self._look_at_certificates)
             word = registration()
@@ -115,16 +120,10 @@ class GatewayHealth:
 
     # --------------------------------------------------------------------------------- certificates
 
-    @property
-    def _has_files(self) -> bool:
-        return self._csms.url.startswith("wss") and bool(self._csms.ca_file or self._csms.client_certificate_file)
-
     def _look_at_certificates(self) -> list[PartHealth]:
         """Runs in a thread. Of several roots one that is valid will do; a chain is as good as its worst link."""
         found: dict[str, list[str]] = {}  # details by code
-        for file, which in ((self._csms.ca_file, max), (self._csms.client_certificate_file, min)):
-            if file is None:
-                continue
+        for file, which in self._files:
             try:
                 until_ms = which(_ends_of(file))
             except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 import tempfile
 import time
@@ -26,7 +27,15 @@ from agent.ipc.port import StationStatus
 from agent.sim.csms import SimCsms
 from agent.sim.stage import Stage
 from agent.sim.story import Books, Story, StoryFailed, read_books, read_proofs
+from agent.web.secret import made
 
+_SECRET = "demo technician"
+_PAGE = """\
+[web]
+port = {port}
+technician_secret_file = "{folder}/web.secret"
+
+"""
 _FRAMES_SHOWN = 10
 _STORY_SHOWN = 6
 
@@ -55,14 +64,18 @@ class _Demo:
         version = parsed.ocpp or "2.0.1"
         self._csms = None if parsed.csms else SimCsms(version, self._frame)
         versions = (parsed.ocpp,) if parsed.csms and parsed.ocpp else ("2.0.1", "1.6")
-        self._stage = Stage(folder, parsed.csms, versions, sample_s=2 if parsed.fast else 10)
+        self._page_port = _free_port()
+        page = _PAGE.format(port=self._page_port, folder=folder)
+        self._stage = Stage(folder, parsed.csms, versions, sample_s=2 if parsed.fast else 10, extra=page)
         self._live: Live | None = None
 
     async def run(self) -> int:
         if self._csms is not None:
             self._stage.url = await self._csms.start()
         self._stage.lay_out()
+        (self._stage.folder / "web.secret").write_text(made(_SECRET))
         self._say(f"evsed demo in {self._stage.folder}")
+        self._say(f"page http://127.0.0.1:{self._page_port}/, technician's secret: {_SECRET}")
         try:
             with self._view():
                 watching = asyncio.create_task(self._watch())
@@ -217,3 +230,9 @@ class _Demo:
             away = self._csms.connected.is_set()
             await self._csms.set_away(away)
             self._say("CSMS away" if away else "CSMS back")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import signal
 import stat
 import subprocess
 import sys
@@ -82,8 +83,11 @@ def test_following_goes_on_until_it_is_ended(tmp_path: Path) -> None:
         assert json.loads(process.stdout.readline())["id"] == "1"
         frames.note("out", '[2,"2","Heartbeat",{}]')
         assert json.loads(process.stdout.readline())["id"] == "2"
-        process.send_signal(2)  # Ctrl-C
-        assert process.wait(20) == 130
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
 
 
 # ------------------------------------------------------------------------------------ evsed diagnostics

@@ -190,12 +190,13 @@ def pem(*days: float) -> str:
     return "".join(each.public_bytes(serialization.Encoding.PEM).decode() for each in made)
 
 
-def certificates(csms: CsmsConfig, wall: datetime = NOW) -> list[tuple[str, str]]:
+def certificates(csms: CsmsConfig, wall: datetime = NOW, page: Path | None = None) -> list[tuple[str, str]]:
     """Code or condition and reason of what a gateway with these files tells first."""
 
     async def play() -> list[tuple[str, str]]:
         station = FakeStation()
-        health = GatewayHealth(csms, ProcessStatistics, lambda: 1, lambda: int(wall.timestamp() * 1_000))
+        wall_ms = int(wall.timestamp() * 1_000)
+        health = GatewayHealth(csms, ProcessStatistics, lambda: 1, lambda: wall_ms, page_certificate=page)
         task = asyncio.create_task(health.run(station, lambda: "Accepted"))
         async with asyncio.timeout(30):
             while not station.reported:
@@ -246,6 +247,13 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: str | None) -> None
     assert code == "certificate_unusable"
     assert reason.startswith("ca.pem: ")
     assert str(tmp_path) not in reason
+
+
+def test_the_certificate_of_the_page_is_looked_at_without_a_secure_link_too(tmp_path: Path) -> None:
+    page = tmp_path / "web.pem"
+    page.write_text(pem(5))
+    told = certificates(CsmsConfig(url="ws://csms.example.com"), page=page)
+    assert told == [("certificate_expiring", "web.pem, valid until 2026-11-29")]
 
 
 def test_an_authority_of_the_system_is_not_looked_at() -> None:
