@@ -80,14 +80,18 @@ class HealthFold:
     def __init__(self) -> None:
         self._troubles: dict[tuple[str, int], _Trouble] = {}
         self._rows: dict[Place, tuple[PartHealth, ...]] = {}
+        self._seen: tuple[object, object] = (None, None)  # at the last look
 
     def look(
         self, findings: Iterable[Finding], rests: Mapping[Place, Rest], at_ms: int, wall_offset_ms: int
     ) -> Changes:
         """Take all that is wrong at ``at_ms``, and how each part there is rests. Raises ``KeyError`` for a code that is
         not in the catalogue."""
-        self._forget(at_ms)
         found = {(finding.code, finding.evse): finding for finding in findings}
+        if self._seen == (found, rests) and all(trouble.gone_ms is None for trouble in self._troubles.values()):
+            return Changes()  # as mostly: nothing is new, and nothing fades
+        self._seen = found, rests
+        self._forget(at_ms)
         raised = [key for key, finding in found.items() if self._comes(finding, at_ms)]
         cleared = [key for key in self._troubles if key not in found and self._goes(self._troubles[key], at_ms)]
         told = [[self._troubles[key].row(key[1]) for key in keys] for keys in (raised, cleared)]

@@ -44,6 +44,7 @@ _LOSS_OF: Final = {
     FaultCode.METER_IMPLAUSIBLE: Part.METER,
     FaultCode.POWER_MODULE_LOST: Part.POWER_MODULE,
 }
+_WELL: Final = Rest()
 _ABSENT: Final = Rest(Condition.ABSENT)
 _SILENT: Final = Rest(Condition.UNKNOWN, "has not answered yet")
 _NO_BOARD: Final = Rest(Condition.UNKNOWN, "the pilot board does not answer")
@@ -193,7 +194,7 @@ class StationHealth:
     # ----------------------------------------------------------------------------------------- rests
 
     def _rests(self) -> dict[Place, Rest]:
-        rests: dict[Place, Rest] = {(part, 0): Rest() for part in _OF_THE_STATION}
+        rests: dict[Place, Rest] = {(part, 0): _WELL for part in _OF_THE_STATION}
         rests[Part.READER, 0] = _ABSENT
         if self._config.update is None:
             rests[Part.SLOTS, 0] = _ABSENT
@@ -206,7 +207,7 @@ class StationHealth:
 
     def _rests_of(self, evse: Evse) -> dict[Place, Rest]:
         number = evse.hardware.evse
-        board = Rest() if (Part.PILOT, number) in self._answered else _NO_BOARD
+        board = _WELL if (Part.PILOT, number) in self._answered else _NO_BOARD
         return {
             (Part.PILOT, number): self._answers(Part.PILOT, number),
             (Part.METER, number): self._answers(Part.METER, number),
@@ -214,11 +215,11 @@ class StationHealth:
             (Part.CONTACTOR, number): board,
             (Part.TEMPERATURE, number): board,
             (Part.LOCK, number): _ABSENT if evse.lock is None else board,
-            (Part.BUS, number): Rest(),
+            (Part.BUS, number): _WELL,
         }
 
     def _answers(self, part: Part, number: int) -> Rest:
-        return Rest() if (part, number) in self._answered else _SILENT
+        return _WELL if (part, number) in self._answered else _SILENT
 
 
 def _is_reportable(row: PartHealth) -> bool:

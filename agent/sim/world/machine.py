@@ -247,7 +247,7 @@ class Machine:
             if head.seq < self.mirror.head_seq:
                 self.wrong(0, f"the ledger ends at row {head.seq}, row {self.mirror.head_seq} was on disk")
             while rows := reader.rows(self.mirror.head_seq, 500):
-                self.mirror.rows(rows)
+                self.mirror.found(rows)
 
     def _station_ended(self, code: int) -> None:
         """It wants to end: the supervisor starts it again."""
@@ -314,6 +314,7 @@ class Machine:
         """No station runs from here on; whoever takes the one that did ends it in his own way."""
         life, self.life = self.life, None
         self.watch.new_run(None)
+        self.mirror.station_gone(self.outlets)
         self.disturb()
         return life
 

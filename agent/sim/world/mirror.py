@@ -14,7 +14,7 @@ Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; fie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -92,6 +92,8 @@ class Mirror:
     billed_mwh: int = 0
     head_seq: int = 0
     told_seq: int = 0  # the last row that the CSMS is to hear of
+    _latest: dict[int, str] = field(default_factory=dict)  # the transaction that began last, by EVSE
+    _left: dict[int, Truth] = field(default_factory=dict)  # how the last run of the station left each outlet
     _rolling: set[int] = field(default_factory=set)  # a rollover has ended what ran, or is about to
     _told: tuple[int | None, str] = (None, "")
 
@@ -115,6 +117,17 @@ class Mirror:
                 self.boots += 1
             elif row.kind == "log" and b'"meter_rollover"' in row.body and row.evse is not None:
                 self._rolled_over(row.evse)
+
+    def station_gone(self, evses: Iterable[int]) -> None:
+        """No station runs from here on. What it has left on disk is of before, whatever the boards do meanwhile."""
+        self._left = {evse: self.truth(evse) for evse in evses}
+
+    def found(self, rows: Sequence[Row]) -> None:
+        """These are on disk as a station starts, and nobody had been told of them."""
+        self.rows(rows)
+        for seen in self.open.values():
+            if seen.evse in self._left and any(row.tx_id == seen.tx_id and row.kind == "tx_started" for row in rows):
+                seen.started = self._left[seen.evse]
 
     def resume_at(self, head_seq: int) -> None:
         """The ledger ends here after a restart: rows that nobody was told of may be there or not."""
@@ -156,6 +169,7 @@ class Mirror:
             return
         self.known.add(fact.tx_id)
         self.transactions += 1
+        self._latest[fact.evse] = fact.tx_id
         begin, truth = fact.samples[-1], self.truth(fact.evse)
         before, rewound = self.last_ends.get(fact.evse, (None, 0))
         if before is not None and _fell(before, begin) and rewound == truth.rewound:
@@ -188,7 +202,7 @@ class Mirror:
         """After its end nothing may flow any more, until there is another transaction."""
         now = self.truth(seen.evse)
         after_mwh = now.metered_mwh - ended.metered_mwh
-        undisturbed = now.disturbed == seen.started.disturbed and seen.evse not in self.open
+        undisturbed = now.disturbed == seen.started.disturbed and self._latest[seen.evse] == seen.tx_id
         if undisturbed and after_mwh > TOLERANCE_MWH:
             self.wrong(seen.evse, f"{after_mwh} mWh flowed after the end of {seen.tx_id}, in no transaction")
 
