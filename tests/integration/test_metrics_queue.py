@@ -35,8 +35,8 @@ class Page(Http):
                         values = await self.values()
                         if is_so(values):
                             return values
-                    except OSError:
-                        pass  # not there yet
+                    except (OSError, KeyError):
+                        pass  # neither page nor station need answer at once
                     await asyncio.sleep(0.2)
         except TimeoutError:
             raise AssertionError(
@@ -73,7 +73,7 @@ def test_rows_wait_while_the_csms_is_away_and_no_longer(tmp_path: Path) -> None:
                 lambda told: told["evsed_evse_state 1 Available"] == 1 and told["evsed_ledger_waiting_rows"] == 0
             )
             assert back["evsed_ledger_oldest_waiting_age_seconds"] == 0
-            assert back["evsed_csms_reconnects_total"] == 1
+            assert back["evsed_csms_reconnects_total"] >= 1
             assert back["evsed_evse_transactions_ended_total 1"] == 1
             assert back["evsed_csms_connected_seconds_total"] > away["evsed_csms_connected_seconds_total"]
         finally:
