@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from tests.bench import ledger, memory, metrics, offline, pilot, remote_start, update
+from tests.bench import faults, ledger, memory, metrics, offline, pilot, remote_start, update
 from tests.bench.result import Figure, Tell
 from tests.bench.scene import BenchFailed
 
@@ -51,6 +51,10 @@ async def _update(tell: Tell, args: argparse.Namespace) -> list[Figure]:
     return await update.measure(tell, 64 if args.quick else 512, 1 if args.quick else 3)
 
 
+async def _faults(tell: Tell, _: argparse.Namespace) -> list[Figure]:
+    return await faults.measure(tell, "1.6") + await faults.measure(tell, "2.0.1")
+
+
 async def _metrics(tell: Tell, args: argparse.Namespace) -> list[Figure]:
     return await metrics.measure(tell, 10 if args.quick else 30)
 
@@ -59,6 +63,7 @@ BENCHES: dict[str, Bench] = {
     "pilot": _pilot,
     "memory": _memory,
     "metrics": _metrics,
+    "faults": _faults,
     "remote-start": _remote_start,
     "offline": _offline,
     "ledger": _ledger,
