@@ -119,12 +119,14 @@ class Monitoring:
         self._held_back = False
         self._untold: int | None = None  # rows that wait, counted once in a look
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         if self._book.custom:
             self._look_later(LOOK_EVERY_S)
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        """Look no more, whatever the devices still tell while they are closed."""
+        self._closed = True
+        self._look_later(None)
 
     # ------------------------------------------------------------------------------ what happens
 
@@ -233,7 +235,9 @@ class Monitoring:
     def _look_later(self, after_s: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if after_s is None else asyncio.get_running_loop().call_later(after_s, self.look)
+        self._timer = None
+        if after_s is not None and not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(after_s, self.look)
 
     def _look_at(self, monitor: Monitor, now: Now) -> None:
         memory = self._memories.get(monitor.id, Memory())

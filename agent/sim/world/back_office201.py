@@ -31,7 +31,7 @@ _EMPTY: Final = frozenset(
         "StatusNotification",
     }
 )
-_ONCE: Final = frozenset({"FirmwareStatusNotification", "MeterValues", "SecurityEventNotification"})
+_ONCE: Final = frozenset({"FirmwareStatusNotification", "MeterValues", "NotifyEvent", "SecurityEventNotification"})
 
 
 class Desk201:
