@@ -20,7 +20,7 @@ import structlog
 from agent.config.model import Config, CsmsConfig, KeyEncoding
 from agent.gateway_counters import LinkCounters
 from agent.gateway_health import GatewayHealth
-from agent.ipc.client import RemoteStation
+from agent.ipc.client import RemoteStation, StationConnection
 from agent.ipc.port import (
     AuthorizeWanted,
     FetchWanted,
@@ -30,7 +30,6 @@ from agent.ipc.port import (
     SettingsChanged,
     StationLost,
     StationPort,
-    Welcome,
 )
 from agent.ipc.statistics import GatewayStatistics, ProcessStatistics
 from agent.ipc.updates import FetchOrder
@@ -58,15 +57,6 @@ _BACKOFF = "OCPPCommCtrlr.RetryBackOff"
 log = structlog.get_logger("gateway")
 
 
-class StationLine(StationPort, Protocol):
-    """A connection to the station, as ``agent.ipc.client.RemoteStation`` is one."""
-
-    welcome: Welcome
-    news: asyncio.Queue[News | None]
-
-    async def close(self) -> None: ...
-
-
 class Downloads(Protocol):
     """Takes what is to be fetched, as ``agent.fetcher.Fetcher`` does."""
 
@@ -79,7 +69,7 @@ class Downloads(Protocol):
 class Outside:
     """What the gateway stands on. ``find_station`` raises ``StationLost``, ``open`` ``NotConnected``."""
 
-    find_station: Callable[[], Awaitable[StationLine]]
+    find_station: Callable[[], Awaitable[StationConnection]]
     open: Callable[[Endpoint], Awaitable[Connection]]
     fetcher: Callable[[StationPort], Downloads]
     rng: random.Random
@@ -162,7 +152,7 @@ class Gateway:
                     self._fetcher.stop()
                 await station.close()
 
-    async def _speak_for(self, station: StationLine) -> None:
+    async def _speak_for(self, station: StationConnection) -> None:
         if station.welcome.boot_id != self._boot_id:
             self._boot_id = station.welcome.boot_id
             self._dialects.clear()
@@ -174,7 +164,7 @@ class Gateway:
             tasks.create_task(self._keep_link())
             tasks.create_task(self._health.run(station, self._registration))
 
-    async def _hear(self, station: StationLine) -> None:
+    async def _hear(self, station: StationConnection) -> None:
         assert self._view is not None
         while (news := await station.news.get()) is not None:
             self._view.hear(news)

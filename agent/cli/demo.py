@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from rich.text import Text
 from agent.cli.looking import EVSE_COLUMNS, evse_cells
 from agent.ipc.port import StationStatus
 from agent.sim.csms import SimCsms
-from agent.sim.stage import Stage
+from agent.sim.stage import Stage, free_port
 from agent.sim.story import Books, Story, StoryFailed, read_books, read_proofs
 from agent.web.secret import made
 
@@ -64,7 +63,7 @@ class _Demo:
         version = parsed.ocpp or "2.0.1"
         self._csms = None if parsed.csms else SimCsms(version, self._frame)
         versions = (parsed.ocpp,) if parsed.csms and parsed.ocpp else ("2.0.1", "1.6")
-        self._page_port = _free_port()
+        self._page_port = free_port()
         page = _PAGE.format(port=self._page_port, folder=folder)
         self._stage = Stage(folder, parsed.csms, versions, sample_s=2 if parsed.fast else 10, extra=page)
         self._live: Live | None = None
@@ -230,9 +229,3 @@ class _Demo:
             away = self._csms.connected.is_set()
             await self._csms.set_away(away)
             self._say("CSMS away" if away else "CSMS back")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

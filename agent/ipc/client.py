@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from agent.core.commands import Command
 from agent.core.facts import Token
@@ -26,6 +26,7 @@ from agent.ipc.port import (
     Record,
     SettingWrite,
     StationLost,
+    StationPort,
     StationStatus,
     TariffAssignment,
     TokenVerdict,
@@ -40,6 +41,15 @@ from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
 from agent.usage.model import UsageHour
 
 _MAX_NEWS = 10_000  # the station outruns us: start over rather than grow
+
+
+class StationConnection(StationPort, Protocol):
+    """A connection to the station, as ``RemoteStation`` is one: requests, and the station's news (None: it is gone)."""
+
+    welcome: Welcome
+    news: asyncio.Queue[News | None]
+
+    async def close(self) -> None: ...
 
 
 class RemoteStation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,13 @@ _DC_EXTRA = """\
 power = {{ interface = "slcan", channel = "{folder}/dev/can{id}", modules = [0, 1] }}
 fixed_output = {{ voltage_mv = 400_000, current_ma = 30_000 }}
 """
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -21,6 +21,7 @@ import structlog
 from agent.health.model import PartHealth
 from agent.ipc.port import ConnectorChanged, HealthChanged, News, StationLost, StationStatus
 from agent.ipc.statistics import Temperature
+from agent.ocpp.waiting import happens
 from agent.web.station_line import StationLine
 
 LIVE_S = 1.0
@@ -86,8 +87,7 @@ class Feed:
                 next_point_s = now_s + QUIET_S
                 self._draw()
             wait_s = LIVE_S if self._listeners else QUIET_S
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+            if await happens(self._wake, wait_s):
                 await asyncio.sleep(_GROUP_S)  # changes come in groups
             self._wake.clear()
 
@@ -103,8 +103,7 @@ class Feed:
     async def next(self, version: int, within_s: float) -> Snapshot:
         """The first snapshot newer than ``version``; the same one again where none comes in time."""
         if self.snapshot.version <= version:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), within_s)
+            await happens(self._changed, within_s)
         return self.snapshot
 
     @contextmanager

@@ -13,13 +13,14 @@ import structlog
 
 from agent.config.model import Config
 from agent.config.web import WebConfig
+from agent.ipc.client import StationConnection
 from agent.ipc.port import StationLost
 from agent.ipc.statistics import GatewayStatistics
 from agent.web.app import Site, make_app
 from agent.web.feed import Feed
 from agent.web.login import Login
 from agent.web.server import Server
-from agent.web.station_line import Line, StationLine
+from agent.web.station_line import StationLine
 
 _AGAIN_S = 10.0
 
@@ -29,7 +30,7 @@ log = structlog.get_logger("web")
 async def run_web(
     config: Config,
     web: WebConfig,
-    find_station: Callable[[], Awaitable[Line]],
+    find_station: Callable[[], Awaitable[StationConnection]],
     statistics: Callable[[], GatewayStatistics],
 ) -> None:
     """For ever. ``statistics``: what the gateway counts, for the metrics. An error of ours in a page ends the page for
@@ -45,7 +46,7 @@ async def run_web(
 async def _run_once(
     config: Config,
     web: WebConfig,
-    find_station: Callable[[], Awaitable[Line]],
+    find_station: Callable[[], Awaitable[StationConnection]],
     statistics: Callable[[], GatewayStatistics],
 ) -> None:
     line = StationLine(find_station, lambda news: feed.hear(news))

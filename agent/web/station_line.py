@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import structlog
 
+from agent.ipc.client import StationConnection
 from agent.ipc.port import News, StationLost, StationPort, Welcome
 
 _RETRY_S = 0.5
@@ -19,23 +19,16 @@ _RETRY_S = 0.5
 log = structlog.get_logger("web")
 
 
-class Line(StationPort, Protocol):
-    """A connection, as ``agent.ipc.client.RemoteStation`` is one."""
-
-    welcome: Welcome
-    news: asyncio.Queue[News | None]
-
-    async def close(self) -> None: ...
-
-
 class StationLine:
     """``find`` raises ``StationLost`` while nobody answers; ``on_news`` hears what the station tells everybody, and
     None when it is gone."""
 
-    def __init__(self, find: Callable[[], Awaitable[Line]], on_news: Callable[[News | None], None]) -> None:
+    def __init__(
+        self, find: Callable[[], Awaitable[StationConnection]], on_news: Callable[[News | None], None]
+    ) -> None:
         self._find = find
         self._on_news = on_news
-        self._line: Line | None = None
+        self._line: StationConnection | None = None
 
     @property
     def port(self) -> StationPort:
@@ -46,7 +39,7 @@ class StationLine:
     def welcome(self) -> Welcome:
         return self._present().welcome
 
-    def _present(self) -> Line:
+    def _present(self) -> StationConnection:
         if self._line is None:
             raise StationLost("the station does not answer")
         return self._line

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 
+from agent.sim.stage import free_port
 from tests.bench.processes import PRODUCT, cpu_s, memory, pid_of
 from tests.bench.raw_csms import RawCsms
 from tests.bench.result import Figure, Tell, spread
@@ -21,7 +21,7 @@ async def measure(tell: Tell, scrapes: int) -> list[Figure]:
     """The same charger twice: without a page, and with one that is scraped once a second."""
     without = await _without_page()
     tell("without a page")
-    port = _free_port()
+    port = free_port()
     csms = RawCsms("1.6")
     async with stage_with(csms, _BOARDS, 60, f"[web]\nport = {port}\n") as stage:
         await stage.start()
@@ -73,10 +73,3 @@ async def _scrape(port: int) -> int:
     if not answer.endswith(b"# EOF\n"):
         raise BenchFailed(f"no metrics: {answer[:100]!r}")
     return len(answer)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

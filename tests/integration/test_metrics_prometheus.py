@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import urllib.parse
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 
 from agent.core.facts import Token
-from agent.sim.stage import Stage
+from agent.sim.stage import Stage, free_port
 from tests.support.metrics_example import families
 from tests.unit.web.test_monitoring_files import FOLDER, queries
 
@@ -73,13 +72,6 @@ class Prometheus(Http):
                     return
                 except (OSError, AssertionError):
                     await asyncio.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

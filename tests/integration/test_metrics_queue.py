@@ -10,8 +10,8 @@ import pytest
 
 from agent.core.facts import Token
 from agent.sim.csms import SimCsms
-from agent.sim.stage import Stage
-from tests.integration.test_metrics_prometheus import Http, free_port
+from agent.sim.stage import Stage, free_port
+from tests.integration.test_metrics_prometheus import Http
 from tests.support.metrics_example import families
 
 pytestmark = pytest.mark.wire

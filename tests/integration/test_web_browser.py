@@ -13,10 +13,10 @@ import pytest
 
 from agent.core.facts import Token
 from agent.sim.csms import SimCsms
-from agent.sim.stage import Stage
+from agent.sim.stage import Stage, free_port
 from agent.web import secret
 from tests.support.browser import Browser, browser
-from tests.support.web_rig import SECRET, free_port
+from tests.support.web_rig import SECRET
 
 pytestmark = pytest.mark.wire
 

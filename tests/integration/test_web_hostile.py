@@ -15,9 +15,8 @@ from agent.core.facts import Token
 from agent.core.status import ConnectorState
 from agent.ipc.statistics import Lateness
 from agent.sim.csms import SimCsms
-from agent.sim.stage import Stage
+from agent.sim.stage import Stage, free_port
 from tests.integration.test_processes import is_state, pid_of, until
-from tests.support.web_rig import free_port
 
 pytestmark = pytest.mark.wire
 

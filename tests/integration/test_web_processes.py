@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import main as evsed
-from agent.sim.stage import Stage
+from agent.sim.stage import Stage, free_port
 from agent.web import secret
 from tests.integration.test_processes import until
 from tests.integration.test_web_hostile import answers
-from tests.support.web_rig import free_port
 
 pytestmark = pytest.mark.wire
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +25,7 @@ from agent.core.status import ConnectorState, FaultCode
 from agent.health.catalogue import CATALOGUE
 from agent.ipc.client import RemoteStation
 from agent.sim.csms import SimCsms
-from agent.sim.stage import Stage
+from agent.sim.stage import Stage, free_port
 from agent.web.secret import made
 
 BOARDS = ("mcu_ac", "openevse", "mcu_dc")
@@ -224,13 +223,6 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> bool:
     while not (has := await happened()) and asyncio.get_running_loop().time() < deadline_s:
         await asyncio.sleep(LOOK_S)
     return has
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def logged_in(witness: Witness) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from agent.core.status import ConnectorState, EvseView
 from agent.health.model import PartHealth
 from agent.ipc.port import News, StationLost, StationStatus, Welcome
 from agent.ipc.statistics import GatewayStatistics, ProcessStatistics
+from agent.sim.stage import free_port
 from agent.web import secret
 from agent.web.process import run_web
 from tests.support.fake_station import T0_MS, FakeStation, welcome
@@ -190,12 +190,6 @@ def _joined(chunked: bytes) -> bytes:
         size, _, rest = chunked.partition(b"\r\n")
         out, chunked = out + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
     return out
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -171,7 +171,7 @@ class _WatchedHardware(Hardware):
 
 
 class Line:
-    """``agent.gateway.StationLine`` to the station of one run, without a socket: calls are tasks of the station."""
+    """A ``StationConnection`` to the station of one run, without a socket: calls are tasks of the station."""
 
     def __init__(self, life: Life) -> None:
         self._life = life

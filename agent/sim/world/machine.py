@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from agent.config.model import Config, EvseConfig
-from agent.gateway import Gateway, Outside, StationLine
+from agent.gateway import Gateway, Outside
+from agent.ipc.client import StationConnection
 from agent.ipc.port import StationLost
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import Row
@@ -281,13 +282,13 @@ class Machine:
         self._gateway = self._loop.create_task(Gateway(self.config, outside).run())
         self._gateway.add_done_callback(raise_what_crashed)
 
-    async def _find_station(self, gateway: int) -> StationLine:
+    async def _find_station(self, gateway: int) -> StationConnection:
         if gateway != self._gateways or self._gateway is None:
             await self._loop.create_future()  # killed, and not yet gone
         if self.life is None:
             await asyncio.sleep(0.5)
             raise StationLost("no station runs")
-        return cast(StationLine, self.life.connect())
+        return cast(StationConnection, self.life.connect())
 
     def _image(self) -> Bundle:
         """What the next download brings."""
