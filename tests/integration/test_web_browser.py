@@ -14,7 +14,7 @@ import pytest
 from agent.core.facts import Token
 from agent.sim.csms import SimCsms
 from agent.sim.stage import Stage, free_port
-from agent.web import secret
+from agent.web.secret import made
 from tests.support.browser import Browser, browser
 from tests.support.web_rig import SECRET
 
@@ -49,10 +49,15 @@ class Scene:
     def open(self, path: str) -> None:
         self.page.open(f"{self.url}{path}")
 
-    def login(self, typed: str = SECRET) -> None:
+    def offer(self, secret: str) -> None:
+        """Type it and send it; the answer may still be on its way, so wait for what it shows."""
         self.open("/login")
-        self.page.type("#secret", typed)
+        self.page.type("#secret", secret)
         self.page.click("button[type=submit]")
+
+    def login(self) -> None:
+        self.offer(SECRET)
+        self.page.until(lambda: self.page.url.endswith("/tech"), "the technician's page")
 
 
 def on_screen(folder: Path, play: Callable[[Scene], None]) -> None:
@@ -63,7 +68,7 @@ def on_screen(folder: Path, play: Callable[[Scene], None]) -> None:
         stage = Stage(folder, await csms.start(), sample_s=1, boards=("mcu_ac", "openevse"))
         stage.extra = f'\n[web]\nport = {port}\ntechnician_secret_file = "{folder}/web.secret"\n'
         stage.lay_out()
-        (folder / "web.secret").write_text(f"{secret.made(SECRET)}\n")
+        (folder / "web.secret").write_text(f"{made(SECRET)}\n")
         loop = asyncio.get_running_loop()
 
         def look() -> None:
@@ -148,7 +153,7 @@ def test_login_by_keyboard_wrong_secrets_and_logout(tmp_path: Path) -> None:
         scene.open("/tech")
         assert page.url.endswith("/login")
         for typed in ("wrong secret 1", "wrong secret 2"):
-            scene.login(typed)
+            scene.offer(typed)
             page.until_text("main", "That is not the secret")
         assert all("403" in each for each in page.complaints()), "the browser notes refusals, and nothing else"
         scene.open("/login")
