@@ -82,6 +82,7 @@ class StationHealth:
         self._alarms: dict[int, str] = {}  # of power modules, by EVSE
         self._faults: list[tuple[FaultCode, ...]] = []  # as they were at the last look
         self._report: tuple[PartHealth, ...] = ()
+        self._rests: dict[Place, Rest] = self._rests_now()
         self._gateway_gone_ms: int | None = build.started_at_ms
         self._due_ms = 0
 
@@ -100,6 +101,7 @@ class StationHealth:
             if place in self._answered:
                 return
             self._answered.add(place)
+        self._rests = self._rests_now()
         self._due_ms = 0
 
     def take_report(self, process: str, parts: Sequence[PartHealth]) -> None:
@@ -108,11 +110,14 @@ class StationHealth:
         if process != GATEWAY or len(known) < len(parts):
             log.warning("report of parts not taken", process=process[:40], rows=len(parts) - len(known))
         if process == GATEWAY:
-            self._report, self._gateway_gone_ms = tuple(known[:_REPORT_MAX]), None
-            self._look_now()
+            self._hear_gateway(tuple(known[:_REPORT_MAX]), None)
 
     def gateway_gone(self) -> None:
-        self._report, self._gateway_gone_ms = (), self._core.ctx.at_ms
+        self._hear_gateway((), self._core.ctx.at_ms)
+
+    def _hear_gateway(self, report: tuple[PartHealth, ...], gone_ms: int | None) -> None:
+        self._report, self._gateway_gone_ms = report, gone_ms
+        self._rests = self._rests_now()
         self._look_now()
 
     def parts(self) -> list[PartHealth]:
@@ -132,7 +137,7 @@ class StationHealth:
     def _look_now(self) -> None:
         ctx = self._core.ctx
         self._due_ms = ctx.at_ms + LOOK_EVERY_MS
-        changes = self._fold.look(self._findings(), self._rests(), ctx.at_ms, ctx.wall_offset_ms)
+        changes = self._fold.look(self._findings(), self._rests, ctx.at_ms, ctx.wall_offset_ms)
         for row in changes.raised:
             tell = log.error if row.condition is Condition.FAULT else log.warning
             more = {"reason": row.reason, "remedy": row.remedy, "latched": row.latched}
@@ -193,7 +198,8 @@ class StationHealth:
 
     # ----------------------------------------------------------------------------------------- rests
 
-    def _rests(self) -> dict[Place, Rest]:
+    def _rests_now(self) -> dict[Place, Rest]:
+        """Rests on who has answered, and on the gateway's report."""
         rests: dict[Place, Rest] = {(part, 0): _WELL for part in _OF_THE_STATION}
         rests[Part.READER, 0] = _ABSENT
         if self._config.update is None:

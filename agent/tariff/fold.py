@@ -131,7 +131,7 @@ class Session:
         """Would this reading change a selected price? Then it should become a point."""
         if self._now is None:
             return False
-        trial = self._copy()
+        trial = copy(self)  # nothing is added to what both of them hold
         trial._begin = trial._begin or register
         trial._last = register
         return trial._key(self._now.wall_ms) != self._key(self._now.wall_ms)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.usage.model import HOUR_MS, STATION, RegisterAt, UsageHour, joined, without_time
 
@@ -33,8 +33,7 @@ UNSAVED_HOURS_MAX: Final = 336
 _Sums = dict[tuple[int, int], UsageHour]
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
+class Levels(NamedTuple):
     """What holds of an EVSE until told otherwise."""
 
     occupied: bool = False

@@ -17,7 +17,7 @@ Units: mWh of the meter's import register, ms, W.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 HOUR_MS: Final = 3_600_000
 STATION: Final = 0
@@ -44,8 +44,7 @@ class UsageHour:
     link_up_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterAt:
+class RegisterAt(NamedTuple):
     """Where an EVSE's meter stood when it was last counted."""
 
     serial: str

@@ -67,6 +67,7 @@ class UsageStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._hours: int | None = None  # in the file; None: not counted yet
 
     def registers(self) -> dict[int, RegisterAt]:
         """How far the meters are counted, by EVSE. Looks through the whole file: for the start."""
@@ -83,7 +84,12 @@ class UsageStore:
         """Join these hours to those that are kept, in one commit; the oldest go where there are too many.
 
         Returns how much time of the station found no room in its hour, in ms."""
-        return self._sound(lambda file: _add(file, taken))
+        try:
+            dropped_ms, self._hours = self._sound(lambda file: _add(file, taken, self._hours))
+        except Exception:
+            self._hours = None  # who knows what was done
+            raise
+        return dropped_ms
 
     def _sound(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Work on the file; on a fresh one, if the one that is there is damaged."""
@@ -96,6 +102,7 @@ class UsageStore:
             aside = self.path.with_name(self.path.name + ".damaged")
             log.error("the usage statistics were damaged: they are set aside and begin anew", why=str(error))
         self.path.replace(aside)
+        self._hours = None
         self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)  # not the next file's
         with _open(self.path) as file:
             return work(file)
@@ -139,22 +146,24 @@ def _registers(file: sqlite3.Connection) -> dict[int, RegisterAt]:
     return {evse: RegisterAt(*stands) for evse, *stands in file.execute("SELECT * FROM register")}
 
 
-def _add(file: sqlite3.Connection, taken: Taken) -> int:
-    dropped_ms, grown = 0, False
+def _add(file: sqlite3.Connection, taken: Taken, counted: int | None) -> tuple[int, int]:
+    """Returns the time that found no room, and how many hours there are now; ``counted``: before, where known."""
+    dropped_ms, new = 0, 0
     with _commit(file):
         for row in taken.rows:
             before = _row(file, row.hour, row.evse)
             whole = row if before is None else joined(before, row)
             _put(file, "hour", astuple(whole))
-            grown = grown or before is None
+            new += row.evse == STATION and before is None
             if row.evse == STATION and before is not None:
                 dropped_ms += before.running_ms + row.running_ms - whole.running_ms
         # A page less to be written where nobody charges.
         for evse, stands in taken.registers.items() - _registers(file).items():
             _put(file, "register", (evse, stands.serial, stands.energy_import_mwh))
-        if grown:
+        hours = _count(file) if counted is None else counted + new
+        if hours > KEPT_HOURS:
             _retire(file)
-    return dropped_ms
+    return dropped_ms, min(hours, KEPT_HOURS)
 
 
 def _row(file: sqlite3.Connection, hour: int, evse: int) -> UsageHour | None:
@@ -166,7 +175,13 @@ def _put(file: sqlite3.Connection, table: str, values: Sequence[int | str]) -> N
     file.execute(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})", values)
 
 
+def _count(file: sqlite3.Connection) -> int:
+    """Every hour has a row of the station. Walks through the whole file: once in a life."""
+    (hours,) = file.execute("SELECT count(*) FROM hour WHERE evse = ?", (STATION,)).fetchone()
+    return int(hours)
+
+
 def _retire(file: sqlite3.Connection) -> None:
-    """Every hour has a row of the station; those before the last that may stay go."""
+    """The hours before the last that may stay go."""
     oldest = "SELECT hour FROM hour WHERE evse = ? ORDER BY hour DESC LIMIT 1 OFFSET ?"
     file.execute(f"DELETE FROM hour WHERE hour < ({oldest})", (STATION, KEPT_HOURS - 1))

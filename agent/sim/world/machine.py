@@ -27,7 +27,6 @@ from agent.ledger.rows import Row
 from agent.ledger.store import evidence_of
 from agent.ocpp.version import Version
 from agent.security.keys import MeteringKey
-from agent.sim.virtual_time import now_ms
 from agent.sim.world.accounts import Accounts
 from agent.sim.world.back_office import BackOffice
 from agent.sim.world.disk import LedgerDisk
@@ -137,12 +136,15 @@ class Machine:
 
     # ------------------------------------------------------------------------------------ its times
 
+    def _now_ms(self) -> int:
+        return round(self._loop.time() * 1_000)
+
     def mono_ms(self) -> int:
         """Since the machine booted."""
-        return now_ms() - self._booted_ms
+        return self._now_ms() - self._booted_ms
 
     def true_wall_ms(self) -> int:
-        return EPOCH_MS + now_ms()
+        return EPOCH_MS + self._now_ms()
 
     def _machine_wall_ms(self) -> int:
         return self.mono_ms() if self._clock_lost else self.true_wall_ms() + self._clock_error_ms
@@ -163,7 +165,7 @@ class Machine:
             self._failed.set()
 
     def note(self, evse: int, text: str) -> None:
-        self.journal.note(now_ms(), evse, text)
+        self.journal.note(self._now_ms(), evse, text)
 
     def _crashed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -213,11 +215,11 @@ class Machine:
 
     async def _start_machine(self) -> None:
         await asyncio.sleep(self._lifetime.uniform(*BOOT_MS) / 1_000)
-        self._booted_ms = now_ms()
+        self._booted_ms = self._now_ms()
         while not self.installer.boot():
             self.note(0, f"slot {self.installer.running} does not start")
             await asyncio.sleep(60)  # the hardware's watchdog starts it again
-        self._booted_ms = now_ms()
+        self._booted_ms = self._now_ms()
         self._boots += 1
         self._boot_file.write_text(f"boot-{self._boots}")
         self._start_station()
@@ -229,7 +231,7 @@ class Machine:
         return self.config.update.boot_id_file
 
     def _start_station(self) -> None:
-        self._started_ms = now_ms()
+        self._started_ms = self._now_ms()
         self._find_what_is_on_disk()
         self.life = Life(self._grounds, f"boot-{self._boots}", self._station_ended)
         self.note(0, f"station starts ({self.life.cause})")
@@ -263,7 +265,7 @@ class Machine:
             self._starting = self._loop.create_task(self._start_again())
 
     async def _start_again(self) -> None:
-        stable = now_ms() - self._started_ms > STABLE_MS
+        stable = self._now_ms() - self._started_ms > STABLE_MS
         self._wait_ms = RESTART_MS[0] if stable else min(2 * self._wait_ms, RESTART_MS[1])
         await asyncio.sleep((self._wait_ms + self._lifetime.randrange(1_000)) / 1_000)
         self._start_station()

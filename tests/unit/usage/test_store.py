@@ -33,12 +33,14 @@ def fill(kept: UsageStore, first_hour: int, hours: int) -> None:
     kept.add(Taken(rows, REGISTERS))
 
 
-def fill_two_years(kept: UsageStore) -> None:
-    """At once, past the store's own way."""
+def filled_with_two_years(folder: Path) -> UsageStore:
+    """Filled at once, past the store's own way: by another that is gone."""
+    kept = store(folder)
     kept.add(Taken((), REGISTERS))
     rows = (astuple(busy(hour, evse)) for hour in range(H, H + KEPT_HOURS) for evse in (STATION, 1, 2))
     with closing(sqlite3.connect(kept.path)) as file, file:
         file.executemany(f"INSERT INTO hour VALUES ({', '.join('?' * 11)})", rows)
+    return store(folder)
 
 
 def test_a_new_file_has_nothing(tmp_path: Path) -> None:
@@ -72,8 +74,7 @@ def test_rows_are_those_that_were_asked_for(tmp_path: Path) -> None:
 
 
 def test_two_years_of_two_evses_take_less_than_three_megabytes_for_ever(tmp_path: Path) -> None:
-    kept = store(tmp_path)
-    fill_two_years(kept)
+    kept = filled_with_two_years(tmp_path)
     full_bytes = kept.path.stat().st_size
     assert full_bytes < 3_000_000
     for day in range(60):
@@ -138,8 +139,7 @@ def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
 
 
 def test_a_process_killed_in_mid_commit_leaves_what_was_there_before(tmp_path: Path) -> None:
-    kept = store(tmp_path)
-    fill_two_years(kept)
+    kept = filled_with_two_years(tmp_path)
     before = kept.path.read_bytes()
     child = os.fork()
     if child == 0:  # more than SQLite holds back: pages go to the file early. It dies before the commit.
