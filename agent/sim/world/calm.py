@@ -92,6 +92,8 @@ async def unrest(world: World) -> str:
     for evse, view in zip(core.evses, core.views(), strict=True):
         if view.state is not ConnectorState.AVAILABLE:
             return f"EVSE {evse} is {view.state.value} ({', '.join(fault.value for fault in view.faults)})"
+        if world.outlets[evse].locked:  # a bolt takes its time
+            return f"EVSE {evse} is locked"
     if life.station.service.delivered_seq < world.mirror.told_seq:
         return "the CSMS has not been told everything"
     return ""
