@@ -171,7 +171,7 @@ class Troubles:
 
     async def _somebody_charges(self, chance: random.Random) -> bool:
         """Returns some time into the next charge; False: the weather has calmed down before."""
-        while not (self._hands.charging() or self._calm.is_set()):
+        while not (self._hands.charging() or self._calm.is_set()):  # noqa: ASYNC110 - contacts tell the world, not its weather
             await asyncio.sleep(_LOOK_S)
         await self._last(_spread(_INTO_CHARGE_S, chance))
         return not self._calm.is_set()
