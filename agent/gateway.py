@@ -211,7 +211,7 @@ class Gateway:
             backoff=self._backoff(),
             ping_interval_s=float(self._view.integer(_PING, 60)),
             hooks=Hooks(on_frame=self._frame, on_invalid_messages=self._invalid),
-            open=self._outside.open,
+            open=self._open,
             random_source=self._outside.rng,
             clock_ms=self._outside.now_ms,
             new_id=self._outside.new_id,
@@ -220,6 +220,12 @@ class Gateway:
             await self._link.run()
         finally:
             self._link = None
+
+    async def _open(self, endpoint: Endpoint) -> Connection:
+        connection = await self._outside.open(endpoint)
+        assert self._view is not None
+        self._view.root_in_use = connection.root
+        return connection
 
     def _link_changed(self, state: LinkState) -> None:
         self.counters.link(state)
@@ -260,7 +266,7 @@ class Gateway:
         assert self._view is not None
         csms, tls = self._csms, None
         if csms.url.startswith("wss"):
-            tls = TlsSettings(csms.ca_file, csms.client_certificate_file, csms.client_key_file)
+            tls = TlsSettings(csms.ca_file, csms.client_certificate_file, csms.client_key_file, self._view.roots)
         timeout_s = self._view.integer(_MESSAGE_TIMEOUT, 30)
         return Endpoint(
             url=csms.url,

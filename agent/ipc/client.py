@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from agent.core.commands import Command
 from agent.core.facts import Token
 from agent.health.model import PartHealth
+from agent.ipc.certificates import CertificateUse, DeleteAnswer, InstallAnswer, InstalledCertificate
 from agent.ipc.codec import CodecError, from_plain, to_plain
 from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
 from agent.ipc.port import (
@@ -38,6 +39,7 @@ from agent.ipc.server import METHODS
 from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateRequest
 from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
+from agent.security.roots import CertificateHash
 from agent.usage.model import UsageHour
 
 _MAX_NEWS = 10_000  # the station outruns us: start over rather than grow
@@ -193,6 +195,15 @@ class RemoteStation:
 
     async def customer_information(self, request: CustomerRequest) -> str:
         return cast(str, await self._call("customer_information", request=request))
+
+    async def certificates(self) -> list[InstalledCertificate]:
+        return cast(list[InstalledCertificate], await self._call("certificates"))
+
+    async def install_certificate(self, use: CertificateUse, pem: str) -> InstallAnswer:
+        return cast(InstallAnswer, await self._call("install_certificate", use=use, pem=pem))
+
+    async def delete_certificate(self, wanted: CertificateHash, in_use: str) -> DeleteAnswer:
+        return cast(DeleteAnswer, await self._call("delete_certificate", wanted=wanted, in_use=in_use))
 
     async def clear_cache(self) -> bool:
         return cast(bool, await self._call("clear_cache"))

@@ -18,10 +18,12 @@ from agent.core.commands import Command
 from agent.core.facts import Fact, Token
 from agent.core.status import ConnectorStatus, EvseView, Outcome
 from agent.health.model import PartHealth
+from agent.ipc.certificates import CertificateUse, DeleteAnswer, InstallAnswer, InstalledCertificate
 from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
 from agent.ipc.receipts import ReceiptLine
 from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchOrder, FetchReport, FirmwareStatus, UpdateAnswer, UpdateRequest, UpdateView
+from agent.security.roots import CertificateHash
 from agent.usage.model import UsageHour
 
 # ------------------------------------------------------------------------------- ledger, upwards
@@ -151,6 +153,7 @@ class Welcome:
     head_seq: int
     firmware_version: str = ""  # of the image that runs; empty: the software's own version is all there is
     takes_updates: bool = False
+    roots: tuple[str, ...] = ()  # PEM of root certificates that the CSMS has installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,13 @@ class UpdateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustChanged:
+    """The CSMS has installed or deleted a root certificate; ``roots``: all there are now, as PEM."""
+
+    roots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HealthChanged:
     """The health of some parts changed. ``parts`` is all that is to be said of these now: it takes the place of what
     was known of each (part, EVSE) in it; others did not change."""
@@ -224,6 +234,7 @@ News = (
     | FetchWanted
     | UpdateChanged
     | HealthChanged
+    | TrustChanged
 )
 
 
@@ -360,6 +371,19 @@ class StationPort(Protocol):
     async def customer_information(self, request: CustomerRequest) -> str:
         """What is kept of a customer, and what was cleared of it, in plain words; empty where nothing is. Cleared
         is what may be, durably before this returns; billing records stay."""
+        ...
+
+    async def certificates(self) -> list[InstalledCertificate]:
+        """Every root certificate there is, configured or installed, with hashes by SHA-256."""
+        ...
+
+    async def install_certificate(self, use: CertificateUse, pem: str) -> InstallAnswer:
+        """What was accepted is durable before this returns, and holds from the next connection on."""
+        ...
+
+    async def delete_certificate(self, wanted: CertificateHash, in_use: str) -> DeleteAnswer:
+        """``in_use``: SHA-256 (hex, of the DER form) of the root that the present connection rests on, which stays;
+        empty: none. Durable before it returns."""
         ...
 
     async def install_profile(self, evse: int, profile: dict[str, Any], rules: str) -> ProfileAnswer:

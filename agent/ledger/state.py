@@ -30,6 +30,7 @@ class Namespace(enum.StrEnum):
     FIRMWARE = "firmware"  # "update" -> the firmware update under way, or the last one
     PROFILE = "profile"  # charging profile id -> the profile
     MONITOR = "monitor"  # the CSMS's monitors, and what it was told of those that alert
+    CERTIFICATE = "certificate"  # SHA-256 of a root certificate that the CSMS has installed -> its PEM text
 
 
 @dataclass(frozen=True, slots=True)

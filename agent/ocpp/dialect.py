@@ -33,6 +33,7 @@ from agent.ipc.port import (
     StationLost,
     StationPort,
     TokenVerdict,
+    TrustChanged,
     Welcome,
 )
 from agent.ocpp.frames import Payload
@@ -131,16 +132,20 @@ def setting_key(component: str, variable: str, instance: str | None = None) -> s
 class StationView:
     """What the gateway knows of the station: its ``Welcome``, folded with all news since.
 
-    ``connectors`` is keyed by EVSE, 0 = the station as a whole."""
+    ``connectors`` is keyed by EVSE, 0 = the station as a whole. ``root_in_use`` is the gateway's own knowledge: see
+    ``link.Connection.root``."""
 
     welcome: Welcome
     settings: dict[str, str] = field(default_factory=dict)
     connectors: dict[int, ConnectorStatus] = field(default_factory=dict)
     head_seq: int = 0
+    roots: tuple[str, ...] = ()
+    root_in_use: str = ""
 
     def __post_init__(self) -> None:
         self.settings = dict(self.welcome.settings)
         self.head_seq = self.welcome.head_seq
+        self.roots = self.welcome.roots
 
     def hear(self, news: News) -> None:
         """Fold one news item in."""
@@ -151,6 +156,8 @@ class StationView:
                 self.connectors[status.evse] = status
             case SettingsChanged(settings):
                 self.settings.update(settings)
+            case TrustChanged(roots):
+                self.roots = roots
             case _:
                 pass
 

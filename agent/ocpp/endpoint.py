@@ -15,7 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import structlog
+
 from agent.ocpp.version import Version
+
+log = structlog.get_logger("ocpp")
 
 IDENTITY_MAX_CHARS = 48
 
@@ -33,6 +37,7 @@ CIPHER_SUITES = (
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
     """Trust and identity. ``ca_file`` holds the CSMS roots (PEM); None means the system's store, by choice only.
+    ``roots`` (PEM) are trusted beside these: the CSMS has installed them (M05).
 
     ``certificate_file`` and ``key_file`` (PEM) are the station's client certificate: security profile 3.
     """
@@ -40,6 +45,7 @@ class TlsSettings:
     ca_file: Path | None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    roots: tuple[str, ...] = ()
 
     def context(self) -> ssl.SSLContext:
         """A new context, to be used for one connection: trust anchors cannot be removed from an old one.
@@ -54,6 +60,11 @@ class TlsSettings:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         else:
             context.load_verify_locations(cafile=self.ca_file)
+        for root in self.roots:
+            try:
+                context.load_verify_locations(cadata=root)
+            except ssl.SSLError as error:  # the others may well do: a station that cannot connect needs a visit
+                log.error("an installed root cannot be used", reason=str(error))
         if self.certificate_file is not None:
             context.load_cert_chain(self.certificate_file, self.key_file)
         return context

@@ -78,6 +78,10 @@ class Connection(Transport, Protocol):
     def subprotocol(self) -> str | None:
         """What the CSMS chose."""
 
+    @property
+    def root(self) -> str:
+        """SHA-256 (hex, of the DER form) of the root that the CSMS's certificate rests on; empty without TLS."""
+
     async def ping(self) -> None:
         """Send a ping and wait for its pong. Raises ``TransportClosed``."""
 

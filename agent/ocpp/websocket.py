@@ -10,8 +10,10 @@ Sources: OCPP 1.6J section 3 and 5, OCPP 2.0.1 part 4 sections 3 and 5 (checklis
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import ssl
+import sys
 from contextlib import suppress
 from typing import Final
 
@@ -24,6 +26,7 @@ from agent.ocpp.frames import MESSAGE_MAX_BYTES
 from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected, classify, why_closed
 from agent.ocpp.session import TransportClosed
 
+_DER: Final = 2  # _ssl.ENCODING_DER
 CLOSE_TIMEOUT_S: Final = 3.0
 CLOSE_NORMAL: Final = 1000
 CLOSE_ABNORMAL: Final = 1006  # never sent: the connection just ends (RFC 6455 7.4.1)
@@ -80,6 +83,18 @@ class WebSocket:
     @property
     def subprotocol(self) -> str | None:
         return self._websocket.subprotocol
+
+    @property
+    def root(self) -> str:
+        """See ``link.Connection``."""
+        tls: ssl.SSLObject | None = self._websocket.transport.get_extra_info("ssl_object")
+        if tls is None:
+            return ""
+        if sys.version_info >= (3, 13):
+            chain = tls.get_verified_chain()
+        else:  # there all along, made public in 3.13
+            chain = [each.public_bytes(_DER) for each in tls._sslobj.get_verified_chain()]  # type: ignore[attr-defined]
+        return hashlib.sha256(chain[-1]).hexdigest()
 
     async def ping(self) -> None:
         try:

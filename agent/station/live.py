@@ -418,6 +418,7 @@ class LiveStation:
             head_seq=self._archive.head_seq(),
             firmware_version=self._build.firmware_version,
             takes_updates=self._updates is not None,
+            roots=self.service.trust.pems,
         )
 
     def greetings(self) -> list[News]:

@@ -32,6 +32,7 @@ from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChange
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token, UpdateVia
 from agent.core.status import Outcome
 from agent.health.model import PartHealth
+from agent.ipc.certificates import CertificateUse, DeleteAnswer, InstallAnswer, InstalledCertificate
 from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
 from agent.ipc.port import (
     CommandAnswer,
@@ -55,6 +56,7 @@ from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.ledger.side_records import PutWitness
 from agent.ledger.state import Namespace, Put, StateChange
+from agent.security.roots import CertificateHash
 from agent.station.archive import CURSOR, Archive
 from agent.station.behaviour import behaviour_of, provide_live_values
 from agent.station.build import Build
@@ -65,6 +67,7 @@ from agent.station.money import Money
 from agent.station.monitoring import Monitoring
 from agent.station.receipts import Receipts
 from agent.station.tokens import Tokens
+from agent.station.trust import Trust
 from agent.station.usage import Usage
 from agent.usage.model import UsageHour
 
@@ -141,6 +144,8 @@ class StationService:
         self._receipts = Receipts(archive)
         self._money = Money(logic.core, logic.billing, model, shell)
         self.monitoring = Monitoring(build.config, model, logic.core, archive, shell, self._refresh)
+        kept_roots = archive.state(Namespace.CERTIFICATE)
+        self.trust = Trust(build.config, model, kept_roots, shell, self._known_wall_ms)
         self._customers = Customers(archive, tokens, self._money, logic.core)
         self._dialect: str | None = None
         self.delivered_seq = archive.delivered_seq()
@@ -187,6 +192,17 @@ class StationService:
 
     async def customer_information(self, request: CustomerRequest) -> str:
         return await self._customers.answer(request)
+
+    # -------------------------------------------------------------------------------- certificates
+
+    async def certificates(self) -> list[InstalledCertificate]:
+        return self.trust.certificates()
+
+    async def install_certificate(self, use: CertificateUse, pem: str) -> InstallAnswer:
+        return await self.trust.install(use, pem)
+
+    async def delete_certificate(self, wanted: CertificateHash, in_use: str) -> DeleteAnswer:
+        return await self.trust.delete(wanted, in_use)
 
     # -------------------------------------------------------------------------------------- ledger
 
@@ -418,6 +434,9 @@ class StationService:
 
     async def statistics(self) -> StationStatistics:
         return self._shell.statistics()
+
+    def _known_wall_ms(self) -> int | None:
+        return None if self._logic.core.ctx.time_status == "U" else self._wall_ms()
 
     def _wall_ms(self) -> int:
         return self._shell.now_ms() + self._logic.core.ctx.wall_offset_ms

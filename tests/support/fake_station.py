@@ -30,6 +30,14 @@ from agent.core.facts import (
 )
 from agent.core.status import ConnectorState, ConnectorStatus, FaultCode, Outcome
 from agent.health.model import PartHealth
+from agent.ipc.certificates import (
+    CertificateUse,
+    DeleteAnswer,
+    DeleteStatus,
+    InstallAnswer,
+    InstalledCertificate,
+    InstallStatus,
+)
 from agent.ipc.monitors import (
     ClearMonitorStatus,
     CustomerRequest,
@@ -60,6 +68,7 @@ from agent.ipc.port import (
 from agent.ipc.receipts import ReceiptLine
 from agent.ipc.statistics import LedgerStatistics, ProcessStatistics, StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.security.roots import CertificateHash
 from agent.usage.model import UsageHour
 
 T0_MS = 1_795_507_200_000
@@ -121,6 +130,10 @@ class FakeStation:
     profile_answer: ProfileAnswer = field(default_factory=lambda: ProfileAnswer(ProfileOutcome.ACCEPTED))
     cleared: list[dict[str, Any]] = field(default_factory=list)
     schedule: CompositeSchedule | None = None
+    installed_certificates: list[InstalledCertificate] = field(default_factory=list)
+    certificates_asked: list[tuple[CertificateUse | CertificateHash, str]] = field(default_factory=list)
+    install_answer: InstallAnswer = field(default_factory=lambda: InstallAnswer(InstallStatus.ACCEPTED))
+    delete_answer: DeleteAnswer = field(default_factory=lambda: DeleteAnswer(DeleteStatus.ACCEPTED))
     cache_enabled: bool = True
     report_rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     security_events: list[tuple[str, str]] = field(default_factory=list)
@@ -272,6 +285,17 @@ class FakeStation:
     async def customer_information(self, request: CustomerRequest) -> str:
         self.customer_requests.append(request)
         return self.customer_words
+
+    async def certificates(self) -> list[InstalledCertificate]:
+        return self.installed_certificates
+
+    async def install_certificate(self, use: CertificateUse, pem: str) -> InstallAnswer:
+        self.certificates_asked.append((use, pem))
+        return self.install_answer
+
+    async def delete_certificate(self, wanted: CertificateHash, in_use: str) -> DeleteAnswer:
+        self.certificates_asked.append((wanted, in_use))
+        return self.delete_answer
 
     async def clear_cache(self) -> bool:
         return self.cache_enabled

@@ -22,7 +22,7 @@ from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import beat
 from agent.ocpp.log_requests import LogReport, LogUploads, tell_log_status
 from agent.ocpp.session import Reply
-from agent.ocpp.v16 import charging, commands, firmware, keys, logs, messages
+from agent.ocpp.v16 import certificates, charging, commands, firmware, keys, logs, messages
 from agent.ocpp.v16.status import StatusReporter
 from agent.ocpp.v16.transactions import TransactionIds, TransactionTranslator, meter_values
 from agent.ocpp.version import Version
@@ -49,9 +49,12 @@ class Dialect16(Conversation):
             "ClearCache": self._clear_cache,
             "ClearChargingProfile": partial(charging.clear_charging_profile, station),
             "DataTransfer": self._data_transfer,
+            "DeleteCertificate": partial(certificates.delete, station, view),
             "ExtendedTriggerMessage": partial(self._trigger, partial(firmware.tell_signed_status, station=station)),
             "GetCompositeSchedule": partial(charging.get_composite_schedule, station, view),
             "GetConfiguration": self._get_configuration,
+            "GetInstalledCertificateIds": partial(certificates.installed, station),
+            "InstallCertificate": partial(certificates.install, station),
             "RemoteStartTransaction": partial(commands.remote_start, station, view),
             "RemoteStopTransaction": partial(commands.remote_stop, station, ids),
             "Reset": partial(commands.reset, station),

@@ -20,7 +20,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.config.catalogue import CHARGING_PROFILES
+from agent.config.catalogue import CERTIFICATE_ENTRIES, CHARGING_PROFILES
 from agent.ipc.port import SettingWrite, StationPort
 from agent.ocpp.dialect import StationView, setting_key
 from agent.ocpp.errors import ErrorCode, RpcError
@@ -129,6 +129,7 @@ def _fixed(view: StationView) -> dict[str, str]:
     return {
         **_meter_public_keys(view),
         **({"SupportedFileTransferProtocols": protocols} if protocols else {}),
+        "CertificateStoreMaxLength": str(CERTIFICATE_ENTRIES),
         # Required; which phase of the grid is where is not known to this station.
         "ConnectorPhaseRotation": ",".join(f"{connector}.Unknown" for connector in (0, *evses)),
         "MaxChargingProfilesInstalled": str(CHARGING_PROFILES),

@@ -22,7 +22,7 @@ from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import beat
 from agent.ocpp.log_requests import LogReport, LogUploads, tell_log_status
 from agent.ocpp.session import Reply
-from agent.ocpp.v201 import charging, commands, customer, firmware, logs, messages, monitoring, variables
+from agent.ocpp.v201 import certificates, charging, commands, customer, firmware, logs, messages, monitoring, variables
 from agent.ocpp.v201.status import StatusReporter
 from agent.ocpp.v201.transactions import TransactionTranslator, meter_values
 from agent.ocpp.version import Version
@@ -50,11 +50,14 @@ class Dialect201(Conversation):
             "ClearVariableMonitoring": partial(monitoring.clear_variable_monitoring, station, view),
             "CustomerInformation": self._customer_information,
             "DataTransfer": partial(commands.data_transfer, station, view),
+            "DeleteCertificate": partial(certificates.delete, station, view),
             "GetBaseReport": self._get_base_report,
             "GetCompositeSchedule": partial(charging.get_composite_schedule, station, view),
+            "GetInstalledCertificateIds": partial(certificates.installed, station),
             "GetMonitoringReport": self._get_monitoring_report,
             "GetTransactionStatus": partial(commands.transaction_status, station),
             "GetVariables": partial(variables.get_variables, station, view),
+            "InstallCertificate": partial(certificates.install, station),
             "RequestStartTransaction": partial(commands.request_start, station, view),
             "RequestStopTransaction": partial(commands.request_stop, station),
             "Reset": partial(commands.reset, station, view),

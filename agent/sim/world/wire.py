@@ -130,6 +130,7 @@ class Wire:
         self, far: FarEnd, subprotocol: str | None, rng: random.Random, latency_s: tuple[float, float], network: Network
     ) -> None:
         self.subprotocol = subprotocol
+        self.root = ""  # no TLS here
         self.faults = 0
         self.ended_s: float | None = None
         self.far_open = True
