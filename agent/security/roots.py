@@ -113,20 +113,20 @@ def _root(certificate: Certificate) -> Root:
             raise NotARoot("not a certificate authority")
         if certificate.issuer != certificate.subject:
             raise NotARoot("issued by another authority: not a root")
-        certificate.verify_directly_issued_by(certificate)
         algorithm = certificate.signature_hash_algorithm
+        if algorithm is not None and algorithm.name in _FORGEABLE:
+            raise NotARoot(f"signed over {algorithm.name}, which can be forged")
+        certificate.verify_directly_issued_by(certificate)
         subject = certificate.subject.rfc4514_string()
         key = _key_bits(certificate)
     except ExtensionNotFound:
         raise NotARoot("not a certificate authority: it has no basic constraints") from None
     except InvalidSignature:
         raise NotARoot("its signature is not its own") from None
+    except NotARoot:
+        raise
     except (DuplicateExtension, UnsupportedAlgorithm, TypeError, ValueError) as error:
-        if isinstance(error, NotARoot):
-            raise
         raise NotARoot(f"not readable: {error}"[:200]) from error
-    if algorithm is not None and algorithm.name in _FORGEABLE:
-        raise NotARoot(f"signed over {algorithm.name}, which can be forged")
     der = certificate.public_bytes(Encoding.DER)
     return Root(
         pem=certificate.public_bytes(Encoding.PEM).decode("ascii"),

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.ocpp.certificate_hashes import hash_data
 from agent.ocpp.link_failure import FailureKind
+from agent.security.roots import HashAlgorithm, read_root
 from agent.sim.proxy_faults import NOT_HTTP, TLS_ALERT, Ending, Way, http, says, silence, upgrades_to
 from tests.integration.network_rig import (
     ANSWER_S,
@@ -38,7 +40,7 @@ from tests.integration.network_rig import (
     suffer,
     validity,
 )
-from tests.integration.test_processes import until
+from tests.integration.test_processes import kill, until
 from tests.unit.firmware.bundle.pki import make_root
 
 pytestmark = pytest.mark.wire
@@ -270,3 +272,55 @@ async def set_password(csms: GuardedCsms, password: str) -> None:
     variable = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": "BasicAuthPassword"}}
     answer = await csms.call("SetVariables", set_variable_data=[{**variable, "attribute_value": password}])
     assert answer.set_variable_result[0]["attribute_status"] == "Accepted"
+
+
+async def another_root(network: Network) -> None:
+    """The operator moves to another root, and back. The root that a connection rests on cannot be taken away, and
+    what was installed is there after a restart; what was deleted is trusted no longer."""
+    proxy, csms, folder = network.proxy, network.csms, network.stage.folder
+    delivered, new = proxy.tls, make_root("Root of next year", **validity(-DAY_MS, DAY_MS))
+    use = "CentralSystemRootCertificate" if csms.version == "1.6" else "CSMSRootCertificate"
+
+    async def serve(context: ssl.SSLContext | None, *finds: FailureKind) -> None:
+        before = len(network.failures())
+        proxy.tls = context
+        proxy.cut(Ending.RESET)
+        await network.failed(finds[-1], before, RETRY_S + SLACK_S)
+        if finds == (K.CLOSED,):
+            await network.online(RETRY_S + SLACK_S)
+        assert tuple(network.failures()[before:])[: len(finds)] == finds
+
+    async def delete() -> str:
+        hashes = read_root(new.certificate_pem).hash(HashAlgorithm.SHA384)
+        answer = await csms.call("DeleteCertificate", certificate_hash_data=hash_data(hashes))
+        return str(answer.status)
+
+    await network.online()
+    await network.begin_charge()
+    async with network.charging_untouched():
+        answer = await csms.call("InstallCertificate", certificate_type=use, certificate=new.certificate_pem)
+        assert answer.status == "Accepted"
+        under_new = served(new, folder)
+        await serve(under_new, K.CLOSED)
+        assert await delete() == "Failed"
+    await network.unplug()
+    await network.books_agree()
+    boots = csms.book.boots
+
+    async def booted() -> bool:
+        return csms.book.boots > boots
+
+    await kill(network.stage, "station")
+    await until(booted)
+    await network.online(RETRY_S + SLACK_S)
+    await serve(delivered, K.CLOSED)
+    assert await delete() == "Accepted"
+    await serve(under_new, K.CLOSED, K.TLS_CERTIFICATE)
+    proxy.tls = delivered
+    await network.online(RETRY_S + SLACK_S)
+    assert await delete() == "NotFound"
+    assert network.security_events("ReconfigurationOfSecurityParameters") == 2
+
+
+def test_m05_another_root_of_the_csms_needs_no_visit(tmp_path: Path) -> None:
+    on_networks(tmp_path, Play("root", another_root, tls=True))
