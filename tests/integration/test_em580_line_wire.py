@@ -89,7 +89,8 @@ def test_a_late_answer_to_one_write_is_never_taken_for_anothers(tmp_path: Path) 
     async def scenario() -> None:
         async with rig(tmp_path) as r:
             await r.meter.close()
-            async with driver(r.line.path, poll_ms_of_values=60_000) as (meter, _):
+            patient = {"command_ms": 6_000, "sign_ms": 6_000, "fetch_ms": 12_000}  # how late a reply is, is what counts
+            async with driver(r.line.path, poll_ms_of_values=60_000, **patient) as (meter, _):
                 for late_ms in AFTER_THE_DRAIN_MS:
                     await meter.begin_record(dataclasses.replace(REQUEST, id_level="NONE"))
                     await meter.abort_record()
