@@ -21,7 +21,7 @@ from agent.core.limit import Limit
 from agent.core.lock import ConnectorLock, LockState
 from agent.core.outlook import charging_state
 from agent.core.outputs import Wanted, autonomous_effects, subordinate_effects
-from agent.core.register import Register
+from agent.core.register import ENDS, Register
 from agent.core.sampling import AlignedClock, to_sample
 from agent.core.session import HOLDS_CABLE, STARTABLE, SessionState, Stop
 from agent.core.settings import DcBench, EvseHardware, Timing
@@ -64,7 +64,7 @@ class Evse:
         self.lock = ConnectorLock(timing) if hardware.has_lock else None
         self.faults = Faults(timing.fault_clear_ms)
         self.limit = Limit(hardware, timing)
-        self.register = Register(hardware, ctx)
+        self.register = Register(hardware, ctx, timing.register_behind_ms)
         self.flow = Flow(hardware.evse, timing, ctx, self.register.can_have_risen)
         self.reading: MeterReading | None = None
         self.sample_wanted = False
@@ -244,7 +244,7 @@ class Evse:
         reason = self.faults.ends
         if reason is not None and self.flow.active:
             self.flow.stop(Stop.abnormal(reason))
-        if self.register.wrong in ("X", "O") and self.flow.active:
+        if self.register.wrong in ENDS and self.flow.active:
             self.flow.stop(Stop.abnormal(None))
         self.flow.follow(self.vehicle.connected)
         self._begin_without_waiting()

@@ -95,7 +95,7 @@ class Sample:
 
     ``substituted`` marks a value that is not a reading of this instant but the last good one;
     ``meter_state`` says why, as OCMF does (ST): G good, T no answer in time, M register fell,
-    X meter exchanged, O register jumped out of range.
+    X meter exchanged, O register jumped out of range, E register stands still while power flows.
     """
 
     context: SampleContext

@@ -10,26 +10,42 @@ Rules (metering reference 4.6):
   last reading, and the session goes on in another.
 * X: another meter than the one that the running transaction counts on.
 * O: it rose by more than this EVSE can have delivered.
+* E: it stands still while power flows. What it missed would be billed to whoever charges when it goes on, so nobody
+  may charge until it has made up for it, or the station was started anew.
+
+The last rule holds the register against half of the power that the same meter tells, so that no meter is accused for
+being rough. Power below what a meter need not count, and between readings that are far apart, does not count.
 """
 
 from __future__ import annotations
 
 from agent.core.context import Context
 from agent.core.facts import LogEntry, LogFact, Sample
-from agent.core.settings import EvseHardware
+from agent.core.settings import EvseHardware, Timing
 from hal.ports import MeterReading
 
+ENDS = frozenset("XOE")
+"""Where the register is so, a running transaction ends."""
+
+_COUNTED_MW = 100_000  # meters start to count somewhere below (EN 50470-3: 0.4 % of the reference current)
+_CLOSE_MS = 15_000  # readings that are farther apart do not tell what flowed between them
+_STEPS_BEHIND = 2  # a register that is read between its steps
 _JUMP_SLACK_MWH = 100_000  # the step of the coarsest register
 _AC_MV, _DC_MV = 3 * 300_000, 1_000_000  # all phases, generously
 _MS_PER_HOUR = 3_600_000
+_STANDS_STILL = "the register stands still while power flows"
 
 
 class Register:
     """The register of one EVSE's meter. ``wrong`` is the OCMF meter state of the newest reading, None if it is good."""
 
-    def __init__(self, hardware: EvseHardware, ctx: Context) -> None:
+    def __init__(self, hardware: EvseHardware, ctx: Context, behind_ms: int = Timing().register_behind_ms) -> None:
         self._hardware = hardware
         self._ctx = ctx
+        self._behind_ms = behind_ms
+        self._seen: MeterReading | None = None
+        self._behind_mwh = 0  # what it should have risen by at least, and has not
+        self._behind_since_ms: int | None = None
         self._most_mw = hardware.hard_limit_ma * (_DC_MV if hardware.dc else _AC_MV) // 1_000
         self.wrong: str | None = None
 
@@ -41,6 +57,7 @@ class Register:
         ``before`` is the last good reading, ``counted`` the last sample of the running transaction (None: none runs,
         or it takes whatever meter is there). ``bounded``: how far it rose counts. ``told``: that something is wrong
         is known already."""
+        stands_still = self._stands_still(reading)
         rolled_over = self._has_rolled_over(reading, before)
         if self._fell(reading, before) and not rolled_over:
             wrong: str | None = "M"
@@ -54,6 +71,10 @@ class Register:
             wrong = "O"
             if self.wrong != wrong:
                 self._log_step(LogEntry.METER_IMPLAUSIBLE, counted.energy_import_mwh, reading, detail="out of range")
+        elif stands_still:
+            wrong = "E"
+            if self.wrong != wrong:
+                self._log(LogEntry.METER_IMPLAUSIBLE, detail=_STANDS_STILL, register_mwh=str(reading.energy_import_mwh))
         else:
             wrong = None
         self.wrong = wrong
@@ -68,6 +89,22 @@ class Register:
     def lost(self, *, implausible: bool, detail: str) -> None:
         """The meter does not answer any more, or tells what its driver cannot believe."""
         self._log(LogEntry.METER_IMPLAUSIBLE if implausible else LogEntry.METER_SILENT, detail=detail[:200])
+
+    def _stands_still(self, reading: MeterReading) -> bool:
+        """Whether it has lagged behind the power for too long; takes every reading into account."""
+        last, self._seen = self._seen, reading
+        if last is None or last.serial != reading.serial or reading.energy_import_mwh < last.energy_import_mwh:
+            self._behind_mwh, self._behind_since_ms = 0, None
+            return False
+        power_mw, passed_ms = min(last.power_mw, reading.power_mw), reading.at_ms - last.at_ms
+        if power_mw >= _COUNTED_MW and passed_ms <= _CLOSE_MS:
+            self._behind_mwh += power_mw * passed_ms // (2 * _MS_PER_HOUR)
+        self._behind_mwh = max(0, self._behind_mwh - (reading.energy_import_mwh - last.energy_import_mwh))
+        if self._behind_mwh <= _STEPS_BEHIND * self._hardware.meter_step_mwh:
+            self._behind_since_ms = None
+        elif self._behind_since_ms is None:
+            self._behind_since_ms = reading.at_ms
+        return self._behind_since_ms is not None and reading.at_ms - self._behind_since_ms >= self._behind_ms
 
     def _is_out_of_range(self, reading: MeterReading, counted: Sample) -> bool:
         risen_mwh = reading.energy_import_mwh - counted.energy_import_mwh

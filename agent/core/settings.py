@@ -34,6 +34,7 @@ class Timing:
     end_release_ms: int = 20_000  # a session never waits longer than this for an open contactor
     vehicle_ready_ms: int = 30_000  # time after the offer in which B is not yet "suspended by EV"
     recover_ms: int = 30_000  # wait for meter and pilot before an open transaction is closed
+    register_behind_ms: int = 30_000  # a register that lags behind the power for so long stands still
     reading_fresh_ms: int = 3_000  # a reading older than this is not shown or used as current
 
 
@@ -60,6 +61,7 @@ class EvseHardware:
     socket: bool = False  # a socket: the cable's rating limits, and no cable means no charge
     dc: bool = False
     dc_bench: DcBench | None = None
+    meter_step_mwh: int = 100_000  # how coarsely the import register advances
     meter_rollover_mwh: int | None = None  # the import register starts again at 0 here; None: not known
 
 

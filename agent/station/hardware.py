@@ -29,6 +29,7 @@ from agent.core.settings import DcBench, EvseHardware
 from agent.ipc.statistics import BusStatistics, Temperature
 from hal.boards import BoardKind, PilotDriver
 from hal.bus_counters import BusCounters
+from hal.meters.map_file import load_map
 from hal.ports import AutonomousPilot, EnergyMeter, PowerModule, SigningMeter, SubordinatePilot, Thermometer
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def describe(evse: EvseConfig) -> EvseHardware:
         ventilation=board.pilot.ventilation,
         socket=evse.cable is CableKind.SOCKET,
         dc=board.kind is BoardKind.DC,
+        meter_step_mwh=load_map(evse.meter_map).energy_step_mwh,
         meter_rollover_mwh=evse.meter_rollover_mwh,
         dc_bench=DcBench(fixed.voltage_mv, fixed.current_ma) if fixed else None,
     )

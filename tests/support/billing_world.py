@@ -134,6 +134,7 @@ class BillingWorld:
         self.closed = False
         self.serial = "M1"
         self.meter_silent, self.meter_step_mwh = False, 1
+        self.stuck_mwh: int | None = None  # what the register shows instead of the truth
         self.register_mwh, self.drawn_mwh = 5_000_000, 0
         self._fraction = 0  # of a mWh, in mW ms
         self._duty = 10_000
@@ -311,6 +312,8 @@ class BillingWorld:
 
     def reading(self) -> MeterReading:
         shown_mwh = self.register_mwh - self.register_mwh % self.meter_step_mwh
+        if self.stuck_mwh is not None:
+            shown_mwh = self.stuck_mwh
         if self.site.rollover_mwh is not None:
             shown_mwh %= self.site.rollover_mwh
         now_ma = self.current_ma

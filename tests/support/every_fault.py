@@ -35,6 +35,9 @@ SECRET = "a long enough secret"
 SEEN_WITHIN_S = 30.0  # bounds a failure; how soon things are seen is for benchmarks
 LOOK_S = 0.3
 WEB = """\
+[timing]
+register_behind_ms = 3_000
+
 [[token]]
 id = "{card}"
 
@@ -88,6 +91,7 @@ CASES = (
     Case(DC, ("break diode",), "diode"),
     Case(DC, ("fault pilot silent",), "pilot_lost"),
     Case(AC, ("habit no_diode",), "diode", plugged=True),
+    Case(AC, ("fault meter stuck",), "meter_implausible", charging=True),
     Case(AC, ("break weld",), "contactor_welded", charging=True),
     Case(AC, ("habit overdraw",), "over_current", charging=True),
 )

@@ -23,6 +23,7 @@ NJ_PER_MWH = 3_600_000_000
 _LOST_AFTER_POLLS = 3
 _REPLY_S = 0.06  # from request to the last block at 9600 baud
 _FIRST_POLL_S = 0.1
+_STUCK_POLL_S = 1.0
 _FREQUENCY_MHZ = 50_000
 _LATE_MS = 3_000  # a reply that comes later than this after its question is flushed with the line
 _AWAKE_MS = 2_000  # from mains to the first reply
@@ -206,7 +207,7 @@ class MeterFace:
 
     def look_closer(self) -> None:
         """Something about line or meter has changed: the next poll comes as it does while energy flows."""
-        soon = self._loop.time() + self._busy_s
+        soon = self._loop.time() + self._near_s()
         if self._timer is not None and self._when > soon:
             self._timer.cancel()
             self._at(soon)
@@ -227,13 +228,18 @@ class MeterFace:
     def _poll(self) -> None:
         meter = self._meter
         calm = not (meter.line.rate or meter.odd or self._bad_polls or not self._usable)
-        self._when = when = self._when + (self._idle_s if calm else self._busy_s)
+        self._when = when = self._when + (self._idle_s if calm else self._near_s())
         self._timer = self._loop.call_at(when, self._poll)
         if meter.odd or not self._identified:
             self._poll_the_long_way()
         else:
             now_ms = round(self._loop.time() * 1_000)
             self._take(meter.register_mwh(now_ms), now_ms)
+
+    def _near_s(self) -> float:
+        """A register that stands still is found by readings that are near each other: there the pace is a charger's."""
+        stuck = self._meter.frozen_mwh is not None and self._meter.line.rate
+        return min(self._busy_s, _STUCK_POLL_S) if stuck else self._busy_s
 
     def _poll_the_long_way(self) -> None:
         meter = self._meter

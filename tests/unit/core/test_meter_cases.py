@@ -138,6 +138,29 @@ def test_the_place_can_be_used_again_at_once(trouble: Trouble) -> None:
         assert first.facts.end_mwh is not None and made.audit() == []
 
 
+def test_nobody_pays_for_what_a_register_that_stood_still_has_missed() -> None:
+    """Not who charged meanwhile, and above all not who comes next."""
+    with charging() as made:
+        made.stuck_mwh = made.reading().energy_import_mwh
+        made.advance(600_000)
+        end = end_of(made)
+        assert not made.closed and "meter_implausible" in made.log()
+        assert (end.stopped_reason, end.samples[-1].meter_state) == (StopReason.OTHER, "E")
+        made.unplug()
+        made.charge(30)
+        assert not made.closed and len(made.receipts()) == 1, "nobody may charge on it"
+        made.unplug()
+        made.stuck_mwh = None
+        made.advance(2_000)
+        made.charge(10)
+        made.unplug()
+        made.finish()
+        first, second = made.receipts()
+        assert first.energy_mwh in TEN_SECONDS and second.energy_mwh in TEN_SECONDS
+        assert not first.facts.flags.not_billable, "what it counted before is right"
+        assert made.audit() == []
+
+
 def test_the_newest_reading_is_billed_although_the_end_could_not_be_read() -> None:
     """It was in memory only: a row of its own keeps when it was read."""
     with charging() as made:

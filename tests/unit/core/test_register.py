@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.core.context import Context
 from agent.core.effects import Append
@@ -19,9 +22,9 @@ MOST_AC_MWH_PER_HOUR = 32 * 900 * 1_000  # 32 A at 900 V over all phases
 SLACK_MWH = 100_000
 
 
-def reading(energy_mwh: int, at_ms: int = 0, serial: str = "M1") -> MeterReading:
+def reading(energy_mwh: int, at_ms: int = 0, serial: str = "M1", power_mw: int = 0) -> MeterReading:
     absent = (None, None, None)
-    return MeterReading(at_ms, serial, energy_mwh, None, 0, absent, absent)
+    return MeterReading(at_ms, serial, energy_mwh, None, power_mw, absent, absent)
 
 
 def sample(energy_mwh: int, at_ms: int = 0, serial: str = "M1") -> Sample:
@@ -147,3 +150,89 @@ def test_a_lost_meter_is_told_with_a_bounded_detail(implausible: bool, entry: Lo
     made, ctx = register()
     made.lost(implausible=implausible, detail="x" * 1_000)
     assert logged(ctx) == [(entry, 2, {"detail": "x" * 200})]
+
+
+# --------------------------------------------------------------------------------------- standing still
+
+STEP_MWH = 10_000
+FINE = replace(AC, meter_step_mwh=STEP_MWH)
+POWER_MW = 11_040_000
+TWO_STEPS_S = 14  # until half of the power has made more than two steps
+BEHIND_S = 30
+
+
+def stand_still(made: Register, seconds: int, *, every_s: int = 1, power_mw: int = POWER_MW, **told: str) -> int | None:
+    """The second from which on the register was called wrong, if it was."""
+    for second in range(0, seconds + 1, every_s):
+        judge(made, reading(0, second * 1_000, power_mw=power_mw, **told), None)
+        if made.wrong == "E":
+            return second
+    return None
+
+
+def test_a_register_that_stands_still_while_power_flows_is_told_once() -> None:
+    made, ctx = register(FINE)
+    assert stand_still(made, 600) == TWO_STEPS_S + BEHIND_S
+    details = {"detail": "the register stands still while power flows", "register_mwh": "0"}
+    assert logged(ctx) == [(LogEntry.METER_IMPLAUSIBLE, 2, details)]
+    judge(made, reading(0, 700_000), None)
+    assert made.wrong == "E" and logged(ctx) == [], "also when nothing flows any more: it has not made up for it"
+
+
+def test_power_that_has_stopped_does_not_hide_it() -> None:
+    """Whoever comes next would pay for it."""
+    made, _ = register(FINE)
+    stand_still(made, TWO_STEPS_S)
+    judge(made, reading(0, (TWO_STEPS_S + BEHIND_S) * 1_000 - 1), None)
+    assert made.wrong is None
+    judge(made, reading(0, (TWO_STEPS_S + BEHIND_S) * 1_000), None)
+    assert made.wrong == "E"
+
+
+@pytest.mark.parametrize(
+    ("after", "wrong"),
+    [
+        (reading(2 * STEP_MWH, 700_000), "E"),  # not enough
+        (reading(1_840_000, 700_000), None),
+        (reading(0, 700_000, serial="M2"), None),
+    ],
+)
+def test_it_is_right_again_when_it_has_made_up_for_it_or_is_another(after: MeterReading, wrong: str | None) -> None:
+    made, _ = register(FINE)
+    stand_still(made, 600)
+    judge(made, after, None)
+    assert made.wrong == wrong
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"power_mw": 99_999},  # a meter need not count so little
+        {"every_s": 16},  # nobody knows what flowed meanwhile
+    ],
+)
+def test_what_a_meter_need_not_count_accuses_nobody(how: Any) -> None:
+    made, _ = register(FINE)
+    assert stand_still(made, 7_200, **how) is None
+
+
+@given(
+    step_mwh=st.sampled_from([1, 1_000, 10_000, 100_000]),
+    late_s=st.integers(0, 20),
+    powers_mw=st.lists(st.integers(0, 22_080_000), min_size=1, max_size=40),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_honest_register_is_never_accused_however_rough_or_late(
+    step_mwh: int, late_s: int, powers_mw: list[int]
+) -> None:
+    """Each power lasts 20 s; the register moves in steps, and only every so many seconds."""
+    made, _ = register(replace(AC, meter_step_mwh=step_mwh))
+    true_uj, shown_mwh, second = 0, 0, 0
+    for power_mw in powers_mw:
+        for _ in range(20):
+            if second % (late_s + 1) == 0:
+                shown_mwh = true_uj // 3_600_000 // step_mwh * step_mwh
+            judge(made, reading(shown_mwh, second * 1_000, power_mw=power_mw), None)
+            assert made.wrong is None
+            true_uj += power_mw * 1_000
+            second += 1

@@ -364,8 +364,12 @@ def test_a_stuck_register_has_gone_on_behind_its_display() -> None:
         shown_mwh = rig.outlet.register_mwh
         await asyncio.sleep(30)
         assert set(energies(rig.readings()[-25:])) == {shown_mwh}
+        assert rig.outlet.current_ma > 0
+        await asyncio.sleep(30)
+        assert [code.value for code in rig.faults] == ["meter_implausible"] and rig.outlet.current_ma == 0
         rig.outlet.clear()
         await asyncio.sleep(30)
+        assert list(rig.faults) == []
         assert rig.readings()[-1].energy_import_mwh == rig.outlet.register_mwh > shown_mwh
 
     in_world(story)
