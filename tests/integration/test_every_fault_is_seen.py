@@ -31,7 +31,6 @@ def test_the_table_has_every_defect_of_the_bench() -> None:
 def test_the_table_has_every_fault_that_a_board_can_tell() -> None:
     untold = set(FaultCode) - {FaultCode(case.code) for case in CASES if case.code in set(FaultCode)}
     assert untold == {
-        FaultCode.METER_IMPLAUSIBLE,  # a register that falls: the bench's meter never does, test_meter_register_wire
         FaultCode.LEDGER,  # the process ends: tests/crash and the simulated world
     }
 
