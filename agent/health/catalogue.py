@@ -155,7 +155,7 @@ _POWER_AND_METER: Final = (
     ),
     _core(
         *(_F.METER_IMPLAUSIBLE, _P.METER, _S.HARDWARE_FAILURE, "energy meter tells values that cannot be"),
-        "Check meter and bus. After a meter was exchanged or reset, restart the station.",
+        "Check meter and bus. After a meter was exchanged, reset or stood still, restart the station.",
         *("PowerMeterFailure", _METER),
     ),
     _core(
