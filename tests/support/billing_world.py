@@ -311,9 +311,8 @@ class BillingWorld:
         return min(self.car_ma, vehicle_current_ma(self._duty)) if flows else 0
 
     def reading(self) -> MeterReading:
-        shown_mwh = self.register_mwh - self.register_mwh % self.meter_step_mwh
-        if self.stuck_mwh is not None:
-            shown_mwh = self.stuck_mwh
+        whole_mwh = self.register_mwh - self.register_mwh % self.meter_step_mwh
+        shown_mwh = whole_mwh if self.stuck_mwh is None else self.stuck_mwh
         if self.site.rollover_mwh is not None:
             shown_mwh %= self.site.rollover_mwh
         now_ma = self.current_ma
