@@ -98,6 +98,9 @@ class Line:
     def __init__(self, session: Caller, may_talk: asyncio.Event | None = None) -> None:
         self._session = session
         self._may_talk = may_talk
+        self._under_way = 0
+        self._quiet = asyncio.Event()  # no call is under way
+        self._quiet.set()
         self.last_answer_s = asyncio.get_running_loop().time()
 
     async def call(
@@ -110,12 +113,21 @@ class Line:
         message_id: str | None = None,
     ) -> CallResult | CallError | TimedOut:
         """As ``Session.call``, but a lost link raises ``LinkGone``."""
-        if self._may_talk is not None and action != "BootNotification":
+        if action == "BootNotification":
+            await self._quiet.wait()  # what is queued already would be sent behind a Rejected
+        elif self._may_talk is not None:
             while not self._may_talk.is_set():  # again: it may have closed since the wait ended
                 await self._may_talk.wait()
-        outcome = await self._session.call(
-            action, payload, priority=priority, timeout_s=timeout_s, message_id=message_id
-        )
+        self._under_way += 1
+        self._quiet.clear()
+        try:
+            outcome = await self._session.call(
+                action, payload, priority=priority, timeout_s=timeout_s, message_id=message_id
+            )
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._quiet.set()
         if isinstance(outcome, LinkLost):
             raise LinkGone(outcome.reason)
         if not isinstance(outcome, TimedOut):

@@ -11,7 +11,7 @@ import pytest
 
 from agent.ocpp.dialect import Line, LinkGone
 from agent.ocpp.registration import Admission, Registration, State
-from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, TimedOut
+from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
 from agent.sim.virtual_time import now_ms, run_virtual
 from tests.support.fake_station import T0_MS, FakeStation
 
@@ -111,5 +111,50 @@ def test_the_interval_runs_on_over_a_lost_link() -> None:
         start_ms, again = now_ms(), Peer([answer("Accepted")])
         await registration.register(Line(again), REQUEST, station)
         assert again.sent_ms == [start_ms + 60_000]
+
+    run_virtual(main())
+
+
+@dataclass
+class SlowPeer:
+    """Holds every call until the test answers it."""
+
+    calls: list[tuple[str, asyncio.Future[CallOutcome]]] = field(default_factory=list)
+
+    async def call(self, action: str, payload: dict[str, Any], **_options: Any) -> CallOutcome:
+        outcome: asyncio.Future[CallOutcome] = asyncio.get_running_loop().create_future()
+        self.calls.append((action, outcome))
+        return await outcome
+
+    async def answered(self, number: int, outcome: CallOutcome) -> list[str]:
+        """Answer a call; the actions that were called by then."""
+        self.calls[number][1].set_result(outcome)
+        await asyncio.sleep(0.01)
+        return [action for action, _ in self.calls]
+
+
+def test_what_is_queued_goes_before_the_boot_and_nothing_behind_a_rejection() -> None:
+    """Seed 700073 of the simulated world: a report in the queue was overtaken by the boot, which was rejected."""
+
+    async def main() -> None:
+        registration, peer = Registration(random.Random(1)), SlowPeer()
+        line = Line(peer, registration.may_talk)
+
+        def report() -> asyncio.Task[CallResult | CallError | TimedOut]:
+            return asyncio.create_task(line.call("NotifyReport", {}, priority=Priority.REPORT))
+
+        queued = [report(), report()]
+        await asyncio.sleep(0)
+        boot = asyncio.create_task(registration.register(line, REQUEST, FakeStation()))
+        await asyncio.sleep(0.01)
+        queued.append(report())
+        assert await peer.answered(0, TimedOut()) == ["NotifyReport"] * 2
+        sent = await peer.answered(1, CallResult({}))
+        assert sent == ["NotifyReport"] * 2 + ["BootNotification"]
+        assert await peer.answered(2, answer("Rejected", 600)) == sent, "rejected: the third report waits"
+        await asyncio.sleep(601)
+        assert await peer.answered(3, answer("Accepted")) == [*sent, "BootNotification", "NotifyReport"]
+        await peer.answered(4, CallResult({}))
+        await asyncio.gather(boot, *queued)
 
     run_virtual(main())
