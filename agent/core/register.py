@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from agent.core.context import Context
 from agent.core.facts import LogEntry, LogFact, Sample
-from agent.core.settings import EvseHardware, Timing
+from agent.core.settings import EvseHardware
 from hal.ports import MeterReading
 
 ENDS = frozenset("XOE")
@@ -39,7 +39,7 @@ _STANDS_STILL = "the register stands still while power flows"
 class Register:
     """The register of one EVSE's meter. ``wrong`` is the OCMF meter state of the newest reading, None if it is good."""
 
-    def __init__(self, hardware: EvseHardware, ctx: Context, behind_ms: int = Timing().register_behind_ms) -> None:
+    def __init__(self, hardware: EvseHardware, ctx: Context, behind_ms: int) -> None:
         self._hardware = hardware
         self._ctx = ctx
         self._behind_ms = behind_ms

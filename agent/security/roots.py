@@ -44,7 +44,7 @@ class CertificateHash:
     serial_number: str
 
 
-class NotARoot(ValueError):
+class NotARoot(Exception):
     """The text is no root certificate that may be trusted; it says why."""
 
 
@@ -123,8 +123,6 @@ def _root(certificate: Certificate) -> Root:
         raise NotARoot("not a certificate authority: it has no basic constraints") from None
     except InvalidSignature:
         raise NotARoot("its signature is not its own") from None
-    except NotARoot:
-        raise
     except (DuplicateExtension, UnsupportedAlgorithm, TypeError, ValueError) as error:
         raise NotARoot(f"not readable: {error}"[:200]) from error
     der = certificate.public_bytes(Encoding.DER)

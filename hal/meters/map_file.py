@@ -19,6 +19,7 @@ raw / ``divide`` in that unit.
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Mapping
 from fractions import Fraction
@@ -43,6 +44,7 @@ _PORT_UNITS: dict[str, dict[str, int]] = {
 }
 
 
+@functools.cache  # bounded by the maps there are: of an unknown one nothing is kept
 def load_map(name: str) -> RegisterMap:
     """The packaged map ``name`` (its file name without ``.toml``). Raises ``RegisterMapError``."""
     folder = resources.files("hal.meters")

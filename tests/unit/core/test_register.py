@@ -20,6 +20,7 @@ MODULUS_MWH = 100_000_000
 AC = EvseHardware(evse=2, hard_limit_ma=32_000, meter_rollover_mwh=MODULUS_MWH)
 MOST_AC_MWH_PER_HOUR = 32 * 900 * 1_000  # 32 A at 900 V over all phases
 SLACK_MWH = 100_000
+BEHIND_S = 30
 
 
 def reading(energy_mwh: int, at_ms: int = 0, serial: str = "M1", power_mw: int = 0) -> MeterReading:
@@ -33,7 +34,7 @@ def sample(energy_mwh: int, at_ms: int = 0, serial: str = "M1") -> Sample:
 
 def register(hardware: EvseHardware = AC) -> tuple[Register, Context]:
     ctx = Context(Behaviour(), lambda: "tx", lambda *_: None)
-    return Register(hardware, ctx), ctx
+    return Register(hardware, ctx, BEHIND_S * 1_000), ctx
 
 
 def judge(
@@ -158,7 +159,6 @@ STEP_MWH = 10_000
 FINE = replace(AC, meter_step_mwh=STEP_MWH)
 POWER_MW = 11_040_000
 TWO_STEPS_S = 14  # until half of the power has made more than two steps
-BEHIND_S = 30
 
 
 def stand_still(made: Register, seconds: int, *, every_s: int = 1, power_mw: int = POWER_MW, **told: str) -> int | None:
