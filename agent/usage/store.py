@@ -16,7 +16,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -56,6 +57,7 @@ _DEFINITIONS: Final = (
     """,
     f"PRAGMA user_version = {VERSION}",
 )
+_columns: Final = attrgetter(*(field.name for field in fields(UsageHour)))
 # The bytes in the file are wrong, not the world around it.
 _DAMAGE: Final = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 
@@ -153,7 +155,7 @@ def _add(file: sqlite3.Connection, taken: Taken, counted: int | None) -> tuple[i
         for row in taken.rows:
             before = _row(file, row.hour, row.evse)
             whole = row if before is None else joined(before, row)
-            _put(file, "hour", astuple(whole))
+            _put(file, "hour", _columns(whole))
             new += row.evse == STATION and before is None
             if row.evse == STATION and before is not None:
                 dropped_ms += before.running_ms + row.running_ms - whole.running_ms

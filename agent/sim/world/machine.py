@@ -76,6 +76,7 @@ class Machine:
         self._boots = self._gateways = self.reset_ms = self._started_ms = 0
         self._wait_ms = RESTART_MS[0]
         self.outlets = {evse.id: self._outlet(evse) for evse in config.evse}
+        self.charging = asyncio.Event()
         self._disturbed = dict.fromkeys(self.outlets, 0)
         self._rewound = dict.fromkeys(self.outlets, 0)
         self.office = BackOffice(
@@ -176,6 +177,10 @@ class Machine:
         self.note(evse, text)
         if text.startswith("contactor"):
             self.watch.contact(evse)
+            if any(outlet.contactor_closed for outlet in self.outlets.values()):
+                self.charging.set()
+            else:
+                self.charging.clear()
 
     def _rows(self, rows: Sequence[Row]) -> None:
         self.mirror.rows(rows)

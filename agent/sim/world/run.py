@@ -33,7 +33,7 @@ DAY_MS: Final = 86_400_000
 MEMORY: Final = next((place for place in (Path("/dev/shm"),) if place.is_dir()), Path(tempfile.gettempdir()))
 """Where a world has its disk: in memory, if the system has a place for that."""
 
-_LOOK_EVERY_S: Final = 600
+_LOOK_EVERY_S: Final = 3_600
 _STEP_MS: Final = DAY_MS // 100  # a replay is told in hundredths of a day
 _ERROR_LINES: Final = 12
 
@@ -48,7 +48,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-"""Told every ten virtual minutes. It may raise ``Stopped``."""
+"""Told every virtual hour. It may raise ``Stopped``."""
 
 
 class Stopped(Exception):

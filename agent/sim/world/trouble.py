@@ -19,7 +19,6 @@ from agent.sim.world.profile import Profile, Rate, Trouble
 
 _BROWN_OUTS: Final = (2, 6)
 _HOUR_S: Final = 3_600.0
-_LOOK_S: Final = 60.0  # how often it is looked whether anybody charges
 _INTO_CHARGE_S: Final = (0.5, 1_800)
 _DAY_MS: Final = 86_400_000
 _CLOCK_STEPS_MS: Final = (
@@ -72,8 +71,9 @@ class Hands(Protocol):
 
     def installer_away(self, away: bool) -> None: ...
 
-    def charging(self) -> bool:
-        """Whether any contactor is closed."""
+    @property
+    def charging(self) -> asyncio.Event:
+        """Set while any contactor is closed."""
         ...
 
     def break_device(self, chance: random.Random, *, charging: bool) -> Callable[[], None] | None:
@@ -171,8 +171,13 @@ class Troubles:
 
     async def _somebody_charges(self, chance: random.Random) -> bool:
         """Returns some time into the next charge; False: the weather has calmed down before."""
-        while not (self._hands.charging() or self._calm.is_set()):  # noqa: ASYNC110 - contacts tell the world, not its weather
-            await asyncio.sleep(_LOOK_S)
+        loop = asyncio.get_running_loop()
+        either = [loop.create_task(event.wait()) for event in (self._hands.charging, self._calm)]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in either:
+                each.cancel()
         await self._last(_spread(_INTO_CHARGE_S, chance))
         return not self._calm.is_set()
 

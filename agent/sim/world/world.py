@@ -146,9 +146,6 @@ class World(Machine):
     def installer_away(self, away: bool) -> None:
         self.installer.away = away
 
-    def charging(self) -> bool:
-        return any(outlet.contactor_closed for outlet in self.outlets.values())
-
     def break_device(self, chance: random.Random, *, charging: bool) -> Callable[[], None] | None:
         places = [evse for evse, outlet in self.outlets.items() if outlet.contactor_closed or not charging]
         if not places:
