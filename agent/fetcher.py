@@ -2,23 +2,27 @@
 
 Charter: downloads what the station orders and reports how it goes. Judges nothing: the installer pulls the ranges it
 wants, and decides. One download at a time, in a thread; a newer order ends the one before. May die at any instant: a
-new gateway hears the order again, and the installer knows what it has.
+new gateway hears the order again, and the installer knows what it has. While that is at work on another bundle, waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Final
 
 import structlog
 
 from agent.config.model import Config
 from agent.firmware.client import InstallerAway, InstallerClient
-from agent.firmware.errors import SlotFailed, SourceLost, UpdateRefused
+from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.ports import Progress
 from agent.firmware.view import InstallOrder, Origin
 from agent.ipc.port import StationLost, StationPort
 from agent.ipc.updates import FetchOrder, FetchReport, FetchStep
+
+BUSY_WAIT_S: Final = 2.0
+BUSY_TURNS: Final = 150  # five minutes: a slow card takes long to write out what was given to it
 
 log = structlog.get_logger("fetcher")
 
@@ -78,6 +82,7 @@ class _Fetch:
         self._ended = threading.Event()
         self._client: InstallerClient | None = None
         self._done = (0, 0)
+        self._turns_left = BUSY_TURNS
 
     def end(self) -> None:
         """Let the thread come to an end, whatever it waits for."""
@@ -126,7 +131,19 @@ class _Fetch:
             self._client = client
             if self._ended.is_set():
                 return
-            client.install(file, InstallOrder(Origin.OCPP, order.signing_certificate, order.signature), self._progress)
+            given = InstallOrder(Origin.OCPP, order.signing_certificate, order.signature)
+            while True:
+                try:
+                    client.install(file, given, self._progress)
+                    return
+                except UpdateRefused as refused:
+                    if refused.refusal is not Refusal.BUSY or not self._waits_for_its_turn():
+                        raise
+
+    def _waits_for_its_turn(self) -> bool:
+        """A download that was given up lasts on in the installer until its last bytes are on the disk."""
+        self._turns_left -= 1
+        return self._turns_left >= 0 and not self._ended.wait(BUSY_WAIT_S)
 
     def _progress(self, progress: Progress) -> None:
         self._done = (progress.done_bytes, progress.total_bytes)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import structlog
 
-from agent.config.model import Config, CsmsConfig, KeyEncoding
+from agent.config.catalogue import PASSWORD
+from agent.config.model import Config, CsmsConfig
 from agent.gateway_counters import LinkCounters
 from agent.gateway_health import GatewayHealth
 from agent.ipc.client import RemoteStation, StationConnection
@@ -38,7 +39,7 @@ from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings
 from agent.ocpp.link import Connection, Link, LinkPhase, LinkState
 from agent.ocpp.link_failure import SECURITY_EVENTS, FailureKind
-from agent.ocpp.link_passwords import Passwords
+from agent.ocpp.link_passwords import Passwords, forms_of
 from agent.ocpp.log_requests import LogUploads, Uploader
 from agent.ocpp.session import Direction, Hooks, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
@@ -49,7 +50,7 @@ from agent.telemetry.ring_file import RingFile
 from agent.telemetry.trace import FrameTrace
 
 _STATION_RETRY_S = 0.05
-_PASSWORD = "SecurityCtrlr.BasicAuthPassword"
+_PASSWORD = str(PASSWORD)
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
 _PING = "OCPPCommCtrlr.WebSocketPingInterval"
 _BACKOFF = "OCPPCommCtrlr.RetryBackOff"
@@ -231,7 +232,8 @@ class Gateway:
         self.counters.link(state)
         self._health.link(state)
         if state.phase is LinkPhase.CONNECTED:
-            self._passwords.worked()
+            if (news := self._passwords.worked()) is not None:
+                _begin(self._port.station.password_worked(news.hex()))
             self._alarms.clear()
         if state.failure is None:
             return
@@ -280,28 +282,30 @@ class Gateway:
 
     def _password(self) -> bytes | None:
         """16-SEC-04: what the CSMS set last, else the configured file. Where the CSMS does not know its own new
-        password, those before it are tried too."""
+        password, what worked before and the file are tried too."""
         assert self._view is not None
-        delivered, text = self._delivered_password(), self._view.text(_PASSWORD)
-        return self._passwords.choose(self._decoded(text) if text else delivered, delivered)
+        text, kept = self._view.text(_PASSWORD), bytes.fromhex(self._view.welcome.password_that_worked)
+        delivered = self._delivered_password()
+        wanted = self._forms(text, "set by the CSMS") if text else delivered
+        return self._passwords.choose(wanted, kept or None, delivered)
 
-    def _delivered_password(self) -> bytes | None:
+    def _delivered_password(self) -> tuple[bytes, ...]:
         if self._csms.password_file is None:
-            return None
+            return ()
         try:
             text = self._csms.password_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             log.error("password file cannot be read", reason=str(error))  # read again at the next attempt
-            return None
-        return self._decoded(text) if text else None
+            return ()
+        return self._forms(text, f"in {self._csms.password_file}") if text else ()
 
-    def _decoded(self, text: str) -> bytes:
-        """40 hex digits are 20 bytes."""
+    def _forms(self, text: str, where: str) -> tuple[bytes, ...]:
+        likely = self._spoken or Version(self._csms.versions[0].value)
         encoding = self._csms.authorization_key_encoding
-        looks_hex = len(text) == 40 and all(c in "0123456789abcdefABCDEF" for c in text)
-        if encoding is KeyEncoding.HEX or (encoding is KeyEncoding.AUTO and looks_hex):
-            return bytes.fromhex(text)
-        return text.encode()
+        forms = forms_of(text, encoding, text_first=likely is not Version.V16)
+        if not forms:
+            log.error("password is no hex, another is tried", password=where, wanted="csms.authorization_key_encoding")
+        return forms
 
     def _frame(self, direction: Direction, text: str) -> None:
         self.counters.frame(direction)
@@ -313,8 +317,13 @@ class Gateway:
         self._security("InvalidMessages", f"{count}: {reason}")
 
     def _security(self, event_type: str, tech_info: str) -> None:
-        task = asyncio.ensure_future(self._port.station.security_event(event_type, tech_info))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        _begin(self._port.station.security_event(event_type, tech_info))
+
+
+def _begin(telling: Coroutine[object, object, None]) -> None:
+    """Tell the station in the background; where it is lost, its reader says so."""
+    task = asyncio.ensure_future(telling)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 class _SwitchedPort:

@@ -126,7 +126,7 @@ class PilotState:
 
 @dataclass(frozen=True, slots=True)
 class Contactor:
-    """What the mirror contact says. Only a board that measures it sends this."""
+    """What the mirror contact says; from a board that says it has none (``PilotCapabilities``), what it commands."""
 
     closed: bool
 
@@ -156,19 +156,20 @@ class BoardFaults:
     faults: frozenset[BoardFault]
 
 
-PilotEvent = Lost | Back | PilotState | Contactor | Cable | Lock | BoardFaults
-
-
 @dataclass(frozen=True, slots=True)
 class PilotCapabilities:
-    """What a board can do. ``autonomous`` boards run IEC 61851 and close the contactor themselves."""
+    """What a board can do, told after ``Back`` and when it changes. ``autonomous`` boards run IEC 61851 and close the
+    contactor themselves."""
 
     autonomous: bool
     has_lock: bool
     has_contactor_feedback: bool
     can_signal_digital: bool  # 5 % duty, needed for DC and ISO 15118
-    max_current_ma: int
+    max_current_ma: int  # AC: what the board's contactor and wiring carry
     supervision_ms: int  # how long after our death the board keeps what it was told
+
+
+PilotEvent = Lost | Back | PilotCapabilities | PilotState | Contactor | Cable | Lock | BoardFaults
 
 
 class ControlPilot(Protocol):

@@ -46,6 +46,10 @@ class Source(enum.StrEnum):
     MASTER_PASS = "master_pass"
 
 
+OF_THE_SITE = frozenset({Source.SITE, Source.NOT_NEEDED})
+"""Starts that hold whatever the CSMS says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accept:
     """``group`` is the token's own, where known."""

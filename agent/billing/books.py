@@ -12,6 +12,7 @@ Rules:
 * Begin and end count from their register readings, everything else from its row.
 * A substituted end reading is the last good one: there is nothing to bill beyond it.
 * A clock that nobody has set places nothing: a gap to or from it takes no time at all.
+* A transaction that follows another in the same session has no fees of its own; least and greatest cost are of both.
 * The end is the end: whatever is written behind it changes nothing.
 
 Units: milliseconds, milliwatt-hours. Sources: metering reference 3.5, 3.7, 4.5, 4.6.
@@ -19,14 +20,16 @@ Units: milliseconds, milliwatt-hours. Sources: metering reference 3.5, 3.7, 4.5,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from agent.billing.account import decimal_of
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
     Fact,
+    Forerunner,
     LimitFact,
     PriceCause,
     PriceFact,
@@ -116,7 +119,8 @@ class Books:
         self._last_status = stamp.time_status
         tariff = tariff_of(started.tariff) if started.tariff is not None else None
         self.tariff_hashes = [] if tariff is None or started.tariff is None else [started.tariff]
-        self._session = Session(tariff, zone=terms.zone, evse_kind=terms.evse_kind)
+        fees = started.follows is None
+        self._session = Session(tariff, zone=terms.zone, evse_kind=terms.evse_kind, fees=fees)
         begin = started.samples[-1]
         self._mark("B", begin, stamp)
         self._last_ms = begin.at_ms
@@ -232,6 +236,11 @@ class Books:
         found = (self._tariff_of(each) for each in self.tariff_hashes)
         return [tariff for tariff in found if tariff is not None]
 
+    @property
+    def priced_by(self) -> list[Tariff]:
+        """``tariffs`` with what is left of their bounds."""
+        return within_session(self.tariffs, self.started.follows)
+
     def usage(self) -> Usage:
         """As of the last row."""
         return self._session.usage()
@@ -250,6 +259,14 @@ class Books:
         at_ms = self._base_ms + sample.at_ms
         register = Register(at_ms, sample.energy_import_mwh, sample.power_mw, _total(sample.current_ma))
         return self._session.price_changes(register)
+
+
+def within_session(tariffs: Sequence[Tariff], follows: Forerunner | None) -> list[Tariff]:
+    """The tariffs with what is left of their bounds to a transaction that is not the first of its session."""
+    if follows is None or follows.cost_excl is None or follows.cost_incl is None:
+        return list(tariffs)
+    excl, incl = decimal_of(follows.cost_excl), decimal_of(follows.cost_incl)
+    return [tariff.after(excl, incl) for tariff in tariffs]
 
 
 def _wall(stamp: Stamp, mono_ms: int) -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.core.facts import Forerunner
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
@@ -75,10 +77,12 @@ class TariffUsed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """What bounds the bill beside the tariffs. ``credit_limit`` is a decimal number in the tariff's currency, tax
-    included."""
+    included. ``follows``: the session did not begin with this transaction, and the tariffs' bounds are of the whole
+    session; it is not written where it is None."""
 
     min_energy_mwh: int = 0
     credit_limit: str | None = None
+    follows: Forerunner | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

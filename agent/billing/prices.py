@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from agent.billing.account import decimal_of
+from agent.billing.books import within_session
 from agent.billing.read import Receipt
 from agent.tariff.cost import Bill, bill
 from agent.tariff.currency import Rounding
@@ -35,11 +36,12 @@ def bill_again(receipt: Receipt) -> Bill | None:
     rounding = Rounding.HALF_UP if receipt.bill is None else receipt.bill.rounding
     try:
         return bill(
-            tariffs,
+            within_session(tariffs, bounds.follows),
             receipt.usage,
             rounding=rounding,
             credit_limit=credit,
             min_energy_mwh=bounds.min_energy_mwh,
+            final=receipt.bill is None or receipt.bill.final,
         )
     except (IndexError, KeyError) as error:
         raise ValueError("the usage names a price that its tariff does not have") from error

@@ -89,8 +89,11 @@ def body(
         records = [records[0], *records[-1:]] if len(records) > 1 else records
     if ACCOUNT in left_out:
         facts, usage, bill = replace(facts, tariffs=()), None, None
+    plain = asdict(facts)
+    if facts.bounds.follows is None:
+        del plain["bounds"]["follows"]  # as in receipts of before there was such a thing
     return {
-        **asdict(facts),
+        **plain,
         "usage": None if usage is None else account.usage_plain(usage),
         "bill": None if bill is None else account.bill_plain(bill),
         "left_out": list(left_out),

@@ -4,10 +4,11 @@ Charter: enough for a small site to raise its invoices. Sums of what the receipt
 grows with the groups and not with the receipts. Nothing is priced or rounded again: the gross of a group is the
 sum of the totals that drivers were shown.
 
-Rules: a transaction belongs to the local day on which it began. Currencies are never mixed: a group has one row
-per currency, and one without for what the station did not price. What is not billable counts as energy and not as
-money. Energy that ran in no transaction stands in rows of its own, so that the energies of an EVSE add up to what
-its meter counted.
+Rules: a transaction belongs to the local day on which it began; where the clock was set in the course of it, that is
+counted back from its end. One whose time nobody ever knew is in no range of days; how many these are is told.
+Currencies are never mixed: a group has one row per currency, and one without for what the station did not price. What
+is not billable counts as energy and not as money. Energy that ran in no transaction stands in rows of its own, so that
+the energies of an EVSE add up to what its meter counted.
 
 Units: mWh, ms, minor units of the currency; kWh, seconds and decimal amounts in what is written.
 """
@@ -26,6 +27,7 @@ from typing import Any, Final
 
 from agent.billing import words
 from agent.billing.read import Receipt
+from agent.ledger.kinds import TIME_UNKNOWN
 from agent.tariff.currency import decimal_text, minor_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,10 +92,14 @@ class Report:
         self._by, self._first, self._last = by, first, last
         self._rows: dict[tuple[str, str], Row] = {}
         self._unassigned_mwh: dict[int, int] = {}
+        self.undated = 0  # receipts without a date, left out of a range of days
 
     def add(self, receipt: Receipt) -> None:
         day = _day(receipt)
-        if (self._first is not None and day < self._first) or (self._last is not None and day > self._last):
+        if day is None and (self._first, self._last) != (None, None):
+            self.undated += 1
+            return
+        if day is not None and not (self._first or day) <= day <= (self._last or day):
             return
         row = _row(receipt, self._group(receipt, day))
         key = (row.group, row.currency)
@@ -119,14 +125,14 @@ class Report:
         """Per EVSE, what its meter counted in no transaction."""
         return dict(sorted(self._unassigned_mwh.items()))
 
-    def _group(self, receipt: Receipt, day: date) -> str:
+    def _group(self, receipt: Receipt, day: date | None) -> str:
         match self._by:
             case By.TOKEN:
                 return words.shown(receipt.facts.token)
             case By.DAY:
-                return day.isoformat()
+                return "" if day is None else day.isoformat()
             case By.MONTH:
-                return day.isoformat()[:7]
+                return "" if day is None else day.isoformat()[:7]
             case By.EVSE:
                 return str(receipt.facts.place.evse)
 
@@ -154,6 +160,7 @@ class Report:
                 "by": str(self._by),
                 "rows": [_plain(row) | {"group": row.group} for row in self.rows()],
                 "totals": [_plain(row) for row in self.totals()],
+                "undated_sessions": self.undated,
                 "unassigned": [
                     {"evse": evse, "energy_kwh": _kwh(energy_mwh)} for evse, energy_mwh in self.unassigned_mwh().items()
                 ],
@@ -186,9 +193,17 @@ def _row(receipt: Receipt, group: str) -> Row:
     return replace(row, net=bill.total_excl, tax=bill.total_incl - bill.total_excl)
 
 
-def _day(receipt: Receipt) -> date:
-    begin = receipt.facts.begin
-    return (_EPOCH + timedelta(milliseconds=begin.wall_ms, minutes=begin.offset_minutes)).date()
+def _day(receipt: Receipt) -> date | None:
+    """The local day of the begin; None where nobody knows it."""
+    begin, end = receipt.facts.begin, receipt.facts.end
+    if begin.time_status != TIME_UNKNOWN:
+        at, begin_ms = begin, begin.wall_ms
+    elif end.time_status != TIME_UNKNOWN:
+        measured = receipt.usage is not None and receipt.usage.periods
+        at, begin_ms = end, end.wall_ms - (receipt.lasted_ms if measured else 0)
+    else:
+        return None
+    return (_EPOCH + timedelta(milliseconds=begin_ms, minutes=at.offset_minutes)).date()
 
 
 def _sorting(group: str, currency: str) -> tuple[int, str, str]:

@@ -17,6 +17,7 @@ from agent.billing import words
 from agent.billing.prices import tariffs_of
 from agent.billing.read import Receipt
 from agent.billing.told import Told
+from agent.core.facts import Forerunner
 from agent.tariff.cost import Bill, Unit, cost_of
 from agent.tariff.currency import MINOR_DIGITS, decimal_text, minor_text
 from agent.tariff.model import Dimension, Tariff
@@ -202,12 +203,20 @@ def _identity(receipt: Receipt) -> Pairs:
             *tariffs,
             ("Least energy billed", words.kwh(facts.bounds.min_energy_mwh) if facts.bounds.min_energy_mwh else ""),
             ("Credit limit", words.shown(facts.bounds.credit_limit or "")),
+            *_before(facts.bounds.follows),
             ("Ledger row", str(receipt.seq)),
             ("Hash of the row before", receipt.prev_hash),
             ("Public key", words.shown(facts.public_key).upper()),
             ("Public key of the meter", words.shown(facts.record_key).upper()),
         ]
     )
+
+
+def _before(follows: Forerunner | None) -> list[tuple[str, str]]:
+    if follows is None:
+        return []
+    cost = "" if follows.cost_incl is None else f", which came to {words.shown(follows.cost_incl)} by then"
+    return [("Goes on with the session of", words.shown(follows.tx_id) + cost)]
 
 
 def _checks(receipt: Receipt) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ transaction one that starts now is assumed, so the answer foretells what a vehic
 
 Ampere are per phase and taken as given, whatever numberPhases says (16-SC-15); watt are of all phases. Between
 the two the feed's nominal voltage and number of phases count, rounded down, so never above the limit.
-``wall_ms`` must come from a clock that is set; without one the station has its offline limit.
+A profile with a start or a validity needs the clock. While that is not known, or lies before the profile was
+installed, nobody can tell which of its periods is in force, or whether any is: then the one with the lowest limit
+holds, and profiles below it count beside it. So no clock lifts a limit.
 
 Units: mA, mW, UTC milliseconds. Rows: 16-SC-03, -04, -08, -12, -14, -15; OCPP 2.0.1 K02, K08.
 """
@@ -21,11 +23,11 @@ Units: mA, mW, UTC milliseconds. Rows: 16-SC-03, -04, -08, -12, -14, -15; OCPP 2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.charging.profiles import MINIMUM_AC_MA, ChargingProfile, LimitSource, Period, Purpose, RateUnit
-from agent.charging.store import ProfileSet
-from agent.charging.timeline import earliest, period_at
+from agent.charging.store import Installed, ProfileSet
+from agent.charging.timeline import earliest, least, needs_clock, period_at
 
 MAX_CHANGES = 500  # steps of one composite schedule; beyond, it is cut and its duration says so
 
@@ -43,15 +45,22 @@ class Transaction:
 class Feed:
     """What is limited: an EVSE, or with ``evse_id`` 0 the station's own supply.
 
-    ``minimum_ma`` is the least current that can be offered; a DC output has 0.
+    ``minimum_ma`` is the least current that can be offered. A DC output (``dc``) has the voltage it is driven with,
+    and one phase: its ampere are not those of the supply, see ``at_supply``.
     """
 
     evse_id: int
     hard_limit_ma: int
-    voltage_mv: int  # phase to neutral, nominal
+    voltage_mv: int  # AC: phase to neutral, nominal
     phases: int
     transaction: Transaction | None = None
     minimum_ma: int = MINIMUM_AC_MA
+    dc: bool = False
+
+    @property
+    def uw_per_ma(self) -> int:
+        """What its currents are worth as power."""
+        return self.voltage_mv * self.phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,8 @@ class _Sample:
 
 
 _Sampler = Callable[[int], _Sample]
-_Stack = tuple[ChargingProfile, ...]  # in order of precedence
+_Stack = tuple[Installed, ...]  # in order of precedence
+_Step = tuple[ChargingProfile, Period]
 
 
 def convert(limit_milli: int, unit: RateUnit, wanted: RateUnit, feed: Feed) -> int:
@@ -102,14 +112,25 @@ def convert(limit_milli: int, unit: RateUnit, wanted: RateUnit, feed: Feed) -> i
     if unit is wanted:
         return limit_milli
     if wanted is RateUnit.WATT:
-        return limit_milli * feed.voltage_mv * feed.phases // 1000
-    return limit_milli * 1000 // (feed.voltage_mv * feed.phases)
+        return limit_milli * feed.uw_per_ma // 1000
+    return limit_milli * 1000 // feed.uw_per_ma
 
 
-def current_limit(profiles: ProfileSet, feed: Feed, wall_ms: int) -> CurrentLimit:
+def at_supply(current_ma: int, feed: Feed, station: Feed) -> int:
+    """What a current of the feed takes from each phase of the supply, rounded up. AC draws what it gives; a DC output
+    counts by its power, spread over the station's phases (without the losses of its modules, which nobody told us)."""
+    return -(-current_ma * feed.uw_per_ma // station.uw_per_ma) if feed.dc else current_ma
+
+
+def from_supply(supply_ma: int, feed: Feed, station: Feed) -> int:
+    """The current of the feed for which it takes no more than this from the supply; the other way round."""
+    return supply_ma * station.uw_per_ma // feed.uw_per_ma if feed.dc else supply_ma
+
+
+def current_limit(profiles: ProfileSet, feed: Feed, wall_ms: int, *, clock_known: bool = True) -> CurrentLimit:
     """The limit of the feed now. For the station (``evse_id`` 0) it is one of the sum over all EVSEs:
     ``sharing.allocate`` spreads it."""
-    sample = _sampler(profiles, feed, RateUnit.AMPERE, wall_ms)(wall_ms)
+    sample = _sampler(profiles, feed, RateUnit.AMPERE, wall_ms, clock_known)(wall_ms)
     limit_ma = sample.limit_milli if sample.limit_milli >= feed.minimum_ma else 0
     return CurrentLimit(limit_ma, sample.until_ms)
 
@@ -122,6 +143,7 @@ def composite_schedule(
     unit: RateUnit,
     *,
     evses: Sequence[Feed] = (),
+    clock_known: bool = True,
 ) -> CompositeSchedule:
     """The limits from now on for ``duration_s``, equal neighbours merged, gaps filled with the hard limit.
 
@@ -129,9 +151,9 @@ def composite_schedule(
     within the station's own limit (16-SC-08). Limits stand as the profiles give them, also where they are
     too low to charge. A change between two whole seconds shows at the later one.
     """
-    sample = _sampler(profiles, feed, unit, wall_ms)
+    sample = _sampler(profiles, feed, unit, wall_ms, clock_known)
     if evses:
-        sample = _within(sample, [_sampler(profiles, evse, unit, wall_ms) for evse in evses])
+        sample = _within(sample, [_drawn(profiles, evse, feed, unit, wall_ms, clock_known) for evse in evses])
     periods: list[CompositePeriod] = []
     at_s, end_s = 0, max(duration_s, 0)
     for _ in range(MAX_CHANGES):
@@ -148,24 +170,38 @@ def composite_schedule(
     return CompositeSchedule(feed.evse_id, wall_ms, end_s, unit, tuple(periods))
 
 
-def _sampler(profiles: ProfileSet, feed: Feed, unit: RateUnit, wall_ms: int) -> _Sampler:
+def _sampler(profiles: ProfileSet, feed: Feed, unit: RateUnit, wall_ms: int, clock_known: bool) -> _Sampler:
     """The limit of one feed as a function of time, from ``wall_ms`` on."""
     stacks = _stacks(profiles, feed)
     started_ms = wall_ms if feed.transaction is None else feed.transaction.started_ms
 
     def sample(at_ms: int) -> _Sample:
-        least = _Sample(convert(feed.hard_limit_ma, RateUnit.AMPERE, unit, feed), None, None)
+        lowest = _Sample(convert(feed.hard_limit_ma, RateUnit.AMPERE, unit, feed), None, None)
         for stack in stacks:
-            prevailing, until_ms = _prevailing(stack, at_ms, started_ms)
-            until_ms = earliest(least.until_ms, until_ms)
-            limit_milli, number_phases = least.limit_milli, least.number_phases
-            if prevailing is not None:
-                profile, period = prevailing
+            steps, until_ms = _in_force(stack, at_ms, started_ms, clock_known)
+            until_ms = earliest(lowest.until_ms, until_ms)
+            limit_milli, number_phases = lowest.limit_milli, lowest.number_phases
+            for profile, period in steps:
                 asked = convert(period.limit_milli, profile.schedule.unit, unit, feed)
                 if asked <= limit_milli:
                     limit_milli, number_phases = asked, period.number_phases
-            least = _Sample(limit_milli, number_phases, until_ms)
-        return least
+            lowest = _Sample(limit_milli, number_phases, until_ms)
+        return lowest
+
+    return sample
+
+
+def _drawn(
+    profiles: ProfileSet, evse: Feed, station: Feed, unit: RateUnit, wall_ms: int, clock_known: bool
+) -> _Sampler:
+    """What an EVSE may take from the supply, as a function of time."""
+    limit = _sampler(profiles, evse, unit, wall_ms, clock_known)
+    if unit is RateUnit.WATT or not evse.dc:
+        return limit
+
+    def sample(at_ms: int) -> _Sample:
+        own = limit(at_ms)
+        return replace(own, limit_milli=at_supply(own.limit_milli, evse, station))
 
     return sample
 
@@ -185,16 +221,24 @@ def _within(station: _Sampler, evses: Sequence[_Sampler]) -> _Sampler:
     return sample
 
 
-def _prevailing(stack: _Stack, at_ms: int, started_ms: int) -> tuple[tuple[ChargingProfile, Period] | None, int | None]:
-    """The first profile with a period in force, and until when that is so. Profiles below it do not matter
-    until then: only its own end, or one above it coming into force, can change the answer."""
+def _in_force(stack: _Stack, at_ms: int, started_ms: int, clock_known: bool) -> tuple[list[_Step], int | None]:
+    """The period of the first profile that has one in force, and until when that is so. Profiles below it do not
+    matter until then: only its own end, or one above it coming into force, can change the answer. Those above it whose
+    clock cannot be right may be in force instead: their least periods stand beside it."""
+    steps: list[_Step] = []
     until_ms: int | None = None
-    for profile in stack:
+    for entry in stack:
+        profile = entry.profile
+        if needs_clock(profile) and (not clock_known or at_ms < entry.installed_ms):
+            steps.append((profile, least(profile)))
+            until_ms = earliest(until_ms, entry.installed_ms if clock_known else None)
+            continue
         period, profile_until_ms = period_at(profile, at_ms, started_ms)
         until_ms = earliest(until_ms, profile_until_ms)
         if period is not None:
-            return (profile, period), until_ms
-    return None, until_ms
+            steps.append((profile, period))
+            break
+    return steps, until_ms
 
 
 def _stacks(profiles: ProfileSet, feed: Feed) -> list[_Stack]:
@@ -202,12 +246,12 @@ def _stacks(profiles: ProfileSet, feed: Feed) -> list[_Stack]:
 
     def stack(purpose: Purpose, evse_id: int, source: LimitSource, transaction_id: str | None = None) -> _Stack:
         matching = [
-            entry.profile
+            entry
             for entry in profiles.entries
             if (entry.profile.purpose, entry.evse_id, entry.source) == (purpose, evse_id, source)
             and entry.profile.transaction_id == transaction_id
         ]
-        return tuple(sorted(matching, key=lambda profile: (-profile.stack_level, profile.id)))
+        return tuple(sorted(matching, key=lambda entry: (-entry.profile.stack_level, entry.profile.id)))
 
     stacks = [stack(Purpose.STATION_MAX, 0, LimitSource.CSO)]
     for source in LimitSource:

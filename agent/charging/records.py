@@ -4,7 +4,8 @@ Charter: values <-> dicts of numbers, strings, lists. Keys are the field names o
 what is None is left out. Reading is strict: an unknown key, a wrong type or a missing field is a
 MalformedRecord that names its place. OCPP payloads are the dialects' business.
 
-The set of profiles on disk is ``{"format": 1, "installed": [{"evse_id", "source", "profile"}, ...]}``.
+The set of profiles on disk is ``{"format": 1, "installed": [{"evse_id", "source", "installed_ms", "profile"}, ...]}``;
+older software wrote no ``installed_ms``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ class MalformedRecord(ValueError):
 
 def set_to_plain(profiles: ProfileSet) -> dict[str, Any]:
     installed = [
-        {"evse_id": entry.evse_id, "source": entry.source.value, "profile": profile_to_plain(entry.profile)}
+        {
+            "evse_id": entry.evse_id,
+            "source": entry.source.value,
+            "installed_ms": entry.installed_ms,
+            "profile": profile_to_plain(entry.profile),
+        }
         for entry in profiles.entries
     ]
     return {"format": FORMAT, "installed": installed}
@@ -140,7 +146,8 @@ def _installed(plain: object, path: str) -> Installed:
     # What was installed was well-formed; the evaluation relies on it. 1.6 is the wider of the two.
     if (refusal := check_structure(profile, Rules.OCPP16)) is not None:
         raise MalformedRecord(f"{path}.profile", str(refusal))
-    entry = Installed(record.integer("evse_id"), profile, record.member("source", LimitSource))
+    installed_ms = record.optional("installed_ms", record.integer) or 0
+    entry = Installed(record.integer("evse_id"), profile, record.member("source", LimitSource), installed_ms)
     record.finish()
     return entry
 

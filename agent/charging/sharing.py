@@ -18,14 +18,16 @@ from agent.charging.profiles import MINIMUM_AC_MA
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What an active EVSE could take: ``wanted_ma`` is its own limit (profiles, cable, hardware)."""
+    """What an active EVSE could take: ``wanted_ma`` is its own limit (profiles, cable, hardware), ``minimum_ma`` the
+    least that is of use to it."""
 
     evse_id: int
     started_ms: int
     wanted_ma: int
+    minimum_ma: int = MINIMUM_AC_MA
 
 
-def allocate(station_limit_ma: int, demands: Sequence[Demand], *, minimum_ma: int = MINIMUM_AC_MA) -> dict[int, int]:
+def allocate(station_limit_ma: int, demands: Sequence[Demand]) -> dict[int, int]:
     """The share in mA of each EVSE in ``demands``; 0 means suspended."""
     shares = {demand.evse_id: 0 for demand in demands}
     if len(shares) != len(demands):
@@ -33,15 +35,15 @@ def allocate(station_limit_ma: int, demands: Sequence[Demand], *, minimum_ma: in
     left_ma = max(station_limit_ma, 0)
     served: list[Demand] = []
     for demand in sorted(demands, key=lambda demand: (demand.started_ms, demand.evse_id)):
-        if demand.wanted_ma < minimum_ma or left_ma < minimum_ma:
+        if demand.minimum_ma > min(demand.wanted_ma, left_ma):
             continue
-        shares[demand.evse_id] = minimum_ma
-        left_ma -= minimum_ma
+        shares[demand.evse_id] = demand.minimum_ma
+        left_ma -= demand.minimum_ma
         served.append(demand)
     # Evenly up to what each can take: the modest first, so that what they leave goes to the others.
-    served.sort(key=lambda demand: demand.wanted_ma)
+    served.sort(key=lambda demand: demand.wanted_ma - demand.minimum_ma)
     for index, demand in enumerate(served):
-        extra_ma = min(demand.wanted_ma - minimum_ma, left_ma // (len(served) - index))
+        extra_ma = min(demand.wanted_ma - demand.minimum_ma, left_ma // (len(served) - index))
         shares[demand.evse_id] += extra_ma
         left_ma -= extra_ma
     return shares

@@ -21,11 +21,12 @@ from agent.charging.timeline import expired
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A profile in its place: EVSE (0: whole station) and who installed it."""
+    """A profile in its place: EVSE (0: whole station), who installed it, and when by the wall clock of then."""
 
     evse_id: int
     profile: ChargingProfile
     source: LimitSource = LimitSource.CSO
+    installed_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class ProfileSet:
             refusal = _check_transaction(profile, evse_id, rules, running)
         if refusal is not None:
             return refusal
-        new = Installed(evse_id, _bound(profile, evse_id, running, wall_ms), source)
+        new = Installed(evse_id, _bound(profile, evse_id, running, wall_ms), source, wall_ms)
         living = [entry for entry in self.entries if not expired(entry.profile, wall_ms)]
         others = [entry for entry in living if not _replaces(new, entry, rules)]
         for other in others:
@@ -82,6 +83,15 @@ class ProfileSet:
         if len(others) >= capabilities.max_installed:
             detail = f"{len(others)} profiles are installed, at most {capabilities.max_installed}"
             return Refusal(Reason.TOO_MANY, "16-SC-07, K01", detail)
+        return ProfileSet((*others, new))
+
+    def bind(self, profile: ChargingProfile, evse_id: int, transaction_id: str, wall_ms: int) -> ProfileSet:
+        """The set with the TxProfile that came with the start of this transaction, in place of one with its id.
+
+        That it may be installed was said when the start was asked for; now that energy may flow, nothing keeps it
+        out any more."""
+        others = (entry for entry in self.entries if entry.profile.id != profile.id)
+        new = Installed(evse_id, replace(profile, transaction_id=transaction_id), installed_ms=wall_ms)
         return ProfileSet((*others, new))
 
     def clear(self, criteria: Criteria, *, source: LimitSource = LimitSource.CSO) -> tuple[ProfileSet, int]:

@@ -40,6 +40,16 @@ def period_at(profile: ChargingProfile, at_ms: int, started_ms: int) -> tuple[Pe
     return period, earliest(until_ms, profile.valid_to_ms)
 
 
+def needs_clock(profile: ChargingProfile) -> bool:
+    """Whether wall time has a say in it; else it goes by the time since the transaction started."""
+    return (profile.schedule.start_ms, profile.valid_from_ms, profile.valid_to_ms) != (None, None, None)
+
+
+def least(profile: ChargingProfile) -> Period:
+    """The period with the lowest limit: what holds for certain while nobody knows which of them is in force."""
+    return min(profile.schedule.periods, key=lambda period: period.limit_milli)
+
+
 def expired(profile: ChargingProfile, at_ms: int) -> bool:
     """Whether the profile can never be in force again, whatever transaction comes."""
     if profile.valid_to_ms is not None and at_ms >= profile.valid_to_ms:

@@ -126,6 +126,8 @@ def report(parsed: argparse.Namespace) -> int:
             if one is not None:
                 made.add(one)
         _show_report(made, parsed)
+        if made.undated:
+            print(f"evsed: left out, since nobody knew their time: {made.undated} sessions", file=sys.stderr)
         return code
 
     return _with_ledger(parsed, show)

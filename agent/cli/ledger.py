@@ -122,13 +122,15 @@ def _with_ledger(parsed: argparse.Namespace, action: Callable[[LedgerReader], in
 def _rows(reader: LedgerReader, tx: str | None, last: int) -> list[Row]:
     """The newest rows, or all of the transactions that a prefix names."""
     if tx is None:
-        return reader.rows(max(0, reader.head().seq - last), min(last, _PAGE_ROWS))
+        return _rows_after(reader, max(0, reader.head().seq - last))[-last:]  # some may have come meanwhile
+    return [row for each in reader.find_tx(tx) for row in _rows_after(reader, 0, each.tx_id)]
+
+
+def _rows_after(reader: LedgerReader, seq: int, tx_id: str | None = None) -> list[Row]:
     found: list[Row] = []
-    for each in reader.find_tx(tx):
-        after = 0
-        while page := reader.rows(after, _PAGE_ROWS, tx_id=each.tx_id):
-            found += page
-            after = page[-1].seq
+    while page := reader.rows(seq, _PAGE_ROWS, tx_id=tx_id):
+        found += page
+        seq = page[-1].seq
     return found
 
 
@@ -215,7 +217,7 @@ def _what(kind: str, body: Any) -> str:
     if kind == "event":
         said = f"{body['name']['component']}.{body['name']['variable']} {body['value']} {body['tech_code']}".strip()
         return said + (" cleared" if body["cleared"] else "")
-    names = ("cause", "event_type", "entry", "tariff_id", "cost", "source", "product", "last_seq")
+    names = ("cause", "event_type", "entry", "reason", "tariff_id", "cost", "source", "product", "last_seq")
     return next((str(body[name]) for name in names if body.get(name)), "")
 
 

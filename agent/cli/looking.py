@@ -22,6 +22,7 @@ from agent.ipc.codec import to_plain
 from agent.ipc.port import PriceView, StationLost, StationStatus
 from agent.ipc.updates import UpdateView
 
+EXIT_USAGE = 2
 EXIT_AWAY = 69
 
 
@@ -72,13 +73,16 @@ def acknowledge(parsed: argparse.Namespace) -> int:
 
 
 def limit(parsed: argparse.Namespace) -> int:
-    """Limit what the running transaction of an EVSE may use up."""
+    """Limit what the running transaction of an EVSE may use up, beside what limits it already."""
+    wanted = (parsed.max_cost, parsed.max_energy_wh, parsed.max_time_s)
+    if wanted == (None, None, None):
+        print("evsed: limit what? Give --max-cost, --max-energy-wh or --max-time-s", file=sys.stderr)
+        return EXIT_USAGE
 
     async def tell(station: RemoteStation) -> int:
         views = {view.evse: view.tx_id for view in (await station.status()).evses}
         tx_id = views.get(parsed.evse)
-        wanted = (parsed.max_cost, parsed.max_energy_wh, parsed.max_time_s)
-        if tx_id is None or not await station.limit_transaction(tx_id, *wanted):
+        if tx_id is None or not await station.limit_transaction(tx_id, *wanted, technician=True):
             print(f"no transaction runs on EVSE {parsed.evse}, or a limit is no number")
             return 1
         print(f"limited: transaction {tx_id}")

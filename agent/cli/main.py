@@ -24,9 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = parsed.command
     try:
         return command(parsed)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has seen enough
-        return 0
     except KeyboardInterrupt:
         return 130
 
@@ -73,7 +70,7 @@ def _processes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     installer = _config(_add(commands, "installer", _daemon("installer"), "Run the installer process alone."))
     for each in (gateway, installer):
         each.add_argument("--quiet-config", action="store_true", help=argparse.SUPPRESS)
-    safe = _add(commands, "make-safe", _later("processes", "safe"), "Open every contactor while no station runs.")
+    safe = _add(commands, "make-safe", _daemon("safe"), "Open every contactor while no station runs.")
     _config(safe)
     _config(_add(commands, "web-secret", _later("secret", "web_secret"), "Set the technician's secret of the page."))
     check = _add(commands, "check-config", _later("checks", "check_config"), "List every error of a configuration.")
@@ -165,7 +162,11 @@ def _money(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         each.add_argument("file", type=Path, metavar="FILE")
         each.add_argument("--zone", metavar="ZONE", help="time zone of the site")
     quote.add_argument("--profile", required=True, metavar="SPEC", help="e.g. start=2026-03-29T00:30,energy_wh=20000")
-    limit = _config(_add(commands, "limit", _later("looking", "limit"), "Limit the running transaction of an EVSE."))
+    text = (
+        "Limit the running transaction of an EVSE, in place of what was limited here before. Limits of the CSMS and"
+        " the site stay: of each kind the smaller counts. A later one of the CSMS takes the place of these."
+    )
+    limit = _config(_add(commands, "limit", _later("looking", "limit"), text))
     limit.add_argument("--evse", type=int, default=1, metavar="N")
     limit.add_argument("--max-cost", metavar="AMOUNT", help="with tax, in the tariff's currency, e.g. 12.50")
     limit.add_argument("--max-energy-wh", type=int, metavar="WH")
@@ -223,7 +224,7 @@ def _simulated(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     sim.add_argument("arguments", nargs="*", metavar="ARG", help="e.g. 'fault meter silent', 'swipe 04A1B2C3'")
     sim.add_argument("--evse", type=int, default=1, metavar="N")
     bench = _add(
-        commands, "sim-bench", _later("simulated", "bench"), "Simulate the devices that a configuration names."
+        commands, "sim-bench", _daemon("bench", "simulated"), "Simulate the devices that a configuration names."
     )
     _config(bench)
 
@@ -251,13 +252,17 @@ def _world(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         each.add_argument("--pace", default="minutes", metavar="PACE", help="seconds or minutes (default: minutes)")
 
 
-def _daemon(function: str) -> Command:
-    """A process that runs for months. structlog imports rich for its tracebacks if it is there; that is
-    memory and start-up time a daemon has no use for, so it is told that rich is not there."""
+def _daemon(function: str, module: str = "processes") -> Command:
+    """A process that runs for months, or must do its work whatever becomes of its log. A pipe that breaks here is no
+    reader who has seen enough, but an error of our own. structlog imports rich for its tracebacks if it is there; that
+    is memory and start-up time a daemon has no use for, so it is told that rich is not there."""
 
     def run(parsed: argparse.Namespace) -> int:
+        from agent.telemetry.aside import stderr_aside
+
+        stderr_aside()
         sys.modules["rich"] = None  # type: ignore[assignment]
-        return _later("processes", function)(parsed)
+        return _imported(module, function)(parsed)
 
     return run
 
@@ -266,9 +271,17 @@ def _later(module: str, function: str) -> Command:
     """The command, imported when it is called."""
 
     def run(parsed: argparse.Namespace) -> int:
-        from importlib import import_module
-
-        chosen: Command = getattr(import_module(f"agent.cli.{module}"), function)
-        return chosen(parsed)
+        try:
+            return _imported(module, function)(parsed)
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output has seen enough
+            return 0
 
     return run
+
+
+def _imported(module: str, function: str) -> Command:
+    from importlib import import_module
+
+    chosen: Command = getattr(import_module(f"agent.cli.{module}"), function)
+    return chosen

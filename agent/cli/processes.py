@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.telemetry.logs import configure_logs
@@ -19,6 +21,7 @@ KEEPING_LOGS = ("station", "gateway", "installer")
 
 
 def run(parsed: argparse.Namespace) -> int:
+    from agent.config.pilot_lines import data_dir_of
     from agent.supervisor import run_supervisor
 
     configure_logs("supervisor", "info", "auto")
@@ -28,7 +31,7 @@ def run(parsed: argparse.Namespace) -> int:
         document = {}  # the station says what is wrong with the file
     needed = {"gateway": {"csms", "web"}, "installer": {"update"}}
     names = ["station", *(process for process, tables in needed.items() if tables & document.keys())]
-    return asyncio.run(run_supervisor(parsed.config, names))
+    return asyncio.run(run_supervisor(parsed.config, names, data_dir_of(parsed.config)))
 
 
 def station(parsed: argparse.Namespace) -> int:
@@ -36,16 +39,16 @@ def station(parsed: argparse.Namespace) -> int:
     if config is None:
         return EXIT_CONFIG
     from agent.security.keys import KeyUnusable
+    from agent.station.alone import NotAlone, alone
     from agent.station.build import make_build
-    from agent.station.process import run_station
-
-    build = make_build(config, parsed.config.absolute())
-
-    async def main() -> int:
-        return await run_station(build)
+    from agent.station.process import EXIT_NOT_ALONE, run_station
 
     try:
-        return asyncio.run(main())
+        with alone(config.station.data_dir, config.station.run_dir):
+            return asyncio.run(run_station(make_build(config, parsed.config.absolute())))
+    except NotAlone as error:
+        print(f"evsed station: {error}", file=sys.stderr)
+        return EXIT_NOT_ALONE
     except KeyUnusable as error:  # never replaced by us: a new key would make all later records a stranger's
         print(f"evsed station: {error}", file=sys.stderr)
         return EXIT_CONFIG
@@ -76,12 +79,12 @@ def installer(parsed: argparse.Namespace) -> int:
 
 
 def safe(parsed: argparse.Namespace) -> int:
-    config = load_config(parsed, "make-safe")
-    if config is None:
-        return EXIT_CONFIG
+    """Judges nothing of the configuration: a mistake in it must not keep a contactor closed."""
     from agent.safe import make_safe
 
-    return 0 if make_safe(config) else 1
+    configure_logs("make-safe", "info", "auto")
+    by_systemd = os.environ.get("STATE_DIRECTORY")  # StateDirectory= of the station's unit
+    return 0 if make_safe(parsed.config, None if by_systemd is None else Path(by_systemd)) else 1
 
 
 def load_config(parsed: argparse.Namespace, process: str) -> Config | None:

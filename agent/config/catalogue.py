@@ -48,6 +48,9 @@ def key(text: str) -> Key:
     return Key.parse(text)
 
 
+PASSWORD = key("SecurityCtrlr.BasicAuthPassword")
+
+
 def integer(
     default: int, low: int, high: int, unit: str | None = None, access: Mutability = RW, *, reboot: bool = False
 ) -> VariableSpec:

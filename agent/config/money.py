@@ -80,7 +80,8 @@ def money_rule(example: str) -> Rule:
 class MeteringConfig:
     """``[metering]``. Signed records are made for every transaction; here is how.
 
-    clock is set is adequate by law, so times are told as synchronised (S) instead of informative (I)."""
+    ``time_is_legal`` declares that the way this station's clock is set is adequate by law, so times are told as
+    synchronised (S) instead of informative (I)."""
 
     format_version: FormatVersion = ruled(choice_rule(FormatVersion, FormatVersion.V13), FormatVersion.V13)
     token_in_record: TokenInRecord = ruled(choice_rule(TokenInRecord, TokenInRecord.HASH), TokenInRecord.PLAIN)

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from agent.config.catalogue import CONTROLLERS, boolean, fixed_integer, key, option, text
+from agent.config.catalogue import CONTROLLERS, PASSWORD, boolean, fixed_integer, key, option, text
 from agent.config.device_model import DeviceModel, Provider, with_defaults
-from agent.config.model import CableKind, Config, EvseConfig, UploadScheme
+from agent.config.model import CableKind, Config, EvseConfig, KeyEncoding, UploadScheme
 from agent.config.monitoring_catalogue import problem_specs
 from agent.config.variable import DataType, Key, Mutability, VariableSpec
 from hal.boards import BoardKind
@@ -45,6 +45,8 @@ def bare_specs(config: Config) -> dict[Key, VariableSpec]:
     _restate(specs, "SecurityCtrlr.OrganizationName", config.station.vendor)
     _restate(specs, "SecurityCtrlr.SecurityProfile", str(profile))
     _restate(specs, "OCPPCommCtrlr.FileTransferProtocols", _file_transfer_protocols(config))
+    if config.csms is not None and config.csms.authorization_key_encoding is KeyEncoding.HEX:
+        specs[PASSWORD] = replace(specs[PASSWORD], hexadecimal=True)
     detachable = any(each.cable is CableKind.SOCKET for each in config.evse)
     unlock = boolean(True, Mutability.READ_WRITE) if detachable else boolean(False, _R)  # a fixed cable stays
     specs[key("OCPPCommCtrlr.UnlockOnEVSideDisconnect")] = unlock

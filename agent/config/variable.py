@@ -21,6 +21,12 @@ _KEY = re.compile(
 )
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
+_HEX = re.compile(r"([0-9a-fA-F]{2})+")
+
+
+def is_hex(text: str) -> bool:
+    """Whether these are the hex digits of whole bytes, and nothing else."""
+    return _HEX.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ class BadValue(ValueError):
 class VariableSpec:
     """``minimum`` and ``maximum`` bound the value of numbers, the length of strings and the number of
     entries of lists. ``persistent``: a set value outlives a restart. ``reboot_required``: a set value
-    is stored at once and takes effect at the next start."""
+    is stored at once and takes effect at the next start. ``hexadecimal``: a string of the digits of whole bytes."""
 
     type: DataType
     default: str
@@ -119,6 +125,7 @@ class VariableSpec:
     unit: str | None = None
     persistent: bool = True
     reboot_required: bool = False
+    hexadecimal: bool = False
 
     @property
     def max_limit(self) -> int | None:
@@ -166,6 +173,8 @@ class VariableSpec:
         low, high = self.minimum or 0, VALUE_SIZE if self.maximum is None else self.maximum
         if not low <= len(text) <= high or not text.isprintable():
             raise BadValue(f"{low} to {high} printable characters")
+        if self.hexadecimal and not is_hex(text):
+            raise BadValue("hexadecimal digits, two for each byte")
         return text
 
     def _integer(self, text: str) -> str:

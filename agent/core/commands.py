@@ -7,6 +7,7 @@ Charter: neutral requests; each is answered once with an ``Outcome`` under its `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from agent.core.facts import Token
 
@@ -14,12 +15,17 @@ from agent.core.facts import Token
 @dataclass(frozen=True, slots=True)
 class RemoteStart:
     """Start charging for this token. Whether the token is checked first is the station's setting
-    (1.6 AuthorizeRemoteTxRequests, 2.0.1 AuthCtrlr.AuthorizeRemoteStart)."""
+    (1.6 AuthorizeRemoteTxRequests, 2.0.1 AuthCtrlr.AuthorizeRemoteStart).
+
+    ``profile``: a TxProfile in the neutral form of ``agent.charging``, under the rules of OCPP ``rules`` ("1.6",
+    "2.0.1"). It holds from the transaction's begin; the core only hands it on."""
 
     token: Token
     evse: int | None = None
     remote_start_id: int | None = None
     group: str | None = None
+    profile: dict[str, Any] | None = None
+    rules: str = ""
 
 
 @dataclass(frozen=True, slots=True)

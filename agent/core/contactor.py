@@ -13,7 +13,9 @@ Rules:
 * An autonomous board closes by itself when offered and the vehicle is ready, so CLOSING has no
   deadline there.
 * A vehicle that toggles between B and C would wear the contactor out and write a row a second: after a few short
-  closures in a row it stays open for a while (``rests_until_ms``), longer each time. Opening never waits.
+  closures in a row it stays open for a while (``rests_until_ms``), longer each time. That is the station's own pause,
+  which nobody pays for. Opening never waits.
+* A welded contactor counts as closed whatever its mirror contact says, until a person clears it: the plug stays locked.
 * A lost board tells nothing (UNKNOWN); nothing is granted until it has told its contactor.
 """
 
@@ -88,14 +90,14 @@ POWERED = frozenset({_S.CLOSING, _S.CLOSED, _S.RELEASING})
 
 
 class Contactor:
-    """One contactor. ``feed`` moves it; ``tick`` lets its deadline pass."""
+    """One contactor. ``feed`` moves it; ``tick`` lets its deadline pass. ``welded``: it was, before the restart."""
 
-    def __init__(self, timing: Timing, *, has_feedback: bool, autonomous: bool) -> None:
+    def __init__(self, timing: Timing, *, has_feedback: bool, autonomous: bool, welded: bool = False) -> None:
         self._timing = timing
         self._has_feedback = has_feedback
         self._autonomous = autonomous
         self._seen_closed: bool | None = None
-        self.state = _S.UNKNOWN
+        self.state = _S.WELDED if welded else _S.UNKNOWN
         self.since_ms = 0  # when this state was entered
         self.deadline_ms: int | None = None
         self.rests_until_ms = 0
@@ -131,6 +133,10 @@ class Contactor:
             rest_ms = _REST_FIRST_MS << min(self._shorts - _SHORTS_FREE - 1, 8)
             self.rests_until_ms = at_ms + min(rest_ms, _REST_MAX_MS)
 
+    def rests(self, at_ms: int) -> bool:
+        """Whether it stays open for now, whatever the vehicle wants. An autonomous board's is not ours to rest."""
+        return not self._autonomous and at_ms < self.rests_until_ms and not self.powered
+
     def rested(self) -> None:
         """Another vehicle comes: nothing is held against it."""
         self._shorts = self.rests_until_ms = 0
@@ -163,7 +169,7 @@ class Contactor:
 
     @property
     def closed(self) -> bool:
-        """Whether current can flow, as far as is known: anything but a known open is closed."""
-        if self._has_feedback:
+        """Whether current can flow, as far as is known. A welded contactor's mirror contact proves nothing."""
+        if self._has_feedback and self.state is not _S.WELDED:
             return bool(self._seen_closed)
         return self.state in POWERED or self.state is _S.WELDED

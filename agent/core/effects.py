@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.core.facts import Fact, Sample
-from agent.core.status import ConnectorStatus, Outcome
+from agent.core.status import ConnectorStatus, FaultCode, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,14 @@ class SaveAvailability:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveFaults:
+    """Keep these faults of an EVSE over restarts, and no others."""
+
+    evse: int
+    faults: tuple[FaultCode, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     command_id: int
     outcome: Outcome
@@ -155,6 +163,7 @@ Effect = (
     | ReadMeter
     | Append
     | SaveAvailability
+    | SaveFaults
     | Answer
     | StatusChanged
     | SampleTaken

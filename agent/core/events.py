@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 from agent.core.commands import Command
-from agent.core.facts import Sample, StopReason, Token, Trigger
+from agent.core.facts import Sample, StopFact, StopReason, Token, Trigger
 from agent.core.settings import Behaviour
 from hal.ports import MeterEvent, PilotEvent, PowerEvent
 
@@ -57,13 +58,14 @@ class LinkChanged:
 @dataclass(frozen=True, slots=True)
 class Authorized:
     """The token may start a transaction here. ``source`` is what that rests on, in the words of
-    ``agent.auth.policy.Source``."""
+    ``agent.auth.policy.Source``; ``profile`` is that of the ``RemoteStart`` which asked for it."""
 
     evse: int
     token: Token
     group: str | None
     remote_start_id: int | None = None
     source: str = ""
+    profile: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,9 @@ class UpdateHold:
 class Recovered:
     """A transaction that has a start but no end in the ledger; told before any device event.
 
-    ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it.
-    ``energy_blocked``: the CSMS had refused the token."""
+    ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it; ``age_ms`` is the time since
+    it began, without a gap that nobody knows.
+    ``energy_blocked``: the CSMS had refused the token. ``stop``: it was to end."""
 
     evse: int
     tx_id: str
@@ -180,6 +183,8 @@ class Recovered:
     gap_ms: int | None
     authorized_by: str = ""
     energy_blocked: bool = False
+    stop: StopFact | None = None
+    age_ms: int = 0
 
 
 Event = (

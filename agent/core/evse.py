@@ -8,11 +8,12 @@ minimum current, a working ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from agent.core.contactor import Contactor, ContactorEvent, ContactorState
 from agent.core.context import Context
-from agent.core.effects import ResetBoard, SetLock
+from agent.core.effects import ResetBoard, SaveFaults, SetLock
 from agent.core.facts import MeterFact, SampleContext, Token
 from agent.core.faults import FROM_BOARD, Faults
 from agent.core.flow import Flow
@@ -39,6 +40,7 @@ from hal.ports import (
     MeterEvent,
     MeterReading,
     ModuleFaults,
+    PilotCapabilities,
     PilotEvent,
     PilotState,
     PowerEvent,
@@ -53,16 +55,30 @@ _QUIET_MA = 1_000  # DC: below this the contactor may open without load
 class Evse:
     """One EVSE with one connector."""
 
-    def __init__(self, hardware: EvseHardware, timing: Timing, ctx: Context, *, operative: bool) -> None:
+    def __init__(
+        self,
+        hardware: EvseHardware,
+        timing: Timing,
+        ctx: Context,
+        *,
+        operative: bool,
+        lasting_faults: Sequence[FaultCode] = (),
+    ) -> None:
         self.hardware = hardware
         self.operative = operative
         self.pending_operative: bool | None = None
         self._timing = timing
         self._ctx = ctx
         self.vehicle = Vehicle(timing.pilot_debounce_ms)
-        self.contactor = Contactor(timing, has_feedback=hardware.has_contactor_feedback, autonomous=hardware.autonomous)
+        self.contactor = Contactor(
+            timing,
+            has_feedback=hardware.has_contactor_feedback,
+            autonomous=hardware.autonomous,
+            welded=FaultCode.CONTACTOR_WELDED in lasting_faults,
+        )
         self.lock = ConnectorLock(timing) if hardware.has_lock else None
-        self.faults = Faults(timing.fault_clear_ms)
+        self.faults = Faults(timing.fault_clear_ms, lasting_faults)
+        self._saved_faults = self.faults.lasting
         self.limit = Limit(hardware, timing)
         self.register = Register(hardware, ctx, timing.register_behind_ms)
         self.flow = Flow(hardware.evse, timing, ctx, self.register.can_have_risen)
@@ -93,6 +109,9 @@ class Evse:
             present = {FROM_BOARD[fault] for fault in event.faults}
             for code in FROM_BOARD.values():
                 self.faults.set(code, "board", code in present, now_ms)
+        elif isinstance(event, PilotCapabilities):
+            if not self.hardware.dc:
+                self.limit.board_ma = event.max_current_ma
         elif isinstance(event, Back):
             self._told = None
             self.contactor.board_back(now_ms)
@@ -192,7 +211,8 @@ class Evse:
             self.contactor.feed(_C.CLEAR, self._ctx.at_ms)
             for code in (FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_OPEN):
                 self.faults.set(code, "contactor", False, self._ctx.at_ms)
-        self._ctx.emit(ResetBoard(self.hardware.evse))
+        if self.faults.active:  # else power may be on, and a board that is reset drops it
+            self._ctx.emit(ResetBoard(self.hardware.evse))
         return self.faults.acknowledge()
 
     # ------------------------------------------------------------------------------------ settling
@@ -213,8 +233,15 @@ class Evse:
             self._drive_contactor()
         self._drive_lock()
         self._tell()
+        self.flow.save_stop()
+        self._save_faults()
         self._note_progress()
         self.flow.tell(charging_state(self))
+
+    def _save_faults(self) -> None:
+        if self._saved_faults != self.faults.lasting:
+            self._saved_faults = self.faults.lasting
+            self._ctx.emit(SaveFaults(self.hardware.evse, self._saved_faults))
 
     def _note_progress(self) -> None:
         tx = self.flow.tx
@@ -251,7 +278,7 @@ class Evse:
         is_open = self.contactor.known_open
         if is_open:
             self.flow.opened()
-        self.flow.tick(self.vehicle.connected, is_open)
+        self.flow.tick(self.vehicle.connected, is_open or self.contactor.state is ContactorState.WELDED)
 
     def _begin_without_waiting(self) -> None:
         """A register cannot have moved while the contactor was open: a fresh reading taken since then
@@ -266,7 +293,7 @@ class Evse:
         offered_ma = self.limit.offer(self.allowed_ma() if self._may_offer() else 0, now_ms)
         drawing = self.vehicle.raw in DRAWING
         if offered_ma > 0 and (self.hardware.autonomous or self.vehicle.wants_power(self.hardware.ventilation)):
-            if self.hardware.autonomous or now_ms >= self.contactor.rests_until_ms or self.contactor.powered:
+            if not self.contactor.rests(now_ms):
                 self.contactor.feed(_C.GRANT, now_ms)
         elif self._must_open_now() or not drawing:
             self.contactor.feed(_C.WITHDRAW, now_ms)
@@ -353,6 +380,9 @@ class Evse:
             return None
         return self.reading
 
+    def contactor_rests(self) -> bool:
+        return self.contactor.rests(self._ctx.at_ms)
+
     def vehicle_is_late(self) -> bool:
         ready_at_ms = self._ready_at_ms()
         return ready_at_ms is not None and self._ctx.at_ms >= ready_at_ms
@@ -362,9 +392,16 @@ class Evse:
         ledger_fit = self._ctx.ledger_ok and self._ctx.ledger_room
         return self.flow.state in STARTABLE and not self.faults.active and ledger_fit
 
-    def authorize(self, token: Token, group: str | None, remote_start_id: int | None, source: str) -> None:
+    def authorize(
+        self,
+        token: Token,
+        group: str | None,
+        remote_start_id: int | None,
+        source: str,
+        profile: dict[str, Any] | None = None,
+    ) -> None:
         self.force_unlock = False
-        self.flow.authorize(token, group, remote_start_id, source)
+        self.flow.authorize(token, group, remote_start_id, source, profile=profile)
 
     def deadlines(self) -> Iterator[int]:
         """Every instant at which time alone will change something."""

@@ -113,6 +113,18 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Forerunner:
+    """The transaction before this one in the same session: the register began anew, and it had to end.
+
+    ``cost_excl`` and ``cost_incl``: what the session has cost up to here, without and with tax, decimal numbers in its
+    currency; None where nobody priced it."""
+
+    tx_id: str
+    cost_excl: str | None = None
+    cost_incl: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionFact:
     """One event in the life of a transaction. ``seq_no`` counts from 0 without gaps.
 
@@ -122,7 +134,7 @@ class TransactionFact:
     starts with, ``authorized_by`` what the start rests on (``agent.auth.policy.Source``, or
     "remote"). ``gap``: the station did not run since the row before, so that time is unknown.
     ``total_cost`` stands in Ended where this station has priced the transaction: a decimal number in
-    ``currency``, tax included.
+    ``currency``, tax included. ``follows`` stands in Started where the session did not begin with it.
     """
 
     kind: TxKind
@@ -142,6 +154,7 @@ class TransactionFact:
     authorized_by: str = ""
     total_cost: str | None = None
     currency: str | None = None
+    follows: Forerunner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +164,18 @@ class CheckpointFact:
     tx_id: str
     evse: int
     sample: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class StopFact:
+    """A running transaction is to end, and why: kept for recovery, so that it does not go on after a restart.
+    ``token`` stands where one was presented. The fields of its end will be the same."""
+
+    tx_id: str
+    evse: int
+    trigger: Trigger
+    reason: StopReason
+    token: Token | None = None
 
 
 class PriceCause(enum.StrEnum):
@@ -363,6 +388,7 @@ class EventFact:
 Fact = (
     TransactionFact
     | CheckpointFact
+    | StopFact
     | PriceFact
     | LimitFact
     | TariffFact
@@ -380,6 +406,7 @@ Fact = (
 
 KIND_OF: dict[type, str] = {
     CheckpointFact: "checkpoint",
+    StopFact: "stop",
     PriceFact: "price",
     LimitFact: "limit",
     TariffFact: "tariff",

@@ -7,11 +7,14 @@ Rules:
 * ``Clears.UNPLUG``: stays until the cause is gone *and* the vehicle has left.
 * ``Clears.ACTION``: stays until somebody with authority clears it, and the cause is gone.
 * ``ends``: the fault ends a running transaction for this reason; without it the session waits.
+* A restart ends no fault of the two latter kinds: they are kept, and end by their own rule. Only ``ledger`` ends with
+  the process: the next one opens the ledger anew, and cannot work where it still fails.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent.core.facts import StopReason
@@ -56,6 +59,9 @@ SPECS: dict[FaultCode, FaultSpec] = {
     _F.LEDGER: FaultSpec(Clears.ACTION, StopReason.OTHER),
 }
 
+LASTING = frozenset(code for code, spec in SPECS.items() if spec.clears is not Clears.SELF) - {_F.LEDGER}
+"""Those that outlive a restart."""
+
 FROM_BOARD: dict[BoardFault, FaultCode] = {
     BoardFault.DIODE: _F.DIODE,
     BoardFault.RESIDUAL_CURRENT: _F.RESIDUAL_CURRENT,
@@ -75,13 +81,14 @@ FROM_BOARD: dict[BoardFault, FaultCode] = {
 
 class Faults:
     """The active faults of one EVSE. A cause is named (``"board"``, ``"meter"``, ...), because two
-    parts may raise the same fault and each must withdraw its own."""
+    parts may raise the same fault and each must withdraw its own. ``kept`` are of before a restart: what caused them
+    must show itself again, or is gone."""
 
-    def __init__(self, clear_after_ms: int) -> None:
+    def __init__(self, clear_after_ms: int, kept: Iterable[FaultCode] = ()) -> None:
         self._clear_after_ms = clear_after_ms
         self._causes: dict[FaultCode, set[str]] = {}
-        self._gone_at_ms: dict[FaultCode, int] = {}
-        self._active: dict[FaultCode, None] = {}  # in the order they came
+        self._active: dict[FaultCode, None] = dict.fromkeys(kept)  # in the order they came
+        self._gone_at_ms: dict[FaultCode, int] = dict.fromkeys(self._active, 0)
 
     def set(self, code: FaultCode, cause: str, present: bool, at_ms: int) -> None:
         causes = self._causes.setdefault(code, set())
@@ -115,6 +122,11 @@ class Faults:
     @property
     def active(self) -> tuple[FaultCode, ...]:
         return tuple(self._active)
+
+    @property
+    def lasting(self) -> tuple[FaultCode, ...]:
+        """Those of the active faults that outlive a restart."""
+        return tuple(code for code in self._active if code in LASTING)
 
     @property
     def ends(self) -> StopReason | None:

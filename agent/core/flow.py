@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from agent.core.context import Context
 from agent.core.effects import ReadMeter, TransactionEnded
@@ -15,10 +16,12 @@ from agent.core.events import GapKind, Recovered
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
+    Forerunner,
     LogEntry,
     LogFact,
     Sample,
     SampleContext,
+    StopFact,
     StopReason,
     Token,
     TransactionFact,
@@ -59,7 +62,8 @@ class Flow:
         self.tx: Transaction | None = None
         self.held_token: Token | None = None  # keeps the cable after a deauthorized stop (16-TX-09)
         self.deadline_ms: int | None = None
-        self._authorization: tuple[Token, str | None, int | None, str] | None = None
+        self._authorization: tuple[Token, str | None, int | None, str, Forerunner | None] | None = None
+        self._profile: dict[str, Any] | None = None  # that came with the authorization
         self._begin_trigger = Trigger.AUTHORIZED
         self._reading_after_ms: int | None = None
         self._recovered: Recovered | None = None
@@ -71,10 +75,19 @@ class Flow:
 
     # ------------------------------------------------------------------------------- what happens
 
-    def authorize(self, token: Token, group: str | None, remote_start_id: int | None, source: str = "") -> None:
+    def authorize(
+        self,
+        token: Token,
+        group: str | None,
+        remote_start_id: int | None,
+        source: str = "",
+        follows: Forerunner | None = None,
+        profile: dict[str, Any] | None = None,
+    ) -> None:
         if self.held_token is not None:
             self.held_token = None
-        self._authorization = (token, group, remote_start_id, source)
+        self._authorization = (token, group, remote_start_id, source, follows)
+        self._profile = profile
         self._begin_trigger = Trigger.AUTHORIZED if remote_start_id is None else Trigger.REMOTE_START
         self._feed(_E.AUTHORIZE)
 
@@ -88,6 +101,20 @@ class Flow:
         if self.state is _S.RECOVERING:
             return  # it is decided there, once meter and pilot have spoken
         self._feed(_E.STOP)
+
+    def save_stop(self) -> None:
+        """Write down, once, that the transaction is to end. To be called when the outputs have been told: power goes
+        first."""
+        tx, stop = self.tx, None if self.tx is None else self.tx.stop
+        if tx is None or stop is None or tx.stop_ticket is not None or self.state is _S.END_WRITING:
+            return
+        if not tx.stop_is_durable:
+            tx.stop_ticket = self._ctx.append(StopFact(tx.tx_id, self._evse, stop.trigger, stop.reason, stop.token))
+
+    @property
+    def stop_is_pending(self) -> bool:
+        """Whether there is a stop that a restart would forget."""
+        return self.tx is not None and self.tx.stop is not None and not self.tx.stop_is_durable
 
     def roll_over(self) -> None:
         """The register began anew at 0: this transaction ends with its last reading, which is as good as any,
@@ -105,6 +132,8 @@ class Flow:
             self._feed(_E.PLUG)
         elif connected is False:
             self._follow_unplugged()
+            if self.tx is not None and self.tx.stop is not None:
+                self.tx.vehicle_left = True
 
     def _follow_unplugged(self) -> None:
         if self.state in (_S.PLUGGED, _S.BEGIN_READING, _S.FINISHED):
@@ -122,6 +151,8 @@ class Flow:
             self._feed(_E.OPENED)
 
     def durable(self, ticket: int) -> None:
+        if self.tx is not None and ticket == self.tx.stop_ticket:
+            self.tx.stop_is_durable = True
         if ticket == self._ticket:
             self._ticket = None
             self._feed(_E.DURABLE)
@@ -201,9 +232,12 @@ class Flow:
         self._ctx.emit(TransactionEnded(self._evse, tx.tx_id))
         self.tx = self._authorization = None
         self.meter_state, self._rolled_over = "T", False
-        if tx.stop.follow_up and tx.token is not None:
+        if tx.vehicle_left:
+            self.held_token = None
+            self._feed(_E.UNPLUG)
+        elif tx.stop.follow_up and tx.token is not None:
             # The register began anew: what follows is a transaction of its own in the same session.
-            self.authorize(tx.token, tx.group, None, tx.authorized_by)
+            self.authorize(tx.token, tx.group, None, tx.authorized_by, Forerunner(tx.tx_id))
 
     def _want_reading(self, within_ms: int) -> None:
         self._reading_after_ms = self._ctx.at_ms
@@ -214,8 +248,9 @@ class Flow:
 
     def _begin(self, sample: Sample) -> None:
         assert self._authorization is not None
-        token, group, remote_start_id, source = self._authorization
-        tx = Transaction(self._ctx.new_tx_id(), token, group, remote_start_id, authorized_by=source)
+        token, group, remote_start_id, source, follows = self._authorization
+        tx = Transaction(self._ctx.new_tx_id(), token, group, remote_start_id, authorized_by=source, follows=follows)
+        tx.profile = self._profile
         tx.tariff = self._ctx.tariff_for(self._evse, token, group)
         tx.begin_energy_mwh = sample.energy_import_mwh
         self.tx = tx
@@ -237,8 +272,8 @@ class Flow:
             if tx.last is not tx.durable:
                 self._checkpoint(tx)  # when it was read is worth keeping: the end reading only says what was read
             sample = replace(sample, at_ms=self._ctx.at_ms, substituted=True, meter_state=self.meter_state)
-        if tx.stop.reason is StopReason.DE_AUTHORIZED:
-            self.held_token = tx.token
+        if tx.stop.reason is StopReason.DE_AUTHORIZED and tx.token is not None and tx.token.id_token:
+            self.held_token = tx.token  # an empty one nobody could present to get the cable back
         self._ticket = self._append(TxKind.ENDED, tx.stop.trigger, sample, token=tx.stop.token, reason=tx.stop.reason)
 
     def _append(
@@ -268,6 +303,7 @@ class Flow:
             tariff=tx.tariff if kind is TxKind.STARTED else None,
             gap=self._blind,
             authorized_by=tx.authorized_by if kind is TxKind.STARTED else "",
+            follows=tx.follows if kind is TxKind.STARTED else None,
         )
         self._blind = False
         tx.next_seq_no += 1
@@ -318,7 +354,8 @@ class Flow:
 
     def _may_tell_pause(self, tx: Transaction) -> bool:
         """A vehicle that toggles must not write a row a second (flash wear, a flood for the CSMS). After some pauses
-        it counts as charging until one is due again, so nobody pays for idling on account of it."""
+        it counts as before (charging, or paused by us) until one is due again, so nobody pays for idling on account
+        of it."""
         earned, now_ms = (self._ctx.at_ms - tx.pauses_since_ms) // PAUSE_EVERY_MS, self._ctx.at_ms
         if earned > 0:
             tx.pauses_left, tx.pauses_since_ms = min(PAUSES_FREE, tx.pauses_left + earned), now_ms
@@ -342,6 +379,9 @@ class Flow:
         tx = Transaction(found.tx_id, found.token, found.group, next_seq_no=found.next_seq_no)
         tx.begin_energy_mwh, tx.last = found.begin_energy_mwh, found.last
         tx.authorized_by, tx.energy_blocked = found.authorized_by, found.energy_blocked
+        if found.stop is not None:
+            tx.stop = Stop(found.stop.trigger, found.stop.reason, found.stop.token)
+            tx.stop_is_durable = True
         # We took its power away; a vehicle that had begun is not "getting ready" a second time.
         tx.told_state, tx.ever_closed = ChargingState.SUSPENDED_EVSE, True
         self.tx, self.state, self._blind = tx, _S.RECOVERING, True
@@ -403,6 +443,11 @@ class Flow:
     @property
     def in_transaction(self) -> bool:
         return self.state in IN_TRANSACTION
+
+    @property
+    def engaged(self) -> bool:
+        """In a transaction, or about to begin one."""
+        return self.in_transaction or self.state is _S.BEGIN_READING
 
     @property
     def active(self) -> bool:

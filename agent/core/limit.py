@@ -2,7 +2,8 @@
 
 Rules:
 
-* hard limit (board, wiring, configuration), cable rating, share of the site's supply, limit of the CSMS.
+* hard limit (board, wiring, configuration), what the board says of itself, cable rating, share of the
+  site's supply, limit of the CSMS.
 * A limit from outside has an expiry; when it has passed, or when the CSMS is away and never gave
   one, the configured offline limit holds. A limit that is valid holds over any loss of the link.
 * Below the minimum current nothing is offered (IEC 61851-1: 6 A for AC); never rounded up.
@@ -25,6 +26,7 @@ class Limit:
         self._outside_until_ms: int | None = None
         self._share_ma: int | None = None
         self.cable_ma: int | None = None
+        self.board_ma: int | None = None  # None: it has told none, or the feed is DC and the modules' business
         self.offered_ma = 0
         self._changed_at_ms: int | None = None
         self.deadline_ms: int | None = None
@@ -35,6 +37,8 @@ class Limit:
     def allowed_ma(self, at_ms: int, behaviour: Behaviour, online: bool) -> int:
         """The limit in force, 0 where it is below the minimum."""
         allowed = self._hardware.hard_limit_ma
+        if self.board_ma is not None:
+            allowed = min(allowed, self.board_ma)
         if self._hardware.socket:
             allowed = min(allowed, self.cable_ma or 0)
         if self._share_ma is not None:

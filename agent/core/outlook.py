@@ -35,6 +35,9 @@ def charging_state(evse: Evse) -> ChargingState:
     if evse.contactor.state is ContactorState.CLOSED:
         # An autonomous board may hold its relay a moment longer than the vehicle asks.
         return ChargingState.CHARGING
+    if evse.contactor_rests():
+        # Our pause, whatever the vehicle wants meanwhile: nobody pays for it, and its toggling writes no rows.
+        return ChargingState.SUSPENDED_EVSE
     if not tx.ever_closed and not evse.vehicle_is_late():
         return ChargingState.EV_CONNECTED
     if evse.vehicle.stable is CpState.B:

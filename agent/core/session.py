@@ -8,19 +8,21 @@ connected; OCPP 1.6 section 4.8):
   durable may energy flow (ACTIVE is the only state that permits it).
 * It ends in this order: power away, contactor open, fresh register reading, end row, end told.
 * A stop that comes while the start row is being written is kept and obeyed right after.
+* A stop is a row of its own, right after power was taken away. A command that stops is answered when that row is
+  durable, and a transaction that was stopped does not go on after a restart.
 * Without a fresh reading at the start there is no transaction; at the end the last good reading
   stands, marked as substituted.
-* A transaction found open after a restart is RECOVERING: it goes on if the same vehicle is still
-  there within the resume window, else it is closed with what the register says.
+* A transaction found open after a restart is RECOVERING: it goes on if nobody had stopped it and the same vehicle
+  is still there within the resume window, else it is closed with what the register says.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from agent.core.facts import ChargingState, Sample, StopReason, Token, Trigger
+from agent.core.facts import ChargingState, Forerunner, Sample, StopReason, Token, Trigger
 from agent.core.table import Table
 
 
@@ -167,6 +169,8 @@ class Transaction:
     group: str | None
     remote_start_id: int | None = None
     authorized_by: str = ""
+    profile: dict[str, Any] | None = None  # the charging profile it was started with
+    follows: Forerunner | None = None
     next_seq_no: int = 0
     begin_energy_mwh: int = 0
     tariff: str | None = None
@@ -181,3 +185,6 @@ class Transaction:
     energy_blocked: bool = False  # the CSMS refused the token, but the transaction stays open
     next_sample_ms: int | None = None
     stop: Stop | None = None
+    vehicle_left: bool = False  # since it was stopped: whoever is plugged in at the end is another one
+    stop_ticket: int | None = None  # of the row that says so
+    stop_is_durable: bool = False

@@ -7,7 +7,10 @@ Defaults of ``Timing`` are those of the charging-behaviour reference; every one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from agent.core.status import FaultCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +88,4 @@ class StationSettings:
     behaviour: Behaviour = field(default_factory=Behaviour)
     operative: bool = True
     inoperative_evses: frozenset[int] = frozenset()
+    lasting_faults: Mapping[int, tuple[FaultCode, ...]] = field(default_factory=dict)  # of before the restart, by EVSE

@@ -62,15 +62,20 @@ class Station:
         self.ctx = Context(settings.behaviour, new_tx_id, tariff_for)
         self.evses = {
             hardware.evse: Evse(
-                hardware, settings.timing, self.ctx, operative=hardware.evse not in settings.inoperative_evses
+                hardware,
+                settings.timing,
+                self.ctx,
+                operative=hardware.evse not in settings.inoperative_evses,
+                lasting_faults=settings.lasting_faults.get(hardware.evse, ()),
             )
             for hardware in settings.evses
         }
         self.operative = settings.operative
         self._held = False
-        self._pending_operative: bool | None = None
+        self.pending_operative: bool | None = None
         self._reset: Reset | None = None
-        self._unlocks: dict[int, tuple[int, int]] = {}  # evse -> (command id, answer by)
+        self._unlocks: list[tuple[int, int, int]] = []  # EVSE, command id, answer by
+        self._promises: list[tuple[_Answerer, list[Evse]]] = []  # accepted once the stops of these are durable
         self._told: dict[int, tuple[ConnectorState, tuple[FaultCode, ...]]] = {}
 
     def step(self, event: Event, at_ms: int) -> list[Effect]:
@@ -85,7 +90,7 @@ class Station:
     def deadline_ms(self) -> int | None:
         """When a ``Tick`` is due at the latest; None: only events matter."""
         times = [at_ms for evse in self.evses.values() for at_ms in evse.deadlines()]
-        times += [by_ms for _, by_ms in self._unlocks.values()]
+        times += [by_ms for _, _, by_ms in self._unlocks]
         return min(times, default=None)
 
     def views(self) -> tuple[EvseView, ...]:
@@ -104,7 +109,7 @@ class Station:
     @property
     def engaged(self) -> bool:
         """Whether there is a session that an update must not cut: a transaction, or one about to begin."""
-        return self.busy or any(evse.flow.state is SessionState.BEGIN_READING for evse in self.evses.values())
+        return any(evse.flow.engaged for evse in self.evses.values())
 
     def statuses(self) -> list[ConnectorStatus]:
         """What was last told of the station (0) and of every connector."""
@@ -115,12 +120,21 @@ class Station:
         """Whether a token presented at this EVSE could start a transaction now."""
         evse = self.evses[evse_id]
         available = self.available and evse.operative and evse.pending_operative is not False
-        return available and self._reset is None and self._pending_operative is not False and evse.startable()
+        return available and self._reset is None and self.pending_operative is not False and evse.startable()
 
     def find_startable(self, evse_id: int | None) -> int | None:
-        """The EVSE on which a transaction could start: the one asked for, or the readiest of all."""
-        ids = [evse_id] if evse_id is not None else self._by_readiness()
-        return next((each for each in ids if each in self.evses and self.accepts_start(each)), None)
+        """The EVSE on which a transaction could start: the one asked for, or else the only one that can be meant.
+
+        That is where a vehicle waits, else where none is. Never one whose vehicle is done: it may be anybody's."""
+        if evse_id is None and len(self.evses) == 1:
+            evse_id = next(iter(self.evses))
+        if evse_id is not None:
+            return evse_id if evse_id in self.evses and self.accepts_start(evse_id) else None
+        for state in (SessionState.PLUGGED, SessionState.IDLE):
+            found = [each for each, evse in self.evses.items() if evse.flow.state is state and self.accepts_start(each)]
+            if found:
+                return found[0] if len(found) == 1 else None
+        return None
 
     # ------------------------------------------------------------------------------------- routing
 
@@ -142,7 +156,8 @@ class Station:
     def _handle_rest(self, event: Event) -> None:
         if isinstance(event, Authorized):
             if self.accepts_start(event.evse):
-                self.evses[event.evse].authorize(event.token, event.group, event.remote_start_id, event.source)
+                evse, number = self.evses[event.evse], event.remote_start_id
+                evse.authorize(event.token, event.group, number, event.source, event.profile)
         elif isinstance(event, StopAuthorized):
             stop = Stop(Trigger.STOP_AUTHORIZED, StopReason.LOCAL, event.token)
             self.evses[event.evse].flow.stop(stop)
@@ -235,17 +250,14 @@ class Station:
             running = self.evses[command.evse].flow.tx if command.evse is not None else None
             return answer(Outcome.REJECTED, running.tx_id if running else None)
         answer(Outcome.ACCEPTED)
-        return self.evses[evse_id].authorize(command.token, command.group, command.remote_start_id, "remote")
-
-    def _by_readiness(self) -> list[int]:
-        """EVSEs with a waiting vehicle come first: that is where the driver stands."""
-        return sorted(self.evses, key=lambda e: (self.evses[e].flow.state is not SessionState.PLUGGED, e))
+        token, group, number, profile = command.token, command.group, command.remote_start_id, command.profile
+        return self.evses[evse_id].authorize(token, group, number, "remote", profile)
 
     def _remote_stop(self, command: RemoteStop, answer: _Answerer) -> None:
         for evse in self.evses.values():
             if evse.flow.tx is not None and evse.flow.tx.tx_id == command.tx_id:
-                answer(Outcome.ACCEPTED)
-                return evse.flow.stop(Stop(Trigger.REMOTE_STOP, StopReason.REMOTE))
+                evse.flow.stop(Stop(Trigger.REMOTE_STOP, StopReason.REMOTE))
+                return self._promises.append((answer, [evse]))
         return answer(Outcome.UNKNOWN_TRANSACTION)
 
     def _change_availability(self, command: ChangeAvailability, answer: _Answerer) -> None:
@@ -253,25 +265,28 @@ class Station:
         if command.evse is not None and command.evse not in self.evses:
             return answer(Outcome.UNKNOWN_EVSE)
         concerned = [self.evses[command.evse]] if command.evse is not None else list(self.evses.values())
-        busy = any(evse.flow.in_transaction for evse in concerned)
+        busy = any(evse.flow.engaged for evse in concerned)
         if command.evse is None:
-            self._pending_operative = command.operative
+            self.pending_operative = command.operative
         else:
             self.evses[command.evse].pending_operative = command.operative
-        return answer(Outcome.SCHEDULED if busy and not command.operative else Outcome.ACCEPTED)
+        if not busy or command.operative:
+            return answer(Outcome.ACCEPTED)
+        self.ctx.emit(SaveAvailability(command.evse, operative=False))  # kept at once: a restart forgets what waits
+        return answer(Outcome.SCHEDULED)
 
     def _begin_reset(self, command: Reset, answer: _Answerer) -> None:
         """B11/B12, 16-CMD-07. A single EVSE has nothing to restart."""
         if command.evse is not None:
             return answer(Outcome.REJECTED)
         self._reset = command
-        answer(Outcome.SCHEDULED if self.busy and not command.immediate else Outcome.ACCEPTED)
-        if command.immediate:
-            reason = StopReason.IMMEDIATE_RESET if command.hard else StopReason.REBOOT
-            for evse in self.evses.values():
-                if evse.flow.in_transaction:
-                    evse.flow.stop(Stop(Trigger.RESET_COMMAND, reason, at_once=True))
-        return None
+        if not command.immediate:
+            return answer(Outcome.SCHEDULED if self.busy else Outcome.ACCEPTED)
+        reason = StopReason.IMMEDIATE_RESET if command.hard else StopReason.REBOOT
+        running = [evse for evse in self.evses.values() if evse.flow.in_transaction]
+        for evse in running:
+            evse.flow.stop(Stop(Trigger.RESET_COMMAND, reason, at_once=True))
+        return self._promises.append((answer, running))
 
     def _unlock(self, command: Unlock, answer: _Answerer) -> None:
         """F05, 16-TX-18."""
@@ -280,13 +295,12 @@ class Station:
             return answer(Outcome.UNKNOWN_EVSE)
         if evse.lock is None:
             return answer(Outcome.NOT_SUPPORTED)
-        if evse.flow.in_transaction and not command.end_transaction:
+        if evse.flow.engaged and not command.end_transaction:
             return answer(Outcome.ONGOING_TRANSACTION)
         evse.force_unlock, evse.flow.held_token = True, None
-        if evse.flow.in_transaction:
+        if evse.flow.engaged:
             evse.flow.stop(Stop(Trigger.UNLOCK_COMMAND, StopReason.UNLOCK, at_once=True))
-        self._unlocks[command.evse] = (answer.command_id, self.ctx.at_ms + _UNLOCK_ANSWER_MS)
-        return None
+        return self._unlocks.append((command.evse, answer.command_id, self.ctx.at_ms + _UNLOCK_ANSWER_MS))
 
     def _take_sample(self, command: TakeSample, answer: _Answerer) -> None:
         if command.evse is not None and command.evse not in self.evses:
@@ -312,6 +326,7 @@ class Station:
     def _after(self) -> None:
         self._apply_availability()
         self._answer_unlocks()
+        self._keep_promises()
         if self._reset is not None and not self.busy:
             self.ctx.emit(Restart("RemoteReset"))
             self._reset = None
@@ -328,12 +343,12 @@ class Station:
             self.ctx.emit(StatusChanged(ConnectorStatus(evse_id, state, faults, self.ctx.wall_ms)))
 
     def _apply_availability(self) -> None:
-        if self._pending_operative is not None and (self._pending_operative or not self.busy):
-            self.operative, self._pending_operative = self._pending_operative, None
+        if self.pending_operative is not None and (self.pending_operative or not self.engaged):
+            self.operative, self.pending_operative = self.pending_operative, None
             self.ctx.emit(SaveAvailability(None, self.operative))
         for evse_id, evse in self.evses.items():
             wish = evse.pending_operative
-            if wish is not None and (wish or not evse.flow.in_transaction):
+            if wish is not None and (wish or not evse.flow.engaged):
                 evse.operative, evse.pending_operative = wish, None
                 self.ctx.emit(SaveAvailability(evse_id, wish))
         for evse in self.evses.values():
@@ -341,12 +356,20 @@ class Station:
                 evse.flow.stop(Stop(Trigger.REMOTE_STOP, StopReason.REMOTE))
 
     def _answer_unlocks(self) -> None:
-        for evse_id, (command_id, by_ms) in list(self._unlocks.items()):
+        for unlock in self._unlocks[:]:
+            evse_id, command_id, by_ms = unlock
             lock = self.evses[evse_id].lock
             unlocked = lock is not None and lock.unlocked
             if unlocked or self.ctx.at_ms >= by_ms:
-                del self._unlocks[evse_id]
+                self._unlocks.remove(unlock)
                 _Answerer(self.ctx, command_id)(Outcome.UNLOCKED if unlocked else Outcome.UNLOCK_FAILED)
+
+    def _keep_promises(self) -> None:
+        """A process that is killed must not have said what the next one does not know."""
+        for answer, stopped in self._promises[:]:
+            if not any(evse.flow.stop_is_pending for evse in stopped):
+                self._promises.remove((answer, stopped))
+                answer(Outcome.ACCEPTED)
 
 
 class _Answerer:

@@ -28,12 +28,13 @@ class InstallerAway(Exception):
 
 
 class InstallerClient:
-    """A connection to the installer. Methods raise ``InstallerAway`` beside what they say."""
+    """A connection to the installer. Methods raise ``InstallerAway`` beside what they say, also where it has said
+    nothing for ``answer_max_s``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, answer_max_s: float = ANSWER_MAX_S) -> None:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._sock.settimeout(ANSWER_MAX_S)
+            self._sock.settimeout(answer_max_s)
             self._sock.connect(str(path))
         except OSError as error:
             self._sock.close()

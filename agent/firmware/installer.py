@@ -133,12 +133,25 @@ class Installer:
         if boot.booted is not None and not boot.on_trial and boot.of(boot.booted).good:
             # A cut between the boot selector's "good" and our record of it.
             self._save(self._state.with_good(boot.booted))
-        activated = staged is not None and staged.phase is StagedPhase.ACTIVATED
-        rebooted = self._state.activated_boot_id != self._boot_id
-        if staged is not None and activated and rebooted and staged.slot not in (boot.booted, boot.primary):
-            notes.append(f"slot {staged.slot} with {staged.version} was tried and did not become good")
-            self._save(replace(self._state, staged=replace(staged, phase=StagedPhase.ROLLED_BACK)))
+        if staged is not None and staged.slot != boot.booted:
+            notes += self._end_trial(staged, boot)
         self._notes = tuple(notes)
+        return notes
+
+    def _end_trial(self, staged: StagedView, boot: BootState) -> list[str]:
+        """Another slot runs than the staged one. Unless that still waits for the first boot after its activation, it
+        is tried no more: a boot loader may pass over a slot that it cannot start and still have it first in line."""
+        activated, notes = staged.phase is StagedPhase.ACTIVATED, []
+        if activated and self._state.activated_boot_id == self._boot_id:
+            return []
+        if boot.primary == staged.slot:
+            if boot.booted is None or not boot.of(boot.booted).good or boot.of(staged.slot).good:
+                return []  # nothing to fall back on, or nothing that is on trial
+            self._selector.block(staged.slot)
+            notes.append(f"slot {staged.slot} with {staged.version} was still first in line and is not any more")
+        if activated:
+            self._save(replace(self._state, staged=replace(staged, phase=StagedPhase.ROLLED_BACK)))
+            notes.append(f"slot {staged.slot} with {staged.version} was tried and did not become good")
         return notes
 
     def status(self) -> InstallerView:
@@ -213,19 +226,24 @@ class Installer:
             raise _busy("an installed image waits for its reboot")
         return boot.booted, other_of(SLOTS, boot.booted)
 
-    def activate(self, digest: str) -> StagedView:
-        """Let the next boot try what is staged. May be repeated."""
+    def activate(self, digest: str, still_wanted: Callable[[], None] = lambda: None) -> StagedView:
+        """Let the next boot try what is staged. May be repeated. ``still_wanted``: raises where nobody waits for it
+        any more; what nobody will hear of is not tried. Nor is what fails."""
         with self._one_change():
             staged = self._state.staged
             if staged is None or staged.digest != digest or staged.phase is StagedPhase.WRITING:
                 raise UpdateRefused(Refusal.UNSUPPORTED, "activate", "no such bundle is staged", "install it first")
-            boot = self._selector.state()
-            if boot.booted == staged.slot:
-                raise _busy("the staged slot is the one that runs")
+            if self._selector.state().booted == staged.slot:
+                raise UpdateRefused(Refusal.UNSUPPORTED, "activate", "the staged slot is the one that runs")
             self._writer.read_back(staged.slot, staged.digest)
-            self._selector.activate(staged.slot, self._tries)
+            still_wanted()
             staged = replace(staged, phase=StagedPhase.ACTIVATED)
-            self._save(replace(self._state, staged=staged, activated_boot_id=self._boot_id))
+            try:
+                self._selector.activate(staged.slot, self._tries)
+                self._save(replace(self._state, staged=staged, activated_boot_id=self._boot_id))
+            except SlotFailed:
+                self._selector.block(staged.slot)
+                raise
             return staged
 
     def confirm(self) -> None:

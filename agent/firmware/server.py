@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import os
+import select
 import socket
 import subprocess
 import threading
@@ -137,7 +138,7 @@ class InstallerServer:
         if method == "activate":
             if not isinstance(args, dict) or not isinstance(digest := args.get("digest"), str):
                 raise CodecError("activate needs a digest")
-            return self._installer().activate(digest)
+            return self._installer().activate(digest, lambda: _demand_there(peer))
         if method == "mcu":
             if not isinstance(args, dict) or not isinstance(target := args.get("target"), str):
                 raise CodecError("mcu needs a target")
@@ -207,6 +208,16 @@ class _Teller:
 
     def _is_last(self, progress: Progress) -> bool:
         return progress.done_bytes == progress.total_bytes != self._told_bytes
+
+
+def _demand_there(peer: socket.socket) -> None:
+    """Raises ``PeerGone`` where the peer does not wait for its answer any more."""
+    try:
+        readable, _, _ = select.select([peer], [], [], 0)
+        if readable and not peer.recv(1, socket.MSG_PEEK):
+            raise PeerGone("it did not wait for the answer")
+    except OSError as error:
+        raise PeerGone(str(error)) from error
 
 
 def _plain_refusal(refused: UpdateRefused) -> dict[str, str]:

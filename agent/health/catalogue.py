@@ -315,3 +315,14 @@ CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType(
     }
 )
 """Every trouble by its code."""
+
+DRIVERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        _F.CONTACTOR_WELDED.value: "Do not unplug, and do not touch plug or cable: they may be live. Call for help.",
+        _F.NO_GROUND.value: "Do not touch plug, cable or a vehicle that is plugged in. Call for help.",
+        _F.RESIDUAL_CURRENT.value: "Do not touch plug or cable if they are wet or damaged. Call for help.",
+        _F.RESIDUAL_SELF_TEST.value: "Do not touch plug or cable if they are wet or damaged. Do not charge here.",
+        _F.OVER_TEMPERATURE.value: "The plug may be hot. Let it cool down before you touch it.",
+    }
+)
+"""What a driver is told where touching matters, by code: in place of all other advice, the most dangerous first."""

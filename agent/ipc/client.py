@@ -1,7 +1,8 @@
 """The other side of the local socket: the station, as if it were in this process.
 
 Charter: implements ``StationPort`` over the socket. When the station is gone every call under way,
-and every later one, raises ``StationLost``; the owner connects again.
+and every later one, raises ``StationLost``; the owner connects again. A call that is too large raises
+``TooLarge``, one that the station cannot answer ``CodecError``; neither costs more than itself.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from agent.ipc.receipts import ReceiptLine
 from agent.ipc.server import METHODS
 from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateRequest
-from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
+from agent.ipc.wire import MAX_CALL_BYTES, PROTOCOL, WireError, frame, read_message
 from agent.security.roots import CertificateHash
 from agent.usage.model import UsageHour
 
@@ -128,9 +129,10 @@ class RemoteStation:
             raise StationLost("station is away")
         hints, number = METHODS[method], next(self._numbers)
         args = {name: to_plain(value, hints[name]) for name, value in arguments.items()}
+        call = frame({"call": number, "method": method, "args": args}, MAX_CALL_BYTES)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._writer.write(frame({"call": number, "method": method, "args": args}))
+        self._writer.write(call)
         try:
             value = await future
         finally:
@@ -143,8 +145,8 @@ class RemoteStation:
     async def records(self, after_seq: int, limit: int) -> list[Record]:
         return cast(list[Record], await self._call("records", after_seq=after_seq, limit=limit))
 
-    async def transaction(self, tx_id: str) -> list[Record]:
-        return cast(list[Record], await self._call("transaction", tx_id=tx_id))
+    async def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
+        return cast(list[Record], await self._call("transaction", tx_id=tx_id, after_seq=after_seq, newest=newest))
 
     async def security_records(self, after_seq: int, limit: int) -> list[Record]:
         return cast(list[Record], await self._call("security_records", after_seq=after_seq, limit=limit))
@@ -165,6 +167,9 @@ class RemoteStation:
 
     async def link_state(self, online: bool, dialect: str | None) -> None:
         await self._call("link_state", online=online, dialect=dialect)
+
+    async def password_worked(self, shown: str) -> None:
+        await self._call("password_worked", shown=shown)
 
     async def clock(self, wall_ms: int) -> None:
         await self._call("clock", wall_ms=wall_ms)
@@ -231,10 +236,16 @@ class RemoteStation:
         return cast(str, await self._call("change_tariff", tx_id=tx_id, tariff=tariff))
 
     async def limit_transaction(
-        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+        self,
+        tx_id: str,
+        max_cost: str | None,
+        max_energy_wh: int | None,
+        max_time_s: int | None,
+        *,
+        technician: bool = False,
     ) -> bool:
         limits = {"max_cost": max_cost, "max_energy_wh": max_energy_wh, "max_time_s": max_time_s}
-        return cast(bool, await self._call("limit_transaction", tx_id=tx_id, **limits))
+        return cast(bool, await self._call("limit_transaction", tx_id=tx_id, technician=technician, **limits))
 
     async def told_cost(self, told: ToldCost) -> None:
         await self._call("told_cost", told=told)

@@ -68,8 +68,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class CommandAnswer:
+    """``reason``: in plain words, where the core was not even asked."""
+
     outcome: Outcome
     tx_id: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,7 @@ class Welcome:
     firmware_version: str = ""  # of the image that runs; empty: the software's own version is all there is
     takes_updates: bool = False
     roots: tuple[str, ...] = ()  # PEM of root certificates that the CSMS has installed
+    password_that_worked: str = ""  # hex of the bytes that the CSMS took last; empty: none but the delivered one
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +301,17 @@ class StationPort(Protocol):
     async def command(self, command: Command) -> CommandAnswer: ...
 
     async def records(self, after_seq: int, limit: int) -> list[Record]:
-        """Rows with seq > ``after_seq`` in order, at most ``limit``; all kinds."""
+        """Rows with seq > ``after_seq`` in order, all kinds: at most ``limit``, and no more than a page. Empty only
+        where none is left."""
         ...
 
-    async def transaction(self, tx_id: str) -> list[Record]:
-        """All rows of one transaction, in order."""
+    async def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
+        """A page of a transaction's rows with seq > ``after_seq``, in order: the next ones, or the ``newest``. Empty
+        only where none is left."""
         ...
 
     async def security_records(self, after_seq: int, limit: int) -> list[Record]:
-        """Security events with seq > ``after_seq`` in order, at most ``limit``."""
+        """As ``records``, security events only."""
         ...
 
     async def progress(self) -> Progress: ...
@@ -329,6 +335,11 @@ class StationPort(Protocol):
         ...
 
     async def link_state(self, online: bool, dialect: str | None) -> None: ...
+
+    async def password_worked(self, shown: str) -> None:
+        """The CSMS has taken this password (hex of its bytes): the way back, should a newer one be a mistake. Durable
+        before it returns."""
+        ...
 
     async def clock(self, wall_ms: int) -> None:
         """The CSMS says it is ``wall_ms``."""
@@ -406,13 +417,22 @@ class StationPort(Protocol):
         ...
 
     async def change_tariff(self, tx_id: str, tariff: str) -> str:
-        """OCPP 2.1 ChangeTransactionTariff: the status, as ``set_default_tariff`` gives it."""
+        """OCPP 2.1 ChangeTransactionTariff: the status, as ``set_default_tariff`` gives it. Durable before it returns:
+        the change waits for the next reading, some seconds at most."""
         ...
 
     async def limit_transaction(
-        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+        self,
+        tx_id: str,
+        max_cost: str | None,
+        max_energy_wh: int | None,
+        max_time_s: int | None,
+        *,
+        technician: bool = False,
     ) -> bool:
-        """What the transaction may use up at most (prepaid); False: it does not run."""
+        """What the transaction may use up at most (prepaid); False: it does not run. Durable before it returns.
+
+        It takes the place of all limits but the site's; a ``technician``'s only of those of a technician before."""
         ...
 
     async def told_cost(self, told: ToldCost) -> None:

@@ -2,14 +2,15 @@
 
 Charter: accepts peers whose user may speak to the station, answers their calls on a ``StationPort``,
 and sends news to all. A peer that does not read is dropped, not waited for: the station never
-blocks for anybody. Source of the peer's identity: SO_PEERCRED (kernel, cannot be forged).
+blocks for anybody. What is too large for the socket costs an answer or a piece of news, never the station. Source of
+the peer's identity: SO_PEERCRED (kernel, cannot be forged).
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,7 +19,7 @@ import structlog
 from agent.ipc.codec import CodecError, from_plain, to_plain
 from agent.ipc.peer import peer_uid
 from agent.ipc.port import News, StationPort, Welcome
-from agent.ipc.wire import WireError, frame, read_message
+from agent.ipc.wire import MAX_CALL_BYTES, TooLarge, WireError, frame, read_message
 
 _MAX_PEERS = 16
 _MAX_UNSENT_BYTES = 4 * 1024 * 1024
@@ -65,28 +66,48 @@ class IpcServer:
         self._uids = uids
         self._on_gateway_gone = on_gateway_gone
         self._peers: set[_Peer] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._ours: tuple[int, int] | None = None  # device and inode of the socket's file
 
     async def start(self) -> None:
+        """What stands at ``path`` is replaced: whoever starts has made sure that no other station runs
+        (``agent.station.alone``)."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._accept, self._path)
         self._path.chmod(0o660)
+        self._ours = _inode(self._path)
 
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
         for peer in list(self._peers):
             peer.drop()
-        self._path.unlink(missing_ok=True)
+        if self._ours is not None and _inode(self._path) == self._ours:
+            self._path.unlink(missing_ok=True)
 
     def publish(self, news: News) -> None:
         """Tell everybody who is connected."""
-        message = frame({"news": to_plain(news, News)})
-        for peer in list(self._peers):
+        self._tell(list(self._peers), news)
+
+    def _tell(self, peers: Iterable[_Peer], news: News) -> None:
+        try:
+            message = frame({"news": to_plain(news, News)})
+        except TooLarge as error:
+            log.error("news not told", news=type(news).__name__, why=str(error))
+            return
+        for peer in peers:
             peer.send(message)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: that of ``asyncio`` takes its end with the loop for an error.
+        serving = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        serving.add_done_callback(_must_not_fail)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uid = peer_uid(writer.get_extra_info("socket"))
         if uid not in self._uids or len(self._peers) >= _MAX_PEERS:
             log.warning("peer refused", uid=uid, peers=len(self._peers))
@@ -96,7 +117,7 @@ class IpcServer:
         self._peers.add(peer)
         peer.send(frame({"news": {"_type": "Welcome", **to_plain(self._welcome())}}))
         for news in self._greetings():
-            peer.send(frame({"news": to_plain(news, News)}))
+            self._tell([peer], news)
         try:
             await peer.serve()
         except WireError as error:
@@ -132,20 +153,15 @@ class _Peer:
         self._writer.close()
 
     async def serve(self) -> None:
-        while (message := await read_message(self._reader)) is not None:
+        while (message := await read_message(self._reader, MAX_CALL_BYTES)) is not None:
             if len(self._calls) >= _MAX_CALLS:
                 raise WireError("too many calls at once")
             call = asyncio.create_task(self._answer(message))
             self._calls.add(call)
-            call.add_done_callback(self._done)
+            call.add_done_callback(self._calls.discard)
+            call.add_done_callback(_must_not_fail)
             # One call for each turn of the loop: a burst of them must not stand before the pilot's bytes.
             await asyncio.sleep(0)
-
-    def _done(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
-        if not call.cancelled() and (error := call.exception()) is not None:
-            # A bug in the station must not hide: the process ends and is restarted safe.
-            call.get_loop().call_exception_handler({"message": "station call failed", "exception": error})
 
     async def _answer(self, message: dict[str, Any]) -> None:
         number, method = message.get("call"), message.get("method")
@@ -161,7 +177,27 @@ class _Peer:
             return
         self.is_gateway = self.is_gateway or method in ("link_state", "report_parts")
         value = await getattr(self._station, str(method))(**arguments)
-        self.send(frame({"answer": number, "value": to_plain(value, hints["return"])}))
+        try:
+            answer = frame({"answer": number, "value": to_plain(value, hints["return"])})
+        except TooLarge as error:
+            log.error("answer not told", method=method, why=str(error))
+            answer = frame({"answer": number, "error": str(error)})
+        self.send(answer)
+
+
+def _must_not_fail(task: asyncio.Task[None]) -> None:
+    """A bug in the station must not hide: the process ends and is restarted safe."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        task.get_loop().call_exception_handler({"message": "station call failed", "exception": error})
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """None: there is no such file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _arguments(method: str, given: Any) -> dict[str, Any]:

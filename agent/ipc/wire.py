@@ -1,6 +1,6 @@
 """Frames on the local socket: a length in four bytes, big-endian, then JSON.
 
-Charter: bytes to messages, with a limit. Three kinds of message:
+Charter: bytes to messages and back, with limits both ways. Three kinds of message:
 ``{"call": n, "method": m, "args": {...}}``, ``{"answer": n, "value": ...}`` or ``{"answer": n,
 "error": text}``, and ``{"news": {...}}``.
 """
@@ -14,19 +14,25 @@ from agent.ipc.codec import CodecError, from_json, to_json
 
 PROTOCOL = 1
 MAX_FRAME_BYTES = 4 * 1024 * 1024
+MAX_CALL_BYTES = 256 * 1024
+"""Of a call, which the station reads between two looks at its devices; no answer to a CSMS needs more."""
 
 
 class WireError(Exception):
     """The peer does not speak our protocol; the connection is of no more use."""
 
 
-async def read_message(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+class TooLarge(Exception):
+    """A message of ours that the other side would not take. Nothing was sent; the connection is as good as before."""
+
+
+async def read_message(reader: asyncio.StreamReader, max_bytes: int = MAX_FRAME_BYTES) -> dict[str, Any] | None:
     """The next message; None when the peer is gone."""
     try:
         head = await reader.readexactly(4)
         size = int.from_bytes(head, "big")
-        if size > MAX_FRAME_BYTES:
-            raise WireError(f"frame of {size} bytes, at most {MAX_FRAME_BYTES} allowed")
+        if size > max_bytes:
+            raise WireError(f"frame of {size} bytes, at most {max_bytes} allowed")
         message = from_json(await reader.readexactly(size))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
@@ -37,7 +43,9 @@ async def read_message(reader: asyncio.StreamReader) -> dict[str, Any] | None:
     return message
 
 
-def frame(message: dict[str, Any]) -> bytes:
+def frame(message: dict[str, Any], max_bytes: int = MAX_FRAME_BYTES) -> bytes:
+    """Raises ``TooLarge``."""
     body = to_json(message)
-    assert len(body) <= MAX_FRAME_BYTES, "our own messages are bounded by their makers"
+    if len(body) > max_bytes:
+        raise TooLarge(f"message of {len(body)} bytes, at most {max_bytes} go through the local socket")
     return len(body).to_bytes(4, "big") + body

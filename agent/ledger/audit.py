@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.ledger import schema
-from agent.ledger.chain_check import ChainCheck, Cut, OnProgress, Select, newest_cut, start_of
+from agent.ledger.chain_check import ChainCheck, Cut, OnProgress, Select, newest_cut, numbers_after, start_of
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerDamaged
-from agent.ledger.kinds import TARIFF, TX_ENDED, TX_STARTED
-from agent.ledger.rows import START, Row
+from agent.ledger.kinds import GENESIS, TARIFF, TX_ENDED, TX_STARTED
+from agent.ledger.rows import Row
 from agent.ledger.side_records import Witness
 
 NumberOf = Callable[[Row], tuple[str, int] | None]
@@ -87,7 +87,7 @@ class Audit:
         self._select = select
         self._version = schema_version
         self._witnesses = witnesses
-        self._numbers = _NumberCheck(number_of)
+        self._numbers = _NumberCheck(number_of, select)
         self._on_row = None if number_of is None else self._numbers.look
         self._on_progress = on_progress
 
@@ -116,8 +116,6 @@ class Audit:
 
     def _rows(self) -> Iterator[Finding]:
         start, wrong = start_of(self._select)
-        if start == START:
-            self._numbers.begin()
         for finding in wrong:
             yield Finding(finding.fault, finding.seq, finding.detail)
         head_seq = self._select("SELECT coalesce(max(seq), 0) FROM ledger", ())[0][0]
@@ -164,24 +162,28 @@ class Audit:
 
 
 class _NumberCheck:
-    """The numbers of each counter must rise by one from row to row."""
+    """The numbers of each counter must rise by one from row to row, from where the first row says that they begin."""
 
-    def __init__(self, number_of: NumberOf | None) -> None:
+    def __init__(self, number_of: NumberOf | None, select: Select) -> None:
         self._number_of = number_of
-        self._from_the_first = False
+        self._select = select
+        self._next_seq = 1
+        self._after: int | None = None  # None: the first row is gone, and nobody knows
         self._said: list[Finding] = []
         self.last: dict[str, int] = {}
 
-    def begin(self) -> None:
-        """Nothing was cut: the first number must be 1."""
-        self._from_the_first = True
-
     def look(self, row: Row) -> None:
         found = None if self._number_of is None else self._number_of(row)
+        if row.seq == 1:
+            self._after = numbers_after(row.body) if row.kind == GENESIS else 0
+        elif row.seq != self._next_seq and self._select("SELECT min(seq) FROM ledger", ()) == [(row.seq,)]:
+            self._after = None  # what was before is cut, perhaps only since we have begun
+            self.last.clear()
+        self._next_seq = row.seq + 1
         if found is None:
             return
         name, number = found
-        before = self.last.get(name, 0 if self._from_the_first else number - 1)
+        before = self.last.get(name, number - 1 if self._after is None else self._after)
         if number != before + 1 and len(self._said) < _FILE_FINDINGS_MAX:
             detail = f"its number of counter {name} is {number}, {before + 1} was to come"
             self._said.append(Finding(TableFault.NUMBER, row.seq, detail))

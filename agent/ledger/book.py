@@ -122,7 +122,7 @@ class Book:
         new, done = retention.cut_row(self._connection, order, end_seq)
         row = chain(self.head, new)
         tables.insert_rows(self._connection, [row])
-        retention.remove(self._connection, end_seq)
+        retention.remove(self._connection, end_seq, order.tariffs_in_use)
         self._connection.execute("COMMIT")
         self.head = Head(row.seq, row.hash)
         self._commits, self._bytes = self._commits + 1, self._bytes + _size([[row]])

@@ -73,6 +73,14 @@ def newest_cut(select: Select) -> Cut | None:
         raise ChainBroken(seq, ChainFault.CONTENT, f"it is no cut that can be read: {error!r}") from error
 
 
+def numbers_after(genesis_body: bytes) -> int:
+    """After which number a first row says that the counters begin; 0 where it says nothing of it."""
+    try:
+        return int(json.loads(genesis_body)["numbers_after"])
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
 def start_of(select: Select) -> tuple[Head, list[ChainFinding]]:
     """What the first row there is must follow, and what is wrong with that."""
     found = select(_FIRST, ())

@@ -27,8 +27,8 @@ FREQUENT: Final = (
     TX_STARTED,
     "tx_updated",
 )
-"""What comes with every transaction. All other kinds are so few that an index of them costs next to
-nothing. The list is part of the schema: to change it is a migration."""
+"""What comes with every transaction. All other kinds are so few (of ``stop`` there is one row to a transaction) that
+an index of them costs next to nothing. The list is part of the schema: to change it is a migration."""
 
 TIME_UNKNOWN: Final = "U"
 """The time status of a row whose ``wall_ms`` is worth nothing."""

@@ -30,6 +30,8 @@ WHOLE_CHECK_MAX_BYTES: Final = 32 * 1024 * 1024
 
 _AFTER_ALL: Final = 2**63 - 1
 _TRANSACTIONS: Final = "SELECT tx_id, evse, begin_seq, end_seq, receipt_seq FROM tx"
+_STATE_OF_TX: Final = "SELECT key, value FROM state WHERE namespace = ?"
+_RUNS_ON: Final = "EXISTS (SELECT 1 FROM tx WHERE tx_id = state.key AND (end_seq IS NULL OR end_seq > ?))"
 _TARIFFS: Final = "SELECT hash, tariff_id, source, seq, text FROM tariff"
 
 
@@ -169,6 +171,17 @@ class LedgerReader:
     def state(self, namespace: Namespace) -> dict[str, str]:
         """All keys and values of a namespace."""
         return dict(self._select("SELECT key, value FROM state WHERE namespace = ?", (namespace,)))
+
+    def state_of_running(self, namespace: Namespace, after_seq: int) -> dict[str, str]:
+        """Of a namespace whose keys are transactions, what concerns those that did not end up to row ``after_seq``."""
+        return dict(self._select(f"{_STATE_OF_TX} AND {_RUNS_ON}", (namespace, after_seq)))
+
+    def state_of_ended(self, namespace: Namespace, up_to_seq: int, limit: int) -> list[str]:
+        """Keys of such a namespace whose transactions ended up to row ``up_to_seq``, or are in no row any more; 1 to
+        ``PAGE_MAX_ROWS`` of them."""
+        _check_limit(limit)
+        found = self._select(f"{_STATE_OF_TX} AND NOT {_RUNS_ON} ORDER BY key LIMIT ?", (namespace, up_to_seq, limit))
+        return [key for key, _ in found]
 
     # ------------------------------------------------------------------------------------- checking
 

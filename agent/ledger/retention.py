@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +33,8 @@ pause for longer than that, nothing is cut until there is one."""
 
 @dataclass(frozen=True, slots=True)
 class CutOrder:
-    """What may go at most, and the clocks for the rows that will say so (see ``NewRow``)."""
+    """What may go at most, and the clocks for the rows that will say so (see ``NewRow``). ``tariffs_in_use``: content
+    hashes (hex) of tariffs that stay, whatever has replaced them."""
 
     up_to_seq: int
     acknowledged_seq: int
@@ -41,6 +43,7 @@ class CutOrder:
     mono_ms: int
     wall_ms: int
     time_status: str
+    tariffs_in_use: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +117,18 @@ def cut_row(connection: Connection, order: CutOrder, end_seq: int) -> tuple[NewR
     return row, CutDone(cut.rows, transactions, end_seq)
 
 
-def remove(connection: Connection, end_seq: int) -> None:
+def remove(connection: Connection, end_seq: int, tariffs_in_use: Iterable[str] = ()) -> None:
     """Remove the rows up to ``end_seq``, and tariffs that were replaced by then.
 
-    A tariff that was the newest of its name may still be in use, however old it is."""
+    A tariff that was the newest of its name may price a transaction that is left, however old it is."""
+    kept = [bytes.fromhex(each) for each in tariffs_in_use]
     connection.execute("INSERT INTO cut (id, up_to_seq) VALUES (1, ?)", (end_seq,))
     connection.execute("DELETE FROM ledger WHERE seq <= ?", (end_seq,))
     connection.execute(
         "DELETE FROM tariff WHERE seq <= ? AND EXISTS (SELECT 1 FROM tariff AS newer WHERE newer.seq <= ?"
-        " AND newer.seq > tariff.seq AND newer.tariff_id = tariff.tariff_id AND newer.source = tariff.source)",
-        (end_seq, end_seq),
+        " AND newer.seq > tariff.seq AND newer.tariff_id = tariff.tariff_id AND newer.source = tariff.source)"
+        f" AND hash NOT IN ({', '.join('?' * len(kept))})",
+        (end_seq, end_seq, *kept),
     )
     connection.execute("DELETE FROM cut")
 

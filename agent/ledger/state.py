@@ -23,6 +23,7 @@ class Namespace(enum.StrEnum):
     SETTING = "setting"  # device model variable -> its value
     TOKEN = "token"  # identification token -> what the CSMS last said of it
     AVAILABILITY = "availability"  # station, EVSE or connector -> operative or not
+    FAULT = "fault"  # EVSE -> its faults that do not end with a restart
     LIMIT = "limit"  # source -> a current limit that outlives a restart
     TARIFF = "tariff"  # the CSMS's default tariffs
     DAMAGE = "damage"  # "acknowledged" -> how much evidence of damage a person has seen
@@ -30,6 +31,7 @@ class Namespace(enum.StrEnum):
     FIRMWARE = "firmware"  # "update" -> the firmware update under way, or the last one
     PROFILE = "profile"  # charging profile id -> the profile
     MONITOR = "monitor"  # the CSMS's monitors, and what it was told of those that alert
+    PASSWORD = "password"  # "that worked" -> hex of the password that the CSMS took last
     CERTIFICATE = "certificate"  # SHA-256 of a root certificate that the CSMS has installed -> its PEM text
 
 

@@ -14,6 +14,11 @@ into place: a file of the ledger's name is always a whole ledger. Its first row,
 names the last ledger that was set aside; so that a power cut between these steps loses nothing, it is
 looked up in the directory, not handed over.
 
+No number of a record or receipt may be given out twice under one key, and nobody can rely on a damaged ledger
+to tell which were. So nothing of it is asked: the ledgers of a station are counted, and each begins its counters
+``NUMBERS_APART`` above the one before. The count is the name of an empty file beside them, ``<name>.numbers-<n>``,
+which stays when the evidence is taken away, and outlives a ledger that vanishes.
+
 Sources: metering reference 4.1 (ways to lose a database), 4.5 (recovery).
 """
 
@@ -40,6 +45,9 @@ CHECKED_ROWS: Final = 2000
 
 EVIDENCE_MAX: Final = 16
 """More damaged ledgers than this and the storage is beyond use: no more are started on it."""
+
+NUMBERS_APART: Final = 1_000_000_000
+"""More numbers than any ledger gives out in the life of a station."""
 
 # SQLite file format 1.3: the header's length, and in it the format versions for writing and reading.
 _HEADER_BYTES: Final = 100
@@ -82,6 +90,14 @@ def open_ledger(path: Path, birth: Birth) -> Opened:
 
 
 def _open(path: Path, birth: Birth) -> Opened:
+    opened = _open_or_create(path, birth)
+    if _counted(path) is None:  # its first one, or one from before they were counted
+        with LedgerReader(path) as reader:
+            _count(path, reader.counters().get(tables.NUMBERS_AFTER, 0) // NUMBERS_APART)
+    return opened
+
+
+def _open_or_create(path: Path, birth: Birth) -> Opened:
     damage: str | None = None
     if path.exists():
         try:
@@ -152,11 +168,13 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
     new = _beside(path, ".new")
     for leftover in (new, *(_beside(new, suffix) for suffix in ("-journal", *_SIDE_FILES))):
         leftover.unlink(missing_ok=True)
+    if place := _next_place(path):
+        _count(path, place)  # before the ledger is there: a place is left out rather than taken twice
     row = chain(
         START,
         NewRow(
             kind=GENESIS,
-            body=_genesis_body(birth, previous, damage),
+            body=_genesis_body(birth, previous, damage, place * NUMBERS_APART),
             boot_id=birth.boot_id,
             mono_ms=birth.mono_ms,
             wall_ms=birth.wall_ms,
@@ -170,6 +188,8 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
             for statement in schema.statements():
                 connection.execute(statement)
             tables.insert_rows(connection, [row])
+            if place:
+                tables.set_counters(connection, {tables.NUMBERS_AFTER: place * NUMBERS_APART})
             connection.execute("COMMIT")
             # All of it into the one file that is renamed.
             (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -182,12 +202,14 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
     return Head(row.seq, row.hash)
 
 
-def _genesis_body(birth: Birth, previous: Path | None, damage: str | None) -> bytes:
+def _genesis_body(birth: Birth, previous: Path | None, damage: str | None, numbers_after: int) -> bytes:
     facts: dict[str, object] = {
         "product": "evsed",
         "software_version": birth.software_version,
         "station_serial": birth.station_serial,
     }
+    if numbers_after:
+        facts["numbers_after"] = numbers_after
     if previous is not None:
         old_head = _readable_head(previous)
         facts["previous"] = {
@@ -207,6 +229,33 @@ def _readable_head(evidence: Path) -> Head | None:
             return reader.head()
     except LedgerError:
         return None
+
+
+# ----------------------------------------------------------------------------------------- numbers
+
+
+def _next_place(path: Path) -> int:
+    """How many ledgers there were here before the one that is to be made."""
+    counted, kept = _counted(path), evidence_of(path)
+    last_kept = _evidence_number(path, kept[-1].name) if kept else 0
+    return max(0 if counted is None else counted + 1, last_kept)
+
+
+def _counted(path: Path) -> int | None:
+    """The place of the newest ledger that was counted here; the first has 0."""
+    pattern = re.compile(rf"{re.escape(path.name)}\.numbers-([0-9]+)")
+    found = (pattern.fullmatch(file.name) for file in path.parent.iterdir())
+    return max((int(match[1]) for match in found if match), default=None)
+
+
+def _count(path: Path, place: int) -> None:
+    """Raises ``OSError``."""
+    before, now = _counted(path), _beside(path, f".numbers-{place}")
+    if before is None:
+        now.touch()
+    else:
+        _beside(path, f".numbers-{before}").rename(now)
+    _sync_directory(path)
 
 
 # ---------------------------------------------------------------------------------------- evidence

@@ -73,9 +73,14 @@ def insert_rows(connection: Connection, rows: Iterable[Row]) -> None:
     connection.executemany(_INSERT, map(_values, rows))
 
 
+NUMBERS_AFTER: Final = "ledger.numbers_after"
+"""The number after which the counters of this ledger begin; where it is not there, 0."""
+
+
 def counter(connection: Connection, name: str) -> int:
-    """The last number it gave out, or 0."""
-    found = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
+    """The last number it gave out; before its first one that after which it begins."""
+    query = "SELECT value FROM counter WHERE name IN (?, ?) ORDER BY name = ? LIMIT 1"
+    found = connection.execute(query, (name, NUMBERS_AFTER, NUMBERS_AFTER)).fetchone()
     return 0 if found is None else int(found[0])
 
 

@@ -3,7 +3,7 @@
 Charter: one thread that owns the only writing connection. The event loop hands over rows and state
 changes and never waits; whatever has come together goes into one commit (all EVSEs share it, which is
 what keeps flash wear down), and the callers are answered in the loop's thread, in order, after COMMIT
-has returned. Lazy changes wait for company, ``LAZY_WAIT_S`` at most, and hold up nobody.
+has returned. Lazy changes wait for company (``LAZY_MAX``), ``LAZY_WAIT_S`` at most, and hold up nobody.
 
 The first error of SQLite ends the writer: nothing more is accepted, answered or retried, and no
 checkpoint is made while closing, so that pages whose flush failed are not copied on. What was
@@ -31,6 +31,9 @@ from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.rows import NewRow, Row, Sealed
 
 LAZY_WAIT_S: Final = 1.0
+LAZY_MAX: Final = 1024
+"""So many rows and changes are company enough. More of them waiting idly would fill the queue."""
+
 QUEUE_MAX: Final = 4096
 """Rows and changes waiting. So many means that the disk has stood still for long."""
 
@@ -109,23 +112,24 @@ class LedgerWriter:
     ) -> None:
         """Commit ``rows`` and ``changes`` together; then call ``on_durable`` with the rows as written.
 
-        The bodies of ``Sealed`` rows are made meanwhile, in the writer's thread and transaction.
+        The bodies of ``Sealed`` rows are made meanwhile, in the writer's thread and transaction. Without rows and
+        changes ``on_durable`` tells when all that was appended before is on disk.
 
         ``lazy`` is for changes whose loss does no harm: they may wait a little. Raises
         ``LedgerFailed`` if the ledger has failed or the queue is full; nothing was taken then."""
         if lazy and rows:
             raise ValueError("rows are never lazy")
-        if not rows and not changes:
+        if not rows and not changes and on_durable is None:
             raise ValueError("nothing to keep")
         job = Job(tuple(rows), tuple(changes))
-        due_s = time.monotonic() + LAZY_WAIT_S if lazy else -math.inf
         with self._changed:
             self._check_taking()
             if self._waiting + job.size > QUEUE_MAX:
                 raise LedgerFailed(f"{self._path}: {self._waiting} rows and changes are waiting for the disk")
             self._jobs.append(_Waiting(job, on_durable))
             self._waiting += job.size
-            self._due_s = min(self._due_s, due_s)
+            waits = lazy and self._waiting < LAZY_MAX
+            self._due_s = min(self._due_s, time.monotonic() + LAZY_WAIT_S if waits else -math.inf)
             self._changed.notify()
 
     def cut(self, order: CutOrder, on_done: OnCut) -> None:

@@ -2,7 +2,9 @@
 
 Charter: the OCPP 2.x back-off, also used for 1.6: first RetryBackOffWaitMinimum plus a random part of up
 to RetryBackOffRandomRange; then twice the previous wait plus a new random part, RetryBackOffRepeatTimes
-times; then the last wait for ever. Pure: the random source is injected, nobody sleeps here.
+times; then the last wait for ever. Doubling ends at ``DOUBLED_MAX_S``, whatever the variables say: a station
+must not be away for days because its CSMS was away for a night. The random part stays, so that a fleet
+does not come back together. Pure: the random source is injected, nobody sleeps here.
 
 Units: seconds. Source: OCPP 2.0.1 part 4 section 5.3 (checklist WS-04, WS-05).
 """
@@ -30,6 +32,7 @@ class BackoffSettings:
 
 
 DEFAULT_BACKOFF: Final = BackoffSettings()
+DOUBLED_MAX_S: Final = 3600.0
 
 
 class Backoff:
@@ -47,7 +50,7 @@ class Backoff:
             self._last_wait_s = self.settings.wait_minimum_s + self._jitter_s()
         elif self._doublings < self.settings.repeat_times:
             self._doublings += 1
-            self._last_wait_s = 2 * self._last_wait_s + self._jitter_s()
+            self._last_wait_s = min(2 * self._last_wait_s, DOUBLED_MAX_S) + self._jitter_s()
         return max(self._last_wait_s, self.settings.wait_minimum_s)
 
     def reset(self) -> None:

@@ -32,13 +32,14 @@ from agent.ipc.port import (
     StationPort,
     TokenVerdict,
 )
-from agent.ocpp.delivery import Delivery, RetryPolicy, Translator
+from agent.ocpp.delivery import Delivery, Translator
 from agent.ocpp.dialect import Caller, Jobs, Line, StationView, refuse_authorize, until_link_gone
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import keep_beating
 from agent.ocpp.log_requests import LogReport, LogUploads
 from agent.ocpp.registration import Admission, Registration
+from agent.ocpp.retry import RetryPolicy
 from agent.ocpp.rpc import CallResult, Priority
 from agent.ocpp.session import Reply
 from agent.ocpp.version import Version

@@ -5,11 +5,8 @@ Charter: moves the station's cursor over the ledger. It pulls rows in small page
 that CALL was validly answered or given up by the retry rules; the rows stay in the ledger in any
 case. It keeps no queue: memory is one page, however long the station was offline.
 
-Retry rules (16-TX-03, 20-TE-04): after a CALLERROR, an unusable answer or a time-out, the same
-message goes again after ``interval`` x the number of sends so far, ``attempts`` sends in total; then
-it is dropped, counted and logged, and the next one goes (a poison message must not stop billing).
-A lost link is no attempt (16-TX-04), and a time-out counts only on the connection it happened on:
-it may have been the link that was dead. Refusals count over reconnects.
+What the CSMS does not take is sent again, and given up in the end, by the rules of ``agent.ocpp.retry``: what is given
+up is counted and logged, and the next one goes (a poison message must not stop billing).
 
 Message ids derive from the row, so that a message repeated on a new connection carries the id it
 had on the old one and the CSMS can spot the duplicate. A retry on the same connection takes a new id
@@ -24,37 +21,36 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from agent.ipc.port import CsmsTx, Progress, Record, StationPort
-from agent.ocpp.dialect import Line
+from agent.ocpp.dialect import Line, LinkGone
 from agent.ocpp.frames import Payload
+from agent.ocpp.retry import Retry, RetryPolicy
 from agent.ocpp.rpc import CallError, CallResult, Priority, TimedOut
 
 log = structlog.get_logger("ocpp")
 
 PAGE_ROWS: Final = 16
-INTERVAL_MAX_S: Final = 3600
 _ID_SPACE: Final = uuid.UUID("6f2b1d1e-6d0c-4f0c-9a53-2b8f6c1f7a40")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One CALL made of one row. ``once``: it is not transaction-related, so a refusal is the end of it."""
+    """One CALL made of one row. ``once``: it is not transaction-related, so a refusal is the end of it.
+
+    ``shorter``: the same in fewer words, and in fewer still, for a CSMS that hangs up at the full one."""
 
     action: str
-    payload: dict[str, Any]
+    payload: Payload
     once: bool = False
+    shorter: tuple[Payload, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """``attempts`` sends in total, ``interval_s`` x sends so far between them."""
-
-    attempts: int
-    interval_s: int
+    def form(self, number: int) -> Payload:
+        """The full one is number 0."""
+        return (self.payload, *self.shorter)[min(number, len(self.shorter))]
 
 
 class Translator(Protocol):
@@ -109,8 +105,7 @@ class Delivery:
         self._policy = policy
         self._new_id_on_retry = new_id_on_retry
         self._rows_appended = asyncio.Event()
-        self._refused_seq = 0  # the row that refusals are counted of, over reconnects
-        self._refusals = 0
+        self._retry = Retry(0)  # of the row whose turn it is, over reconnects
 
     def wake(self) -> None:
         """Rows were appended."""
@@ -139,17 +134,14 @@ class Delivery:
         message = await self._translator.render(record)
         if message is None:
             return False
-        if self._refused_seq != record.seq:
-            self._refused_seq, self._refusals = record.seq, 0
-        sends = timeouts = 0
-        while True:
-            attempt = sends if self._new_id_on_retry else 0
-            outcome = await line.call(
-                message.action,
-                message.payload,
-                priority=Priority.STATUS if message.once else Priority.TRANSACTION,
-                message_id=message_id(self._identity, record, attempt),
-            )
+        if self._retry.seq != record.seq:
+            self._retry = Retry(record.seq)
+        retry, loop, sends = self._retry, asyncio.get_running_loop(), 0
+        retry.connected(loop.time(), 1 + len(message.shorter))
+        while not retry.is_over(self._policy()):
+            if (wait_s := retry.not_before_s - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            outcome = await self._send(line, record, message, sends if self._new_id_on_retry else 0)
             sends += 1
             match outcome:
                 case CallResult(answer):
@@ -158,22 +150,50 @@ class Delivery:
                     self.counters.delivered += 1
                     return True
                 case CallError():
-                    self._refusals += 1
+                    retry.refused(loop.time(), self._policy())
+                    if message.once:
+                        break
                 case TimedOut():
-                    timeouts += 1
-            failures = self._refusals + timeouts
-            policy = self._policy()
-            refused = isinstance(outcome, CallError)
-            if (message.once and refused) or failures >= max(1, policy.attempts):
-                await self._give_up(record, message, failures)
-                return True
-            self.counters.retried += 1
-            log.warning("delivery_retry", seq=record.seq, action=message.action, failures=failures)
-            await asyncio.sleep(min(policy.interval_s * failures, INTERVAL_MAX_S))
+                    retry.timed_out(loop.time(), self._policy())
+            if not retry.is_over(self._policy()):
+                self.counters.retried += 1
+                log.warning("delivery_retry", seq=record.seq, action=message.action, failures=retry.failures)
+        await self._give_up(record, message)
+        return True
 
-    async def _give_up(self, record: Record, message: Message, failures: int) -> None:
+    async def _send(
+        self, line: Line, record: Record, message: Message, attempt: int
+    ) -> CallResult | CallError | TimedOut:
+        """Send the message once, in the form that is due. Raises ``LinkGone``."""
+        retry = self._retry
+        if retry.needs_proof and not isinstance(
+            await line.call("Heartbeat", {}, priority=Priority.TRANSACTION), TimedOut
+        ):
+            retry.proven()
+        try:
+            return await line.call(
+                message.action,
+                message.form(retry.form),
+                priority=Priority.STATUS if message.once else Priority.TRANSACTION,
+                message_id=message_id(self._identity, record, attempt),
+            )
+        except LinkGone as gone:
+            if gone.lost.sent:
+                retry.hung_up(asyncio.get_running_loop().time(), gone.lost.code, 1 + len(message.shorter))
+                log.warning(
+                    "delivery_hung_up",
+                    seq=record.seq,
+                    action=message.action,
+                    code=gone.lost.code,
+                    hang_ups=retry.hang_ups,
+                    next_form=retry.form,
+                )
+            raise
+
+    async def _give_up(self, record: Record, message: Message) -> None:
         self.counters.dropped += 1
-        log.error("delivery_dropped", seq=record.seq, action=message.action, failures=failures)
+        failures, hang_ups = self._retry.failures, self._retry.hang_ups
+        log.error("delivery_dropped", seq=record.seq, action=message.action, failures=failures, hang_ups=hang_ups)
         kept = await self._translator.given_up(record)
         await self._station.delivered(record.seq, kept)
 

@@ -37,6 +37,7 @@ from agent.ipc.port import (
     Welcome,
 )
 from agent.ocpp.frames import Payload
+from agent.ocpp.rows import rows_of
 from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
 from agent.ocpp.session import Reply
 from agent.ocpp.version import Version
@@ -86,7 +87,11 @@ class Dialect(Protocol):
 
 
 class LinkGone(Exception):
-    """The connection ended; whatever was under way is taken up on the next one."""
+    """The connection ended; whatever was under way is taken up on the next one. ``lost``: the call that says so."""
+
+    def __init__(self, lost: LinkLost) -> None:
+        super().__init__(lost.reason)
+        self.lost = lost
 
 
 class Line:
@@ -129,7 +134,7 @@ class Line:
             if self._under_way == 0:
                 self._quiet.set()
         if isinstance(outcome, LinkLost):
-            raise LinkGone(outcome.reason)
+            raise LinkGone(outcome)
         if not isinstance(outcome, TimedOut):
             self.last_answer_s = asyncio.get_running_loop().time()
         return outcome
@@ -232,8 +237,10 @@ async def token_of(station: StationPort, fact: TransactionFact) -> Token | None:
     """The token of a transaction: that of this event, else the first that was presented in it."""
     if fact.token is not None:
         return fact.token
-    facts = (row.fact for row in await station.transaction(fact.tx_id))
-    return next((each.token for each in facts if isinstance(each, TransactionFact) and each.token is not None), None)
+    async for row in rows_of(station, fact.tx_id):
+        if isinstance(row.fact, TransactionFact) and row.fact.token is not None:
+            return row.fact.token
+    return None
 
 
 async def until_link_gone(work: Awaitable[None]) -> None:

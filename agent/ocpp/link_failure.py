@@ -66,9 +66,14 @@ class NotConnected(Exception):
         self.failure = failure
 
 
+def code_of_peer(closed: ConnectionClosed) -> int | None:
+    """The code with which the CSMS closed an established link; None: it did not, or only echoed ours."""
+    return None if closed.rcvd is None or closed.rcvd_then_sent is False else closed.rcvd.code
+
+
 def why_closed(closed: ConnectionClosed) -> str:
     """The end of an established link in words."""
-    if closed.rcvd is not None:
+    if closed.rcvd is not None and code_of_peer(closed) is not None:
         return f"closed by the CSMS: {closed.rcvd.code} {closed.rcvd.reason}".rstrip()
     if closed.sent is not None:
         return f"closed by the station: {closed.sent.code} {closed.sent.reason}".rstrip()

@@ -1,6 +1,7 @@
 """What both dialects share of metering: the frame of a meter value, and the thinning of long lists.
 
 Charter: pure. How a measurand is spelled and scaled is each dialect's: it brings a table of makers.
+What a CSMS hangs up at is sent again with less in it (``agent.ocpp.retry``): ``forms``.
 Sources: checklist 16-MV-03, 16-MV-06, 16-TX-15; OCPP 2.0.1 J02.
 """
 
@@ -43,3 +44,13 @@ def thin(meter_values: Sequence[dict[str, Any]], values_max: int = TRANSACTION_D
     first, *middle, last = meter_values
     step = -(-total // values_max)
     return [first, *middle[step - 1 :: step], last]
+
+
+def forms(
+    meter_values: Sequence[dict[str, Any]], signed: Sequence[dict[str, Any]] = ()
+) -> tuple[list[dict[str, Any]], ...]:
+    """What a message may carry of these readings, in less and less space: all; the first and the last; none.
+
+    ``signed`` stand beside them, and stay as long as any does."""
+    full, ends = [*meter_values, *signed], [*meter_values[:1], *meter_values[-1:], *signed]
+    return (full, *([ends] if len(ends) < len(full) else []), *([[]] if full else []))

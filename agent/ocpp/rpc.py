@@ -74,9 +74,13 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class LinkLost:
-    """The link ended before the answer came. Whether the peer received the call is unknown."""
+    """The link ended before the answer came. Whether the peer received the call is unknown.
+
+    ``sent``: the call was in flight, not waiting for the slot; ``code``: with which WebSocket code the peer closed."""
 
     reason: str
+    code: int | None = None
+    sent: bool = False
 
 
 CallOutcome = CallResult | CallError | TimedOut | LinkLost
@@ -231,12 +235,13 @@ class Rpc:
         self._expired.append(self._in_flight.call.message_id)
         return self._settle(TimedOut(), now_ms)
 
-    def disconnect(self, reason: str) -> list[Effect]:
-        """The link ended: every call, in flight or waiting, is settled as lost."""
-        calls = [self._in_flight.call] if self._in_flight else []
-        calls += [call for _, _, call in sorted(self._waiting)]
+    def disconnect(self, reason: str, code: int | None = None) -> list[Effect]:
+        """The link ended: every call, in flight or waiting, is settled as lost. ``code``: see ``LinkLost``."""
+        sent = [self._in_flight.call] if self._in_flight else []
+        waiting = [call for _, _, call in sorted(self._waiting)]
         self._in_flight, self._waiting = None, []
-        return [Settled(call.message_id, LinkLost(reason)) for call in calls]
+        lost: list[Effect] = [Settled(call.message_id, LinkLost(reason, code, sent=True)) for call in sent]
+        return lost + [Settled(call.message_id, LinkLost(reason, code)) for call in waiting]
 
     def _fill_slot(self, now_ms: int) -> list[Effect]:
         if self._in_flight is not None or not self._waiting:

@@ -42,7 +42,11 @@ class Direction(enum.StrEnum):
 
 
 class TransportClosed(Exception):
-    """The transport ended; the text says why, for logs and ``LinkLost``."""
+    """The transport ended; the text says why, for logs and ``LinkLost``. ``code``: the peer closed it with this one."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class Transport(Protocol):
@@ -138,6 +142,7 @@ class Session:
         self._handlers: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._end_reason: str | None = None
+        self._end_code: int | None = None
 
     @property
     def counters(self) -> rpc.Counters:
@@ -199,7 +204,9 @@ class Session:
                 tasks.create_task(self._read())
                 tasks.create_task(self._write())
         except* TransportClosed as closed:
-            self._end_reason = str(closed.exceptions[0])
+            first = closed.exceptions[0]
+            self._end_reason = str(first)
+            self._end_code = first.code if isinstance(first, TransportClosed) else None
         finally:
             await self._end(self._end_reason or "session stopped")
         assert self._end_reason is not None
@@ -207,7 +214,7 @@ class Session:
 
     async def _end(self, reason: str) -> None:
         self._end_reason = reason
-        self._apply(self._rpc.disconnect(reason))
+        self._apply(self._rpc.disconnect(reason, self._end_code))
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)

@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 
 from agent.ocpp.endpoint import Endpoint
 from agent.ocpp.frames import MESSAGE_MAX_BYTES
-from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected, classify, why_closed
+from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected, classify, code_of_peer, why_closed
 from agent.ocpp.session import TransportClosed
 
 _DER: Final = 2  # _ssl.ENCODING_DER
@@ -100,19 +100,19 @@ class WebSocket:
         try:
             await (await self._websocket.ping())
         except ConnectionClosed as closed:
-            raise TransportClosed(why_closed(closed)) from closed
+            raise TransportClosed(why_closed(closed), code_of_peer(closed)) from closed
 
     async def recv(self) -> bytes:
         try:
             return await self._websocket.recv(decode=False)  # so that bad UTF-8 is one bad message, not the end
         except ConnectionClosed as closed:
-            raise TransportClosed(why_closed(closed)) from closed
+            raise TransportClosed(why_closed(closed), code_of_peer(closed)) from closed
 
     async def send(self, text: str) -> None:
         try:
             await self._websocket.send(text)
         except ConnectionClosed as closed:
-            raise TransportClosed(why_closed(closed)) from closed
+            raise TransportClosed(why_closed(closed), code_of_peer(closed)) from closed
 
     async def close(self, code: int, reason: str) -> None:
         # The library's own limit does not cover a peer that does not read.

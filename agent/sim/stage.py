@@ -88,6 +88,7 @@ _DC_EXTRA = """\
 power = {{ interface = "slcan", channel = "{folder}/dev/can{id}", modules = [0, 1] }}
 fixed_output = {{ voltage_mv = 400_000, current_ma = 30_000 }}
 """
+_DC_V, _SUPPLY_V = 400, 3 * 230
 
 
 def free_port() -> int:
@@ -114,6 +115,10 @@ class Stage:
     @property
     def config_file(self) -> Path:
         return self.folder / "evsed.toml"
+
+    def at_supply_ma(self, evse: int, current_ma: int) -> int:
+        """What a current of this EVSE takes from each of the supply's phases: a DC output counts by its power."""
+        return current_ma * _DC_V // _SUPPLY_V if self.boards[evse - 1] == "mcu_dc" else current_ma
 
     @property
     def run_dir(self) -> Path:

@@ -154,7 +154,9 @@ class Story(Onlooker):
 
     async def _limited(self) -> bool:
         status = await self._stage.status()
-        return status is not None and sum(view.offered_ma for view in status.evses) <= 20_000
+        if status is None:
+            return False
+        return sum(self._stage.at_supply_ma(view.evse, view.offered_ma) for view in status.evses) <= 20_000
 
     async def _all_told(self) -> bool:
         station = await self._stage.station()

@@ -8,14 +8,14 @@ on the clock of its start: it lasts as long as it lasted (field fault 6). Reads 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from agent.billing.books import Stamp
 from agent.core.events import GapKind, Recovered
 from agent.core.facts import (
+    KIND_OF,
     CheckpointFact,
     ClockFact,
     CostToldFact,
@@ -23,13 +23,14 @@ from agent.core.facts import (
     PriceFact,
     ReceiptFact,
     Sample,
+    StopFact,
     TariffFact,
     TransactionFact,
     Trigger,
 )
 from agent.ipc.codec import decode_fact
 from agent.ipc.port import CsmsTx, Progress, Record
-from agent.ledger.reader import LedgerReader
+from agent.ledger.reader import PAGE_MAX_ROWS, LedgerReader
 from agent.ledger.rows import Row
 from agent.ledger.side_records import Transaction
 from agent.ledger.state import Namespace
@@ -37,8 +38,11 @@ from agent.ledger.state import Namespace
 CURSOR = "csms"
 TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security", "event")
 _PAGE_ROWS = 500
+# Of rows for others: to read, decode and send them takes a station less than the pilot may wait.
+_TOLD_ROWS = 100
+_TOLD_BYTES = 256 * 1024
+_DOCUMENTS = frozenset({KIND_OF[ReceiptFact], KIND_OF[TariffFact]})  # they go without their text: ``_for_others``
 _STARTS_KEPT = 16
-_MAX_TX_RECORDS = 5_000  # a long night of samples; of more, those in the middle are left out
 
 
 class Archive:
@@ -56,30 +60,32 @@ class Archive:
     def records(self, after_seq: int, limit: int) -> list[Record]:
         """The next rows that others may see; empty only where none is left. Some are nobody else's (what retention
         removed), and there may be many of them in a row: an empty page would stop whoever reads on."""
-        limit = max(1, min(limit, _PAGE_ROWS))
+        limit = max(1, min(limit, _TOLD_ROWS))
+        return self._page(after_seq, lambda seq: _weighed(self._reader.rows(seq, limit)))
+
+    def security_records(self, after_seq: int, limit: int) -> list[Record]:
+        return self._records(self._reader.rows(after_seq, max(1, min(limit, _TOLD_ROWS)), kinds=("security",)))
+
+    def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
+        """See ``agent.ipc.port.StationPort.transaction``."""
+
+        def read(seq: int) -> list[Row]:
+            return _weighed(self._reader.rows(seq, _TOLD_ROWS, tx_id=tx_id, newest=newest), newest=newest)
+
+        return self._page(after_seq, read)
+
+    def _page(self, after_seq: int, read: Callable[[int], list[Row]]) -> list[Record]:
         found: list[Record] = []
-        while not found and (rows := self._reader.rows(after_seq, limit)):
+        while not found and (rows := read(after_seq)):
             found = self._records(rows)
             after_seq = rows[-1].seq
         return found
 
-    def security_records(self, after_seq: int, limit: int) -> list[Record]:
-        return self._records(self._reader.rows(after_seq, max(1, min(limit, _PAGE_ROWS)), kinds=("security",)))
-
-    def transaction(self, tx_id: str) -> list[Record]:
-        """Its rows in order. Begin and end are always among them."""
-        rows = self._rows_of(tx_id, _MAX_TX_RECORDS - _PAGE_ROWS)
-        if len(rows) >= _MAX_TX_RECORDS - _PAGE_ROWS:
-            rows += self._reader.rows(rows[-1].seq, _PAGE_ROWS, tx_id=tx_id, newest=True)
-        return self._records(rows)
-
-    def _rows_of(self, tx_id: str, most: float) -> list[Row]:
-        rows: list[Row] = []
-        while len(rows) < most:
-            page = self._reader.rows(rows[-1].seq if rows else 0, _PAGE_ROWS, tx_id=tx_id)
-            rows += page
-            if len(page) < _PAGE_ROWS:
-                break
+    def _rows_of(self, tx_id: str) -> list[Row]:
+        rows = page = self._reader.rows(0, _PAGE_ROWS, tx_id=tx_id)
+        while len(page) == _PAGE_ROWS:
+            page = self._reader.rows(rows[-1].seq, _PAGE_ROWS, tx_id=tx_id)
+            rows = rows + page
         return rows
 
     def transactions(self, before_seq: int | None, limit: int) -> list[tuple[Transaction, Record, Record | None]]:
@@ -105,6 +111,14 @@ class Archive:
         fact = decode_fact(rows[0].kind, rows[0].body) if rows else None
         return fact if isinstance(fact, CostToldFact) else None
 
+    def costs_told(self, tx_id: str) -> int | None:
+        """How many rows hold the CSMS's last word on a transaction; where it has ended, how many since then. None:
+        there is no such transaction."""
+        found = self._reader.transaction(tx_id)
+        if found is None:
+            return None
+        return self._reader.count(found.end_seq or found.begin_seq, kinds=("cost_told",), tx_id=tx_id)
+
     def head_seq(self) -> int:
         return self._reader.head().seq
 
@@ -119,10 +133,10 @@ class Archive:
     def last_row(self) -> Row:
         return self._reader.rows(self._reader.head().seq - 1, 1)[0]
 
-    def hash_of_end(self, seq: int) -> bytes | None:
-        """The hash of this row if it ends a transaction."""
+    def end_at(self, seq: int) -> Row | None:
+        """This row if it ends a transaction."""
         rows = self._reader.rows(seq - 1, 1)
-        return rows[0].hash if rows and rows[0].seq == seq and rows[0].kind == "tx_ended" else None
+        return rows[0] if rows and rows[0].seq == seq and rows[0].kind == "tx_ended" else None
 
     def known_keys(self) -> set[str]:
         """The ids of all keys that ever signed here."""
@@ -140,23 +154,18 @@ class Archive:
 
     def progress(self) -> Progress:
         delivered = self.delivered_seq()
-        return Progress(delivered, tuple(self.csms_txs().values()), self._reader.count(delivered, kinds=TOLD_KINDS))
+        kept = self._reader.state_of_running(Namespace.CSMS_TX, delivered)
+        csms_txs = tuple(_csms_tx(tx_id, text) for tx_id, text in kept.items())
+        return Progress(delivered, csms_txs, self._reader.count(delivered, kinds=TOLD_KINDS))
 
     def untold_events(self) -> int:
         """How many rows of monitors wait for the CSMS."""
         return self._reader.count(self.delivered_seq(), kinds=("event",))
 
-    def csms_txs(self) -> dict[str, CsmsTx]:
-        found = {}
-        for tx_id, text in self.state(Namespace.CSMS_TX).items():
-            number, _, given_up = text.partition(" ")
-            found[tx_id] = CsmsTx(tx_id, int(number), given_up == "given_up")
-        return found
-
-    def told_whole(self, tx_id: str, delivered_seq: int) -> bool:
-        """Whether the CSMS has heard the end of this transaction."""
-        found = self._reader.transaction(tx_id)
-        return found is not None and found.end_seq is not None and found.end_seq <= delivered_seq
+    def left_over_csms_txs(self) -> list[str]:
+        """Transactions that the CSMS has heard the end of and whose CSMS's id is kept all the same; at most
+        ``PAGE_MAX_ROWS``."""
+        return self._reader.state_of_ended(Namespace.CSMS_TX, self.delivered_seq(), PAGE_MAX_ROWS)
 
     def _records(self, rows: list[Row]) -> list[Record]:
         self._learn_clock()
@@ -211,7 +220,7 @@ class Archive:
 
     def history(self, tx_id: str) -> Iterator[tuple[Fact, Stamp]]:
         """A transaction's facts with the clocks of their rows as they stood then."""
-        for row in self._rows_of(tx_id, math.inf):
+        for row in self._rows_of(tx_id):
             fact = decode_fact(row.kind, row.body, row.tx_id, row.evse)
             if fact is not None:
                 yield fact, Stamp(row.boot_id, row.mono_ms, row.wall_ms, row.time_status)
@@ -221,12 +230,17 @@ class Archive:
         found = self._reader.tariff(bytes.fromhex(content_hash))
         return None if found is None else found.text.decode()
 
+    def tariff_source(self, content_hash: str) -> str | None:
+        """Who brought a tariff first, if this ledger knows it."""
+        found = self._reader.tariff(bytes.fromhex(content_hash))
+        return None if found is None else found.source
+
     def _recovered(self, start: Row, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
         assert start.tx_id is not None
-        records = self._records(self._rows_of(start.tx_id, math.inf))
+        records = self._records(self._rows_of(start.tx_id))
         first = records[0].fact
         assert isinstance(first, TransactionFact)
-        last, next_seq_no, blocked = first.samples[-1], 0, False
+        last, next_seq_no, blocked, stop = first.samples[-1], 0, False, None
         for record in records:
             fact = record.fact
             if isinstance(fact, TransactionFact):
@@ -237,6 +251,8 @@ class Archive:
                 last = _newest(last, (fact.sample,))
             elif isinstance(fact, PriceFact):
                 last = _newest(last, fact.samples)
+            elif isinstance(fact, StopFact):
+                stop = fact
         newest = self._reader.rows(records[-1].seq - 1, 1)[0]
         same_boot = newest.boot_id == boot_id
         if same_boot:
@@ -255,6 +271,8 @@ class Archive:
             gap_ms=gap_ms,
             authorized_by=first.authorized_by,
             energy_blocked=blocked,
+            stop=stop,
+            age_ms=records[-1].wall_ms - records[0].wall_ms + (gap_ms or 0),
         )
 
 
@@ -267,6 +285,22 @@ def _for_others(fact: Fact | None) -> Fact | None:
             return replace(fact, text="")
         case _:
             return fact
+
+
+def _weighed(rows: list[Row], *, newest: bool = False) -> list[Row]:
+    """As many of these as an answer should weigh, the first of them or the last; one at least."""
+    taken, bytes_left = 0, _TOLD_BYTES
+    for row in reversed(rows) if newest else rows:
+        bytes_left -= 0 if row.kind in _DOCUMENTS else len(row.body)
+        if taken and bytes_left < 0:
+            break
+        taken += 1
+    return rows[len(rows) - taken :] if newest else rows[:taken]
+
+
+def _csms_tx(tx_id: str, text: str) -> CsmsTx:
+    number, _, given_up = text.partition(" ")
+    return CsmsTx(tx_id, int(number), given_up == "given_up")
 
 
 def _newest(last: Sample, samples: tuple[Sample, ...]) -> Sample:

@@ -22,6 +22,7 @@ from agent.core.effects import Append, Effect, ReadMeter, TransactionEnded
 from agent.core.events import ClockSet, Exhausted, FromMeter, Tick
 from agent.core.facts import (
     Fact,
+    Forerunner,
     LimitFact,
     LogEntry,
     LogFact,
@@ -29,14 +30,13 @@ from agent.core.facts import (
     PriceFact,
     Sample,
     StopReason,
-    Token,
     TransactionFact,
     Trigger,
     TxKind,
 )
 from agent.core.session import SessionState, Transaction
 from agent.core.station import Station
-from agent.station.prepaid import credit_of, lesser, reached, rest_of, site_limit, told_limit
+from agent.station.prepaid import TECHNICIAN, credit_of, forerunner, lesser, reached, rest_of, site_limit, told_limit
 from agent.station.tariffs import TariffBook
 from agent.tariff.cost import Bill, bill
 from agent.tariff.usage import Usage
@@ -64,6 +64,7 @@ class _Open:
     clock_moved: bool = False  # the clock was set: a row says so with the next reading
     changed_ms: int | None = None  # when that reading was asked for
     limit: LimitFact | None = None  # what it may use up at most, not yet written
+    told: LimitFact | None = None  # as written last by all but a technician
     site_asked: bool = False  # whether the site's limits were looked up
     ending: bool = False  # told the core that a limit is reached
 
@@ -72,7 +73,7 @@ class _Open:
 class _Carried:
     """What a transaction leaves to the one that follows it in the same session (the meter began anew)."""
 
-    token: Token | None
+    follows: Forerunner
     limit: LimitFact | None
     tariff: str | None
 
@@ -174,6 +175,8 @@ class Billing:
         elif tx_id in self._open:
             self._open[tx_id].books.note(fact, stamp)
             self._open[tx_id].looked_ahead = False
+            if isinstance(fact, LimitFact) and fact.source != TECHNICIAN:
+                self._open[tx_id].told = fact
             if isinstance(fact, TransactionFact) and fact.kind is TxKind.ENDED:
                 self._carry_over(self._open[tx_id])
 
@@ -316,6 +319,15 @@ class Billing:
             return "Rejected"  # it is just beginning or ending, or cut off: nobody can say when this would hold
         return self._want(each, content, status)
 
+    def change_status(self, tx_id: str, content: str) -> str | None:
+        """What has become of a tariff that was to hold from the next reading on; None: it waits for one still."""
+        each = self._open.get(tx_id)
+        if each is not None and content in each.books.tariff_hashes[-1:]:
+            return "Accepted"
+        if each is None or each.books.ended is not None:
+            return "TxNotFound"
+        return None if each.wanted == content else "Rejected"  # another one came in between
+
     def _accepts(self, each: _Open, content: str) -> str:
         new, old = self.tariffs.tariff(content), each.books.tariff
         return "NoCurrencyChange" if new is None or (old and old.currency != new.currency) else "Accepted"
@@ -330,7 +342,7 @@ class Billing:
         """The site's live tariff is now this: running transactions that follow it do so from now on, those that
         a restart has cut off as soon as they go on."""
         for each in self._open.values():
-            now = each.books.tariff_hashes[-1] if each.books.tariff_hashes else None
+            now = each.wanted or next(reversed(each.books.tariff_hashes), None)
             if each.books.ended is None and self.tariffs.follows_live(now):
                 self._want(each, content, self._accepts(each, content))
 
@@ -339,11 +351,18 @@ class Billing:
     def limit(
         self, tx_id: str, max_cost: str | None, max_energy_mwh: int | None, max_time_ms: int | None, source: str
     ) -> bool:
-        """What the transaction may use up at most from now on; False: it does not run, or that is no limit."""
+        """What the transaction may use up at most from now on; False: it does not run, or that is no limit.
+
+        It takes the place of what was told before; a technician's takes only that of a technician's."""
         each = self._open.get(tx_id)
         limit = told_limit(tx_id, 0 if each is None else each.evse, max_cost, max_energy_mwh, max_time_ms, source)
         if each is None or each.books.ended is not None or limit is None:
             return False
+        if source == TECHNICIAN:
+            if each.limit is not None:  # left by the transaction before: it must be known after a restart, too
+                self._core.ctx.append(each.limit)
+                each.told, each.limit = each.limit, None
+            limit = lesser(limit, each.told)
         self._core.ctx.append(lesser(limit, self._site_limit(each.books.started)))
         each.site_asked = True
         return True
@@ -365,21 +384,23 @@ class Billing:
         stop = tx.stop if (tx := self._core.evses[each.evse].flow.tx) is not None else None
         if stop is None or not stop.follow_up:
             return
-        books, limit = each.books, each.books.limits
-        if limit is not None:
-            usage = books.usage()
-            limit = rest_of(limit, self.bill(books, usage, final=True), usage)
+        books, usage = each.books, each.books.usage()
+        cost = self.bill(books, usage, final=False)
+        limit = None if books.limits is None else rest_of(books.limits, cost, usage)
         tariff = books.tariff_hashes[-1] if books.tariff_hashes else None
-        self._carried[each.evse] = _Carried(books.started.token, limit, tariff)
+        self._carried[each.evse] = _Carried(forerunner(books.started, cost), limit, tariff)
 
     def _carry_on(self, each: _Open, started: TransactionFact) -> None:
         carried = self._carried.pop(each.evse, None)
-        if carried is None or carried.token != started.token:
+        if carried is None or started.follows is None or carried.follows.tx_id != started.follows.tx_id:
             return
         if carried.limit is not None:
             each.limit, each.site_asked = replace(carried.limit, tx_id=started.tx_id), True
         if carried.tariff is not None:
-            self._want(each, carried.tariff, self._accepts(each, carried.tariff))
+            status = self._accepts(each, carried.tariff)
+            if status == "Accepted":
+                each.books.started = replace(started, follows=carried.follows)
+            self._want(each, carried.tariff, status)
 
     def goes_on(self, evse: int) -> bool:
         """Whether the transaction that just ended there goes on in another: its meter began anew."""
@@ -398,6 +419,11 @@ class Billing:
     def busy(self) -> bool:
         """Whether any transaction is not yet wholly on disk."""
         return bool(self._open)
+
+    def tariffs_in_use(self) -> frozenset[str]:
+        """Content hashes of all that a transaction may begin with, or goes by until it is wholly on disk."""
+        running = {content for each in self._open.values() for content in (*each.books.tariff_hashes, each.wanted)}
+        return frozenset(self.tariffs.in_use() | {each for each in running if each is not None})
 
     def books(self, tx_id: str) -> Books | None:
         each = self._open.get(tx_id)
@@ -418,7 +444,7 @@ class Billing:
         """What a usage costs here, with the credit of the transaction."""
         credit = credit_of(books.limits)
         return bill(
-            books.tariffs,
+            books.priced_by,
             usage,
             credit_limit=credit,
             min_energy_mwh=self._min_energy_mwh,
@@ -428,7 +454,9 @@ class Billing:
     def bounds(self, books: Books) -> Bounds:
         """What bounds the bill beside the tariffs, as a receipt must say it."""
         return Bounds(
-            min_energy_mwh=self._min_energy_mwh, credit_limit=None if books.limits is None else books.limits.max_cost
+            min_energy_mwh=self._min_energy_mwh,
+            credit_limit=None if books.limits is None else books.limits.max_cost,
+            follows=books.started.follows,
         )
 
     def deadline_ms(self) -> int | None:

@@ -3,7 +3,8 @@
 Charter: before the pilot drivers open their ports, and before any transaction can be resumed, asks the installer what
 belongs to the slot and writes it where another version runs. A rollback brings the old firmware back by the same rule.
 A failure does not stop the station: the old application may still run, or the pilot is simply lost, which is safe; but
-a slot on trial does not pass its self-test with it.
+a slot on trial does not pass its self-test with it. Nor does an installer that is away, or says nothing: it is waited
+for so long at most, once for all controllers, and no longer than until the station is to stop.
 """
 
 from __future__ import annotations
@@ -12,40 +13,61 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from agent.config.update import McuTarget
-from agent.firmware.client import InstallerAway, InstallerClient
+from agent.firmware.client import InstallerAway
 from agent.firmware.errors import SlotFailed, UpdateRefused
-from agent.firmware.mcu import Failed, Staged, Written, bring_in_line
+from agent.firmware.mcu import Failed, Written, bring_in_line
+from agent.station.installer_talks import SocketTalks
 from hal.firmware import ControllerFirmware
+
+ANSWER_MAX_S: Final = 20.0  # it reads a small payload; where it only starts now, the station waits for it
 
 log = structlog.get_logger("updates")
 
 
-async def bring_controllers_in_line(installer_socket: Path, targets: Sequence[McuTarget]) -> list[str]:
-    """What went wrong, in plain words; usually nothing."""
-    return [fault for target in targets if (fault := await _bring(installer_socket, target))]
-
-
-async def _bring(installer_socket: Path, target: McuTarget) -> str:
-    def ask() -> Staged | None:
-        with InstallerClient(installer_socket) as installer:
-            return installer.mcu(target.name)
-
+async def bring_controllers_in_line(
+    installer_socket: Path, targets: Sequence[McuTarget], stopping: asyncio.Event
+) -> list[str]:
+    """What went wrong, in plain words; usually nothing. ``stopping``: nothing more is begun."""
+    talks = SocketTalks(installer_socket, ANSWER_MAX_S)
+    hang_up = asyncio.get_running_loop().create_task(_hang_up(talks, stopping))
+    faults: list[str] = []
     try:
-        staged = await asyncio.to_thread(ask)
-    except (InstallerAway, SlotFailed, UpdateRefused) as error:
+        for target in targets:
+            if stopping.is_set():
+                break
+            faults += await _bring(talks, target)
+    except InstallerAway as away:
+        log.error("microcontrollers cannot be checked", why=str(away))
+        faults.append(f"microcontrollers: {away}")
+    finally:
+        hang_up.cancel()
+    return faults
+
+
+async def _hang_up(talks: SocketTalks, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    talks.close()
+
+
+async def _bring(talks: SocketTalks, target: McuTarget) -> list[str]:
+    """Raises ``InstallerAway``."""
+    try:
+        staged = await talks.ask(lambda installer: installer.mcu(target.name))
+    except (SlotFailed, UpdateRefused) as error:
         log.error("microcontroller cannot be checked", target=target.name, why=str(error))
-        return f"microcontroller {target.name}: {error}"
+        return [f"microcontroller {target.name}: {error}"]
     outcome = await bring_in_line(staged, _controller(target), partial(_progress, target.name))
     if isinstance(outcome, Failed):
         log.error("microcontroller has the wrong firmware", target=target.name, why=outcome.reason)
-        return f"microcontroller {target.name}: {outcome.reason}"
+        return [f"microcontroller {target.name}: {outcome.reason}"]
     if isinstance(outcome, Written):
         log.warning("microcontroller written", target=target.name, before=outcome.before, version=outcome.version)
-    return ""
+    return []
 
 
 def _progress(target: str, done_bytes: int, total_bytes: int) -> None:

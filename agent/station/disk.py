@@ -16,12 +16,13 @@ import structlog
 
 from agent.billing.books import Stamp
 from agent.billing.record import tariff_text
-from agent.core.effects import Append
+from agent.core.effects import Append, SaveFaults
 from agent.core.events import Durable
 from agent.core.facts import Fact, LogEntry, LogFact, TransactionFact, TxKind
 from agent.ipc.port import RowsAppended
 from agent.ledger.rows import Row
 from agent.ledger.side_records import PutKey, PutMeter
+from agent.ledger.state import Delete, Namespace, Put
 from agent.ledger.writer import OnDurable
 from agent.security.keys import key_id_of
 from agent.station.logic import Logic
@@ -153,6 +154,12 @@ class Disk:
                 on_durable()
 
         self._writer.append(rows, [*own_changes, *changes], durable)
+
+    def keep_faults(self, effect: SaveFaults) -> None:
+        """These outlive a restart; ``agent.station.making`` reads them."""
+        words = " ".join(effect.faults)
+        key = str(effect.evse)
+        self._writer.append((), [Put(Namespace.FAULT, key, words) if words else Delete(Namespace.FAULT, key)])
 
     def note_meter(self, evse: int, reading: MeterReading) -> None:
         """Which meter an EVSE has, over time; a signing one is asked for its key when it first answers."""

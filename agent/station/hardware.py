@@ -130,9 +130,16 @@ class Hardware:
         return True
 
     async def close(self) -> None:
-        """Everything into its safe state, then release the ports. Power goes first."""
+        """Everything into its safe state, then release the ports. Power goes first, and everywhere at once: a board may
+        wait seconds for its vehicle to let go. What devices tell meanwhile must reach no station any more: a board that
+        is being closed tells what it would tell of a fault. Where nothing has to be waited for, this does not wait."""
         for module in self._modules.values():
             module.switch(False)
+        for evse, pilot in self._pilots.items():
+            if pilot.capabilities.autonomous:
+                self._autonomous(evse).stop()
+            else:
+                self._subordinate(evse).allow_power(False)
         for pilot in self._pilots.values():
             await pilot.close()
         for module in self._modules.values():

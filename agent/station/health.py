@@ -8,6 +8,7 @@ connected. The gateway tells of its own parts; without it these are unknown. Who
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -32,6 +33,7 @@ CRASH_SHOWN_MS: Final = 86_400_000
 MEMORY_HIGH_BYTES: Final = 128 * 1024 * 1024
 LOOP_LATE_US: Final = 500_000
 _REPORT_MAX: Final = 32
+_REASON_MAX_CHARS: Final = 500
 
 _DEVICES: Final = {FromPilot: Part.PILOT, FromMeter: Part.METER, FromPower: Part.POWER_MODULE}
 _OF_THE_STATION: Final = (Part.LEDGER, Part.DISK, Part.CLOCK, Part.SLOTS, Part.PROCESSES)
@@ -106,7 +108,7 @@ class StationHealth:
 
     def take_report(self, process: str, parts: Sequence[PartHealth]) -> None:
         """A process tells of its own parts, all of them."""
-        known = [row for row in parts if _is_reportable(row)]
+        known = [replace(row, reason=row.reason[:_REASON_MAX_CHARS]) for row in parts if _is_reportable(row)]
         if process != GATEWAY or len(known) < len(parts):
             log.warning("report of parts not taken", process=process[:40], rows=len(parts) - len(known))
         if process == GATEWAY:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from agent.firmware.client import InstallerClient
-from agent.station.platform import Installer
+from agent.firmware.client import ANSWER_MAX_S, InstallerClient
 
 T = TypeVar("T")
 
@@ -20,14 +19,18 @@ T = TypeVar("T")
 class SocketTalks:
     """See the module; ``agent.station.platform.InstallerTalks`` over the socket at ``path``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, answer_max_s: float = ANSWER_MAX_S) -> None:
         self._path = path
+        self._answer_max_s = answer_max_s
         self._talks: set[InstallerClient] = set()
+        self._closed = False
 
-    async def ask(self, question: Callable[[Installer], T]) -> T:
+    async def ask(self, question: Callable[[InstallerClient], T]) -> T:
         def ask() -> T:
-            with InstallerClient(self._path) as installer:
+            with InstallerClient(self._path, self._answer_max_s) as installer:
                 self._talks.add(installer)
+                if self._closed:  # in the meantime
+                    installer.close()
                 try:
                     return question(installer)
                 finally:
@@ -36,5 +39,7 @@ class SocketTalks:
         return await asyncio.to_thread(ask)
 
     def close(self) -> None:
+        """End what is under way, and whatever is still asked, at once."""
+        self._closed = True
         for talk in list(self._talks):
             talk.close()

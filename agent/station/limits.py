@@ -2,20 +2,36 @@
 
 Charter: pure. Holds the installed profiles, and says for every EVSE which limit follows from them
 and which share of the site's supply it has; and when that changes next by time alone. Times are wall
-times in ms (UTC), as profiles are; currents in mA.
+times in ms (UTC), as profiles are; ``clock_known``: whether that time can be believed. Currents in mA.
+
+The configured supply bounds the AC EVSEs together; limits of the station by profile bound all EVSEs. Watt of the
+station are converted as if each EVSE had the most power per ampere that any has, so they are never exceeded where
+EVSEs differ; where some have fewer phases they are not used up.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from agent.charging.composite import CompositeSchedule, Feed, Transaction, composite_schedule, current_limit
-from agent.charging.profiles import ChargingProfile, RateUnit
-from agent.charging.rules import Capabilities, Refusal, Rules
+from agent.charging.composite import (
+    CompositeSchedule,
+    Feed,
+    Transaction,
+    at_supply,
+    composite_schedule,
+    current_limit,
+    from_supply,
+)
+from agent.charging.profiles import ChargingProfile, Purpose, RateUnit
+from agent.charging.records import profile_from_plain
+from agent.charging.rules import Capabilities, Reason, Refusal, Rules
 from agent.charging.sharing import Demand, allocate
 from agent.charging.store import Criteria, ProfileSet
 from agent.charging.timeline import earliest
 from agent.core.events import LimitSet
+
+_TO_COME = ""  # the transaction of a profile that is judged before there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +47,28 @@ class Limits:
 
     def __init__(self, feeds: tuple[Feed, ...], supply_ma: int | None, capabilities: Capabilities) -> None:
         self._feeds = {feed.evse_id: feed for feed in feeds}
-        total_ma = sum(feed.hard_limit_ma for feed in feeds)
-        first = feeds[0]
-        self._station = replace(first, evse_id=0, hard_limit_ma=supply_ma or total_ma, minimum_ma=0)
+        ac = [feed for feed in feeds if not feed.dc]
+        widest = max(ac or feeds, key=lambda feed: feed.uw_per_ma)
+        self._station = replace(widest, evse_id=0, minimum_ma=0, dc=False)
+        ac_ma = sum(feed.hard_limit_ma for feed in ac)
+        self._supply_ma = ac_ma if supply_ma is None else min(supply_ma, ac_ma)
+        dc_ma = sum(at_supply(feed.hard_limit_ma, feed, self._station) for feed in feeds if feed.dc)
+        self._station = replace(self._station, hard_limit_ma=self._supply_ma + dc_ma)
+        self._is_tight = self._supply_ma < ac_ma
         self._capabilities = capabilities
         self.profiles = ProfileSet()
+        self.bound = False  # a profile came into force with its transaction, and is not yet on disk
 
-    def outlook(self, running: dict[int, Transaction], wall_ms: int) -> Outlook:
+    def outlook(self, running: dict[int, Transaction], wall_ms: int, *, clock_known: bool) -> Outlook:
         """The limits while these transactions run (by EVSE)."""
         own = {
-            evse: current_limit(self.profiles, replace(feed, transaction=running.get(evse)), wall_ms)
+            evse: current_limit(
+                self.profiles, replace(feed, transaction=running.get(evse)), wall_ms, clock_known=clock_known
+            )
             for evse, feed in self._feeds.items()
         }
-        station = current_limit(self.profiles, self._station, wall_ms)
-        demands = [Demand(evse, tx.started_ms, own[evse].limit_ma) for evse, tx in running.items()]
-        shares = allocate(station.limit_ma, demands) if self._is_shared(station.limit_ma) else {}
+        station = current_limit(self.profiles, self._station, wall_ms, clock_known=clock_known)
+        shares = self._shares(running, {evse: own[evse].limit_ma for evse in running}, station.limit_ma)
         limits = tuple(
             LimitSet(
                 evse,
@@ -56,8 +79,24 @@ class Limits:
         )
         return Outlook(limits, earliest(station.next_change_ms, *(limit.next_change_ms for limit in own.values())))
 
-    def _is_shared(self, station_ma: int) -> bool:
-        return station_ma < sum(feed.hard_limit_ma for feed in self._feeds.values())
+    def _shares(self, running: dict[int, Transaction], wanted: dict[int, int], station_ma: int) -> dict[int, int]:
+        """What each running EVSE may take at most, where that is not simply what it wants."""
+        shares: dict[int, int] = {}
+        if self._is_tight:
+            shares = self._share(self._supply_ma, running, {n: ma for n, ma in wanted.items() if not self._feeds[n].dc})
+        if station_ma < self._station.hard_limit_ma:
+            shares = self._share(station_ma, running, wanted | shares)
+        return shares
+
+    def _share(self, limit_ma: int, running: dict[int, Transaction], wanted: dict[int, int]) -> dict[int, int]:
+        """One limit of the supply over the EVSEs that want something."""
+        demands = []
+        for evse, ma in wanted.items():
+            feed = self._feeds[evse]
+            at_least_ma, at_most_ma = (at_supply(each, feed, self._station) for each in (feed.minimum_ma, ma))
+            demands.append(Demand(evse, running[evse].started_ms, at_most_ma, at_least_ma))
+        shares = allocate(limit_ma, demands)
+        return {evse: from_supply(ma, self._feeds[evse], self._station) for evse, ma in shares.items()}
 
     def install(
         self, profile: ChargingProfile, evse: int, rules: Rules, running: dict[int, Transaction], wall_ms: int
@@ -72,6 +111,27 @@ class Limits:
         self.profiles = result
         return None
 
+    def judge_start(self, plain: dict[str, Any], evse: int, rules: Rules, wall_ms: int) -> Refusal | None:
+        """What is wrong with a TxProfile that comes with a remote start (neutral form): the rules are those that would
+        hold if its transaction ran already. Raises MalformedRecord."""
+        profile = profile_from_plain(plain)
+        if profile.purpose is not Purpose.TX or profile.transaction_id is not None:
+            return Refusal(Reason.INVALID_PROFILE, "16-CMD-05, F01.FR.10", "not a TxProfile without a transactionId")
+        result = self.profiles.install(
+            replace(profile, transaction_id=_TO_COME),
+            evse,
+            rules=rules,
+            capabilities=self._capabilities,
+            running={evse: _TO_COME},
+            wall_ms=wall_ms,
+        )
+        return result if isinstance(result, Refusal) else None
+
+    def bind(self, plain: dict[str, Any], evse: int, tx_id: str, wall_ms: int) -> None:
+        """The transaction of a remote start begins, and with it the profile that came along and was judged."""
+        self.profiles = self.profiles.bind(profile_from_plain(plain), evse, tx_id, wall_ms)
+        self.bound = True
+
     def clear(self, criteria: Criteria) -> int:
         """Remove the profiles that match; returns how many."""
         self.profiles, count = self.profiles.clear(criteria)
@@ -84,13 +144,21 @@ class Limits:
         return changed
 
     def composite(
-        self, evse: int, duration_s: int, unit: RateUnit, running: dict[int, Transaction], wall_ms: int
+        self,
+        evse: int,
+        duration_s: int,
+        unit: RateUnit,
+        running: dict[int, Transaction],
+        wall_ms: int,
+        *,
+        clock_known: bool,
     ) -> CompositeSchedule | None:
         """16-SC-08, K08; None for an EVSE that is not there."""
         feeds = {n: replace(feed, transaction=running.get(n)) for n, feed in self._feeds.items()}
-        if evse == 0:
-            all_feeds = tuple(feeds.values())
-            return composite_schedule(self.profiles, self._station, wall_ms, duration_s, unit, evses=all_feeds)
-        if evse not in feeds:
+        feed = self._station if evse == 0 else feeds.get(evse)
+        if feed is None:
             return None
-        return composite_schedule(self.profiles, feeds[evse], wall_ms, duration_s, unit)
+        outlets = tuple(feeds.values()) if evse == 0 else ()
+        return composite_schedule(
+            self.profiles, feed, wall_ms, duration_s, unit, evses=outlets, clock_known=clock_known
+        )

@@ -26,6 +26,7 @@ from agent.core.effects import (
     Restart,
     SampleTaken,
     SaveAvailability,
+    SaveFaults,
     StatusChanged,
     TransactionEnded,
 )
@@ -73,6 +74,7 @@ from agent.station.making import (
     unseen_damage,
 )
 from agent.station.platform import Platform
+from agent.station.recovery import end_without_evse
 from agent.station.self_test import DeviceWatch
 from agent.station.service import StationService, profiles_change
 from agent.station.signers import MeterRecords
@@ -123,7 +125,7 @@ class LiveStation:
         self._damaged = opened.damaged
         reserve = Reserve(build.ledger_path, floor_bytes=build.floor_bytes, look=platform.free_space)
         self._writer = platform.open_writer(build.ledger_path, self._ledger_failed, reserve.release)
-        self._cutting = self._ledger_lost = False
+        self._cutting = self._ledger_lost = self._closing = False
         self._availability_saved = asyncio.Event()
         self._availability_saved.set()
         self._archive = Archive(build.ledger_path)
@@ -170,7 +172,9 @@ class LiveStation:
             self._updates.start(controller_faults)
 
     async def close(self) -> None:
-        """Everything into its safe state first, then the files."""
+        """Everything into its safe state first, then the files. What the devices tell of being closed is no fault of
+        theirs, and must not be kept as one: the logic hears nothing more."""
+        self._closing = True
         self.service.monitoring.close()
         if self._updates is not None:
             self._updates.close()
@@ -185,13 +189,18 @@ class LiveStation:
 
     def give(self, event: Event | ProfilesChanged | PricesChanged) -> None:
         """Let the logic handle an event and carry out what follows, before anything else happens."""
+        if self._closing:
+            return
         if isinstance(event, FromPilot | FromMeter | FromPower):
             _log_device(event)
             self._watch.hear(event)
             self._health.hear(event)
         if isinstance(event, FromMeter) and isinstance(event.event, MeterReading):
             self._disk.note_meter(event.evse, event.event)
-        for effect in self.logic.step(event, self._now_ms()):
+        effects = self.logic.step(event, self._now_ms())
+        if self.logic.limits.bound:
+            self._save_bound_profiles()
+        for effect in effects:
             self._statistics.hear(effect)
             if not self._devices.carry_out(effect):
                 self._carry_out_here(effect)
@@ -200,6 +209,7 @@ class LiveStation:
         if self._updates is not None and not isinstance(event, UpdateHold):
             self._updates.look()
         self._health.look()
+        self.service.look()
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -231,6 +241,8 @@ class LiveStation:
             self.service.answered(effect.command_id, effect.outcome, effect.tx_id)
         elif isinstance(effect, SaveAvailability):
             self._save_availability(effect)
+        elif isinstance(effect, SaveFaults):
+            self._disk.keep_faults(effect)
         elif isinstance(effect, SampleTaken):
             self._publish_sample(effect)
         elif isinstance(effect, TransactionEnded):
@@ -241,6 +253,14 @@ class LiveStation:
             self._stop(EXIT_RESTART)
         else:
             raise AssertionError(f"nobody carries out {effect}")
+
+    def _save_bound_profiles(self) -> None:
+        """A profile that came with a remote start is on disk before its transaction is."""
+        self.logic.limits.bound = False
+        try:
+            self._writer.append((), [profiles_change(self.logic.limits.profiles)])
+        except LedgerFailed as error:
+            self._ledger_failed(error)
 
     def _save_availability(self, effect: SaveAvailability) -> None:
         where = "station" if effect.evse is None else str(effect.evse)
@@ -294,7 +314,7 @@ class LiveStation:
         oldest_ms = stamp.mono_ms + least_ms - config.metering.retention_days * DAY_MS
         clocks = (stamp.boot_id, stamp.mono_ms, stamp.wall_ms, stamp.time_status)
         self._cutting = True
-        self._writer.cut(CutOrder(told_seq, told_seq, oldest_ms, *clocks), self._cut)
+        self._writer.cut(CutOrder(told_seq, told_seq, oldest_ms, *clocks, self._billing.tariffs_in_use()), self._cut)
 
     def _cut(self, done: CutDone) -> None:
         self._cutting = False
@@ -372,6 +392,7 @@ class LiveStation:
         source = "rtc" if status == "I" else "none"
         self.logic.step(ClockSet(wall_ms, source, trusted=False), now_ms)
         trusted_wall = wall_ms if status == "I" else None
+        unconfigured: list[Fact] = []
         for found in self._archive.open_transactions(self._build.boot_id, now_ms, trusted_wall):
             log.warning("open transaction found", tx=found.tx_id, evse=found.evse, gap_ms=found.gap_ms)
             if found.evse in self.logic.core.evses:
@@ -379,6 +400,8 @@ class LiveStation:
                 self._signers.resume(found.evse)
                 self._statistics.resume(found.evse)
                 self.logic.step(found, now_ms)
+            else:
+                unconfigured += end_without_evse(found, now_ms)
         running = {tx.id for tx in self.logic.running().values()}
         if self.logic.limits.keep_transactions(running):
             self._writer.append((), [profiles_change(self.logic.limits.profiles)])
@@ -387,6 +410,8 @@ class LiveStation:
         if self._build.boot_cause in UNCLEAN and last.seq > 1:
             times = (("boot_id", last.boot_id), ("mono_ms", str(last.mono_ms)), ("wall_ms", str(last.wall_ms)))
             self.append(LogFact(LogEntry.UNCLEAN_STOP, details=(("last_row", str(last.seq)), *times)))
+        if unconfigured:
+            self.append(*unconfigured)
         if self._key.key_id not in (known := self._archive.known_keys()):
             entry = LogEntry.KEY_IN_USE if known else LogEntry.KEY_CREATED
             used = LogFact(entry, details=(("key_id", self._key.key_id),))
@@ -397,10 +422,9 @@ class LiveStation:
         if (damaged := self._damaged) is not None:
             log.error("ledger was damaged and is kept as evidence", detail=damaged)
             self.append(SecurityFact("TamperDetectionActivated", damaged[:255]))
-        delivered = self._archive.delivered_seq()
-        old = [tx_id for tx_id in self._archive.csms_txs() if self._archive.told_whole(tx_id, delivered)]
-        if old:
-            self._writer.append((), [Delete(Namespace.CSMS_TX, tx_id) for tx_id in old], lazy=True)
+        # Older software kept them all; what does not fit into one commit is left to the next start.
+        if left_over := self._archive.left_over_csms_txs():
+            self._writer.append((), [Delete(Namespace.CSMS_TX, tx_id) for tx_id in left_over], lazy=True)
 
     def welcome(self) -> Welcome:
         station = self._build.config.station
@@ -419,6 +443,7 @@ class LiveStation:
             firmware_version=self._build.firmware_version,
             takes_updates=self._updates is not None,
             roots=self.service.trust.pems,
+            password_that_worked=self.service.password_that_worked,
         )
 
     def greetings(self) -> list[News]:
@@ -447,9 +472,9 @@ class LiveStation:
         if self._ledger_lost:
             return
         self._ledger_lost = True
-        log.critical("ledger failed, charging stops", reason=str(error))
         self._stop(EXIT_LEDGER)
         self.give(LedgerLost())
+        log.critical("ledger failed, charging stops", reason=str(error))
 
 
 def _log_device(event: FromPilot | FromMeter | FromPower) -> None:

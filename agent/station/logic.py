@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.charging.composite import Transaction
 from agent.core.effects import Effect, TransactionEnded
-from agent.core.events import ClockSet, Event, LimitSet, Tick
+from agent.core.events import ClockSet, Event, LimitSet, Recovered, Tick
 from agent.core.station import Station
 from agent.station.billing import Billing
 from agent.station.limits import Limits
@@ -40,7 +40,10 @@ class Logic:
         self._known: set[str] = set()
 
     def step(self, event: Event | ProfilesChanged | PricesChanged, at_ms: int) -> list[Effect]:
+        if isinstance(event, Recovered):
+            self._started_at_ms[event.tx_id] = at_ms - event.age_ms
         effects = self.core.step(Tick() if isinstance(event, ProfilesChanged | PricesChanged) else event, at_ms)
+        self._bind_profiles()
         if self._limits_are_due(event):
             effects += self._apply_limits(at_ms)
         effects += self.billing.follow(event, effects)
@@ -66,6 +69,13 @@ class Logic:
                 found[evse_id] = Transaction(tx.tx_id, started_ms + offset_ms)
         return found
 
+    def _bind_profiles(self) -> None:
+        """The profile of a remote start comes into force with the transaction, and goes with it."""
+        for evse_id, evse in self.core.evses.items():
+            tx = evse.flow.tx
+            if tx is not None and tx.profile is not None and tx.tx_id not in self._known:
+                self.limits.bind(tx.profile, evse_id, tx.tx_id, self.core.ctx.wall_ms)
+
     def _limits_are_due(self, event: object) -> bool:
         now = {tx.id for tx in self.running().values()}
         due = self._next_change_wall_ms is not None and self.core.ctx.wall_ms >= self._next_change_wall_ms
@@ -74,7 +84,8 @@ class Logic:
     def _apply_limits(self, at_ms: int) -> list[Effect]:
         running = self.running()
         self._known = {tx.id for tx in running.values()}
-        outlook = self.limits.outlook(running, self.core.ctx.wall_ms)
+        ctx = self.core.ctx
+        outlook = self.limits.outlook(running, ctx.wall_ms, clock_known=ctx.time_status != "U")
         self._next_change_wall_ms = outlook.next_change_ms
         effects: list[Effect] = []
         for limit in outlook.limits:

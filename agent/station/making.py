@@ -20,12 +20,14 @@ from agent.charging.records import MalformedRecord, set_from_plain
 from agent.charging.rules import Capabilities
 from agent.config.catalogue import key as catalogue_key
 from agent.config.device_model import DeviceModel
-from agent.config.model import Config
+from agent.config.model import Config, EvseConfig
 from agent.config.money import AfterDamage
 from agent.config.station_model import build_device_model
 from agent.core.context import TariffFor
+from agent.core.faults import LASTING
 from agent.core.settings import StationSettings
 from agent.core.station import Station
+from agent.core.status import FaultCode
 from agent.ipc.codec import CodecError, from_json
 from agent.ledger.space import Look, Reserve
 from agent.ledger.state import Namespace
@@ -55,29 +57,29 @@ def make_model(build: Build, archive: Archive) -> DeviceModel:
 def make_core(
     build: Build, archive: Archive, model: DeviceModel, new_tx_id: Callable[[], str], tariff_for: TariffFor
 ) -> Station:
-    config, kept = build.config, archive.state(Namespace.AVAILABILITY)
+    config, kept, faults = build.config, archive.state(Namespace.AVAILABILITY), archive.state(Namespace.FAULT)
     settings = StationSettings(
         evses=tuple(describe(evse) for evse in config.evse),
         timing=config.timing,
         behaviour=behaviour_of(model, config),
         operative=kept.get("station") != "no",
         inoperative_evses=frozenset(evse.id for evse in config.evse if kept.get(str(evse.id)) == "no"),
+        lasting_faults={evse.id: lasting_faults(faults.get(str(evse.id), "")) for evse in config.evse},
     )
     return Station(settings, new_tx_id, tariff_for)
 
 
+def lasting_faults(words: str) -> tuple[FaultCode, ...]:
+    """The faults of an EVSE as ``Disk.keep_faults`` wrote them."""
+    known = {code.value: code for code in LASTING}
+    if unknown := [word for word in words.split() if word not in known]:
+        log.error("faults of another version of this software cannot be kept", faults=unknown)
+    return tuple(known[word] for word in words.split() if word in known)
+
+
 def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
     config = build.config
-    feeds = tuple(
-        Feed(
-            evse_id=evse.id,
-            hard_limit_ma=min(evse.max_current_ma, evse.board.limits.max_current_ma),
-            voltage_mv=evse.voltage_v * 1_000,
-            phases=evse.phases,
-            minimum_ma=evse.board.limits.min_current_ma,
-        )
-        for evse in config.evse
-    )
+    feeds = tuple(feed_of(evse) for evse in config.evse)
     capabilities = Capabilities(
         evse_count=len(feeds),
         max_stack_level=model.integer(catalogue_key("SmartChargingCtrlr.ProfileStackLevel")),
@@ -94,9 +96,21 @@ def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
     return limits
 
 
+def feed_of(evse: EvseConfig) -> Feed:
+    """What charging profiles and the supply limit here. A DC output gives no more than its fixed demand."""
+    hard_limit_ma = min(evse.max_current_ma, evse.board.limits.max_current_ma)
+    minimum_ma, fixed = evse.board.limits.min_current_ma, evse.fixed_output
+    if fixed is not None:
+        hard_limit_ma = min(hard_limit_ma, fixed.current_ma)
+        return Feed(evse.id, hard_limit_ma, fixed.voltage_mv, 1, minimum_ma=minimum_ma, dc=True)
+    return Feed(evse.id, hard_limit_ma, evse.voltage_v * 1_000, evse.phases, minimum_ma=minimum_ma)
+
+
 def make_tariffs(build: Build, archive: Archive) -> TariffBook:
     evses = [evse.id for evse in build.config.evse]
-    return TariffBook(build.config.price, evses, archive.tariff_text, archive.state(Namespace.TARIFF))
+    return TariffBook(
+        build.config.price, evses, archive.tariff_text, archive.tariff_source, archive.state(Namespace.TARIFF)
+    )
 
 
 def make_billing(build: Build, core: Station, tariffs: TariffBook) -> Billing:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from agent.core.facts import CostToldFact, Fact, LogEntry, LogFact, Token
 from agent.core.station import Station
 from agent.core.status import EvseView
 from agent.ipc.port import PriceView, TariffAssignment, ToldCost
-from agent.ledger.state import StateChange
+from agent.ledger.state import Put, StateChange
 from agent.station.billing import Billing
 from agent.station.logic import PricesChanged
 from agent.station.prepaid import amount_of
@@ -34,6 +35,9 @@ from agent.tariff.text import price_lines
 
 MAX_PRICE_TEXTS = 64
 MAX_TEXT_CHARS = 1_024
+MAX_LAST_WORDS = 16  # rows of one transaction: a CSMS that changes its mind more often has gone wrong
+_NUMBER_MAX_CHARS = 40
+_TOKEN_MAX_CHARS = 255  # idToken of OCPP 2.1, the longest there is
 _HOUR_MS = 3_600_000
 
 log = structlog.get_logger("price")
@@ -44,49 +48,75 @@ class Shell(Protocol):
 
     def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None: ...
 
-    async def save(self, changes: Sequence[StateChange]) -> None: ...
+    def commit(
+        self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None] | None = None
+    ) -> None: ...
+
+    def save_lazily(self, changes: Sequence[StateChange]) -> None: ...
 
 
 class Money:
     """Tariffs and costs of one station, as asked for."""
 
-    def __init__(self, core: Station, billing: Billing, model: DeviceModel, shell: Shell) -> None:
+    def __init__(
+        self, core: Station, billing: Billing, model: DeviceModel, shell: Shell, costs_told: Callable[[str], int | None]
+    ) -> None:
         self._core = core
         self._billing = billing
         self._model = model
         self._shell = shell
+        self._costs_told = costs_told
         self._told: dict[str, ToldCost] = {}  # by transaction, while it runs
-        self._final: dict[str, str] = {}  # the last word on each transaction: a repeat is no news
+        self._final: dict[str, tuple[str, int]] = {}  # the last word on each transaction, and how many rows it has
         self._texts: dict[str, str] = {}  # by folded token, "" for everybody
+        self._waiting: list[asyncio.Event] = []  # for the next event
+
+    def look(self) -> None:
+        """After every event: defaults that have become valid are kept as such, since after a power cut nobody may
+        know the time."""
+        if changes := self._settled():
+            self._shell.save_lazily(changes)
+        while self._waiting:
+            self._waiting.pop().set()
+
+    def _settled(self) -> list[Put]:
+        ctx = self._core.ctx
+        return self._billing.tariffs.settle(ctx.wall_ms) if ctx.time_status == "S" else []
 
     # ------------------------------------------------------------------------------------- tariffs
 
     async def set_default(self, evse: int, tariff: str) -> str:
+        self.look()
         try:
             status, facts, changes = self._billing.tariffs.set_default(evse, tariff, self._core.ctx.wall_ms)
         except TariffError as error:
             return self._refused(error)
         if status == "Accepted":
-            await self._durable(facts)
-            await self._shell.save(changes)
+            await self._durable(facts, [*changes, *self._settled()])
         return status
 
     async def change(self, tx_id: str, tariff: str) -> str:
         if self._billing.books(tx_id) is None:
             return "TxNotFound"
         try:
-            content, facts = self._billing.tariffs.learn(tariff, "csms")
+            content, facts = self._billing.tariffs.learn(tariff)
         except TariffError as error:
             return self._refused(error)
         await self._durable(facts)
-        status = self._billing.use_tariff(tx_id, content)
+        status: str | None = self._billing.use_tariff(tx_id, content)
         self._shell.give(PricesChanged())
+        if status != "Accepted":
+            return status or "Rejected"
+        while (status := self._billing.change_status(tx_id, content)) is None:
+            self._waiting.append(stepped := asyncio.Event())
+            await stepped.wait()
+        await self._durable()
         return status
 
     async def clear(self, ids: Sequence[str], evse: int | None) -> list[tuple[str, str]]:
         results, changes = self._billing.tariffs.clear(ids, evse)
         if changes:
-            await self._shell.save(changes)
+            await self._durable(changes=changes)
         return results
 
     def assignments(self, evse: int) -> list[TariffAssignment]:
@@ -97,18 +127,22 @@ class Money:
         self._shell.append(LogFact(LogEntry.TARIFF_REFUSED, details=(("why", str(error)[:500]),)))
         return f"Rejected: {str(error)[:400]}"
 
-    async def _durable(self, facts: Sequence[Fact]) -> None:
-        """A tariff is on disk before it is called Accepted (metering reference 4.2)."""
-        if facts:
-            done = asyncio.Event()
-            self._shell.append(*facts, on_durable=done.set)
-            await done.wait()
+    async def _durable(self, facts: Sequence[Fact] = (), changes: Sequence[StateChange] = ()) -> None:
+        """These and all that was written before are on disk, as it must be before anything is called Accepted
+        (metering reference 4.2)."""
+        done = asyncio.Event()
+        self._shell.commit(facts, changes, done.set)
+        await done.wait()
 
-    def limit(self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None) -> bool:
+    async def limit(
+        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None, source: str
+    ) -> bool:
         energy_mwh = None if max_energy_wh is None else max_energy_wh * 1_000
         time_ms = None if max_time_s is None else max_time_s * 1_000
-        taken = self._billing.limit(tx_id, max_cost, energy_mwh, time_ms, "told")
+        taken = self._billing.limit(tx_id, max_cost, energy_mwh, time_ms, source)
         self._shell.give(PricesChanged())
+        if taken:
+            await self._durable()
         return taken
 
     # ---------------------------------------------------------------------------------------- told
@@ -116,19 +150,35 @@ class Money:
     def told_cost(self, told: ToldCost) -> None:
         """The CSMS's word on a cost: shown while the transaction runs; its last word is kept."""
         if _decimal(told.cost) is None:
-            log.warning("cost told is no number", tx=told.tx_id, cost=told.cost[:40])
+            log.warning("cost told is no number", tx=told.tx_id[:64], cost=told.cost[:_NUMBER_MAX_CHARS])
             return
+        told = replace(told, text=told.text[:MAX_TEXT_CHARS])
         evse = next((n for n, each in self._core.evses.items() if each.flow.tx and each.flow.tx.tx_id == told.tx_id), 0)
         if evse:
             self._told[told.tx_id] = told
         running = {each.flow.tx.tx_id for each in self._core.evses.values() if each.flow.tx}
         self._told = {tx_id: each for tx_id, each in self._told.items() if tx_id in running}
-        if told.final and self._final.get(told.tx_id) != told.cost:
-            self._final = dict([*self._final.items(), (told.tx_id, told.cost)][-MAX_PRICE_TEXTS:])
-            self._shell.append(CostToldFact(told.tx_id, evse, told.cost, told.final, told.text[:MAX_TEXT_CHARS]))
+        if told.final:
+            self._keep(told, evse)
+
+    def _keep(self, told: ToldCost, evse: int) -> None:
+        """A last word becomes a row where it is news. What a CSMS can say without end must not fill the ledger."""
+        cost, rows = self._final.pop(told.tx_id, ("", self._costs_told(told.tx_id)))
+        if rows is None:
+            log.warning("cost told of no transaction", tx=told.tx_id[:64])
+            return
+        if cost != told.cost:
+            if rows < MAX_LAST_WORDS:
+                self._shell.append(CostToldFact(told.tx_id, evse, told.cost, told.final, told.text))
+                rows += 1
+            else:
+                log.warning("cost told too often, not kept", tx=told.tx_id, cost=told.cost, kept=rows)
+        self._final[told.tx_id] = told.cost, rows
+        while len(self._final) > MAX_PRICE_TEXTS:
+            del self._final[next(iter(self._final))]
 
     def told_price(self, token: Token | None, text: str) -> None:
-        self._texts.pop(name := "" if token is None else fold(token.id_token), None)
+        self._texts.pop(name := "" if token is None else fold(token.id_token[:_TOKEN_MAX_CHARS]), None)
         while len(self._texts) >= MAX_PRICE_TEXTS:
             del self._texts[next(iter(self._texts))]
         self._texts[name] = text[:MAX_TEXT_CHARS]
@@ -197,4 +247,4 @@ class Money:
 
 
 def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else amount_of(text)
+    return None if text is None or len(text) > _NUMBER_MAX_CHARS else amount_of(text)

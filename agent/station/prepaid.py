@@ -13,7 +13,7 @@ from typing import Final
 
 from agent.billing.books import Books
 from agent.config.money import Assignment
-from agent.core.facts import LimitFact, StopReason, TransactionFact, Trigger
+from agent.core.facts import Forerunner, LimitFact, StopReason, TransactionFact, Trigger
 from agent.tariff.cost import Bill
 from agent.tariff.currency import decimal_text, from_minor
 from agent.tariff.prepaid import Limit, TransactionLimits, exhausted
@@ -22,6 +22,8 @@ from agent.tariff.usage import Usage
 LOOK_AHEAD_MS: Final = 2_000  # a reading a second, and one may be missing
 MOST_MONEY: Final = 10**9
 MONEY_DIGITS: Final = 12
+TECHNICIAN: Final = "technician"
+"""Source of a limit that never lifts what CSMS or site have set."""
 
 _ENDS: Final = {
     Limit.COST: (Trigger.COST_LIMIT_REACHED, StopReason.LOCAL_OUT_OF_CREDIT),
@@ -52,16 +54,16 @@ def site_limit(started: TransactionFact, limits: Assignment) -> LimitFact:
     )
 
 
-def lesser(told: LimitFact, site: LimitFact | None) -> LimitFact:
-    """Of each limit the smaller: what the site sells is not lifted by anybody else."""
-    if site is None:
+def lesser(told: LimitFact, holds: LimitFact | None) -> LimitFact:
+    """Of each limit the smaller: what the site sells is not lifted by anybody else, nor the CSMS's by a technician."""
+    if holds is None:
         return told
-    costs = [each for each in (told.max_cost, site.max_cost) if each is not None]
+    costs = [each for each in (told.max_cost, holds.max_cost) if each is not None]
     return replace(
         told,
         max_cost=min(costs, key=Fraction, default=None),
-        max_energy_mwh=_least(told.max_energy_mwh, site.max_energy_mwh),
-        max_time_ms=_least(told.max_time_ms, site.max_time_ms),
+        max_energy_mwh=_least(told.max_energy_mwh, holds.max_energy_mwh),
+        max_time_ms=_least(told.max_time_ms, holds.max_time_ms),
     )
 
 
@@ -75,16 +77,29 @@ def rest_of(limit: LimitFact, bill: Bill | None, usage: Usage) -> LimitFact:
     cost, energy_mwh, time_ms = credit_of(limit), limit.max_energy_mwh, limit.max_time_ms
     return replace(
         limit,
+        source="rest",  # whoever set it: nobody can tell any more which part of it is whose
         max_cost=None if cost is None else decimal_text(max(Fraction(0), cost - spent)),
         max_energy_mwh=None if energy_mwh is None else max(0, energy_mwh - usage.energy_mwh),
         max_time_ms=None if time_ms is None else max(0, time_ms - usage.elapsed_ms),
     )
 
 
+def forerunner(started: TransactionFact, bill: Bill | None) -> Forerunner:
+    """What the transaction that follows this one must know of it; ``bill`` is this one's."""
+    if bill is None:
+        return Forerunner(started.tx_id)
+    before = started.follows or Forerunner("")
+    excl, incl = (
+        decimal_text(Fraction(spent or 0) + from_minor(total, bill.currency))
+        for spent, total in ((before.cost_excl, bill.total_excl), (before.cost_incl, bill.total_incl))
+    )
+    return Forerunner(started.tx_id, excl, incl)
+
+
 def reached(limit: LimitFact, books: Books, usage: Usage, most_mw: int) -> tuple[Trigger, StopReason] | None:
     """Why the transaction must end now, at ``most_mw`` at most; None if it need not."""
     limits = TransactionLimits(credit_of(limit), limit.max_energy_mwh, limit.max_time_ms)
-    found = exhausted(limits, books.tariffs, usage, interval_ms=LOOK_AHEAD_MS, max_power_mw=most_mw)
+    found = exhausted(limits, books.priced_by, usage, interval_ms=LOOK_AHEAD_MS, max_power_mw=most_mw)
     return None if found is None else _ENDS[found]
 
 

@@ -1,10 +1,11 @@
 """The station process: signals, the socket, the exit code, and a safe state at the end.
 
 Charter: runs one ``LiveStation`` on this machine. Ends in a safe state on a signal, on a command, and on any error
-of its own: hardware is told to open before anything else is cleaned up.
+of its own: hardware is told to open before anything else is cleaned up. From when it is ready on, whoever started it
+hears that the loop still turns (``agent.station.notify``), and kills it where it does not.
 
 Exit codes: 0 stopped on request, 75 restart wanted (reset, configuration), 70 an error of our own,
-74 the ledger failed.
+74 the ledger failed, 73 another station works on the same data (``agent.station.alone``): nothing was touched.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import signal
 
 import structlog
 
+from agent.config import pilot_lines
 from agent.ipc.peer import GATEWAY_USER, uid_of
 from agent.ipc.port import News
 from agent.ipc.server import IpcServer
 from agent.station.build import Build, note_boot_cause
 from agent.station.disk import raise_what_crashed
 from agent.station.live import LiveStation
+from agent.station.notify import Notify
 from agent.station.platform import this_machine
 
-EXIT_STOPPED, EXIT_ERROR = 0, 70
+EXIT_STOPPED, EXIT_ERROR, EXIT_NOT_ALONE = 0, 70, 73
 
 log = structlog.get_logger("station")
 
@@ -55,14 +58,19 @@ class StationProcess:
         await self._server.start()
         self._live.upkeep.look_at_room()
         self._live.upkeep.look_at_tariff()
-        self._live.start(await self._bring_controllers_in_line())
+        controller_faults = await self._bring_controllers_in_line()
+        pilot_lines.keep(self._build.config)  # for make-safe, before anything is told to close
+        self._live.start(controller_faults)
         upkeep = self._loop.create_task(self._live.upkeep.run())
         upkeep.add_done_callback(raise_what_crashed)
         # What start-up made stays for ever: looking through it again would stop the loop for tens of milliseconds.
         gc.collect()
         gc.freeze()
         log.info("station ready", identity=self._build.config.station.identity, socket=str(self._build.socket_path))
+        notify = Notify(self._loop)
+        notify.ready()
         await self._stopping.wait()
+        notify.close()
         upkeep.cancel()
         await self._close()
         return self._exit_code
@@ -76,14 +84,15 @@ class StationProcess:
             return []
         from agent.station.controllers import bring_controllers_in_line
 
-        return await bring_controllers_in_line(self._build.config.station.installer_socket, update.mcu)
+        socket_path = self._build.config.station.installer_socket
+        return await bring_controllers_in_line(socket_path, update.mcu, self._stopping)
 
     # ---------------------------------------------------------------------------------------- ends
 
     def _crashed(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
-        log.critical("error of our own, going safe", what=context.get("message"), exc_info=error)
         self._stop(EXIT_ERROR)
+        log.critical("error of our own, going safe", what=context.get("message"), exc_info=error)
 
     def _stop(self, code: int) -> None:
         if not self._stopping.is_set():
@@ -91,10 +100,10 @@ class StationProcess:
             self._stopping.set()
 
     async def _close(self) -> None:
-        log.info("station stops", exit_code=self._exit_code)
         if self._exit_code == EXIT_STOPPED:
             note_boot_cause(self._build.config, self._live.stop_cause)
         await self._live.close()
+        log.info("station stops", exit_code=self._exit_code)
         await self._server.close()
 
 

@@ -97,6 +97,7 @@ class RowMaker:
             if not isinstance(fact, TransactionFact) or books is None:
                 rows.append(plain)
             elif fact.kind is TxKind.STARTED:
+                plain = self.plain(books.started, stamp)
                 rows += [plain, *(self._begin(fact, books, stamp) if self._signs_begin() and not meter_begins else ())]
             elif fact.kind is TxKind.ENDED:
                 rows += self._end(fact, books, stamp, meter_record)
@@ -118,7 +119,7 @@ class RowMaker:
             else:
                 made, signed = self._records(fact, stamp, ocmf_record.drafts(books, self._who))
                 records += made
-            bill = self._billing.bill(books, books.usage(), final=True)
+            bill = self._billing.bill(books, books.usage(), final=not self._billing.goes_on(fact.evse))
             receipt = self._receipt(fact, books, bill, stamp, signed, meter_record)
         except Exception as error:
             failed = self._billing.failed(fact.tx_id, fact.evse, error)
@@ -209,12 +210,13 @@ class RowMaker:
         usage = books.usage()
         record_key = "" if meter_record is None else meter_record.public_key.hex().upper()
         facts = replace(self._receipt_facts(fact, books), record_key=record_key)
-        # An error in the writer's thread would end the ledger: whatever cannot be written shows here.
-        receipt_payload(facts, usage, bill, seq=0, prev_hash=b"", number=0, records=())
+        # An error in the writer's thread would end the ledger: whatever cannot be written shows here. Of the records
+        # only a meter's own is there by now, and only that one can be no text.
+        receipt_payload(facts, usage, bill, seq=0, prev_hash=b"", number=0, records=_texts(signed))
 
         def make(slot: Slot) -> bytes:
             assert slot.number is not None
-            records = [record.decode() for record in signed if record is not None]
+            records = _texts(signed)
             assert len(records) == len(signed), "records are made before the receipt that holds them"
             text = receipt_payload(
                 replace(facts, local_number=slot.number),
@@ -297,6 +299,11 @@ class RowMaker:
             return Delete(Namespace.METER, str(fact.evse))
         self._last_ends[str(fact.evse)] = kept = f"{end.meter_serial} {end.energy_import_mwh}"
         return Put(Namespace.METER, str(fact.evse), kept)
+
+
+def _texts(signed: Sequence[bytes | None]) -> list[str]:
+    """The records that are made. ``UnicodeDecodeError`` for one that is no text."""
+    return [record.decode() for record in signed if record is not None]
 
 
 def _with_cost(fact: TransactionFact, bill: Bill | None) -> TransactionFact:

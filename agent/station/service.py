@@ -54,8 +54,9 @@ from agent.ipc.port import (
 from agent.ipc.receipts import ReceiptLine
 from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.ledger.rows import ID_MAX_CHARS
 from agent.ledger.side_records import PutWitness
-from agent.ledger.state import Namespace, Put, StateChange
+from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.security.roots import CertificateHash
 from agent.station.archive import CURSOR, Archive
 from agent.station.behaviour import behaviour_of, provide_live_values
@@ -65,6 +66,7 @@ from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.money import Money
 from agent.station.monitoring import Monitoring
+from agent.station.prepaid import TECHNICIAN
 from agent.station.receipts import Receipts
 from agent.station.tokens import Tokens
 from agent.station.trust import Trust
@@ -74,6 +76,9 @@ from agent.usage.model import UsageHour
 if TYPE_CHECKING:
     from agent.station.updates import Updates
 
+_THAT_WORKED = "that worked"
+_PASSWORD_MAX_CHARS = 512  # hex of 64 characters in UTF-8
+_DIALECT_MAX_CHARS = 20
 _CLOCK_MAX_MS = 253_370_764_800_000  # year 9999, so that no zone leads out of the calendar
 _CLOCK_TOLERANCE_MS = 1_000  # the CSMS's answer travelled; less than this is no news
 log = structlog.get_logger("station")
@@ -110,7 +115,9 @@ class Shell(Protocol):
         """Facts that do not come from the logic."""
         ...
 
-    def commit(self, facts: Sequence[Fact], changes: Sequence[StateChange]) -> None:
+    def commit(
+        self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None] | None = None
+    ) -> None:
         """Facts and changes in one commit."""
         ...
 
@@ -142,19 +149,23 @@ class StationService:
         self._command_ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[CommandAnswer]] = {}
         self._receipts = Receipts(archive)
-        self._money = Money(logic.core, logic.billing, model, shell)
+        self._money = Money(logic.core, logic.billing, model, shell, archive.costs_told)
         self.monitoring = Monitoring(build.config, model, logic.core, archive, shell, self._refresh)
         kept_roots = archive.state(Namespace.CERTIFICATE)
         self.trust = Trust(build.config, model, kept_roots, shell, self._known_wall_ms)
         self._customers = Customers(archive, tokens, self._money, logic.core)
         self._dialect: str | None = None
         self.delivered_seq = archive.delivered_seq()
+        self.password_that_worked = archive.state(Namespace.PASSWORD).get(_THAT_WORKED, "")
 
     # ------------------------------------------------------------------------------------ commands
 
     async def command(self, command: Command) -> CommandAnswer:
-        if isinstance(command, RemoteStart) and self._tokens.remote_needs_check():
-            return self._tokens.remote_start(command)
+        if isinstance(command, RemoteStart):
+            if reason := self._wrong_profile(command):
+                return CommandAnswer(Outcome.REJECTED, reason=reason)
+            if self._tokens.remote_needs_check():
+                return self._tokens.remote_start(command)
         command_id = next(self._command_ids)
         future: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
         self._answers[command_id] = future
@@ -163,9 +174,22 @@ class StationService:
             answer = await future
         finally:
             self._answers.pop(command_id, None)
-        if isinstance(command, ChangeAvailability) and answer.outcome is Outcome.ACCEPTED:
+        if isinstance(command, ChangeAvailability):
             await self._shell.availability_saved()
         return answer
+
+    def _wrong_profile(self, command: RemoteStart) -> str:
+        """Why the profile that comes with a start cannot hold (F01); empty: it can, or there is none."""
+        if command.profile is None:
+            return ""
+        if command.evse is None:
+            return "without an EVSE there is nothing to bind a profile to"
+        try:
+            rules, limits = Rules(command.rules), self._logic.limits
+            refusal = limits.judge_start(command.profile, command.evse, rules, self._wall_ms())
+        except ValueError as error:
+            return str(error)
+        return "" if refusal is None else str(refusal)
 
     def answered(self, command_id: int, outcome: Outcome, tx_id: str | None) -> None:
         """The core has answered a command."""
@@ -209,8 +233,8 @@ class StationService:
     async def records(self, after_seq: int, limit: int) -> list[Record]:
         return self._archive.records(after_seq, limit)
 
-    async def transaction(self, tx_id: str) -> list[Record]:
-        return self._archive.transaction(tx_id)
+    async def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
+        return self._archive.transaction(tx_id, after_seq, newest=newest)
 
     async def security_records(self, after_seq: int, limit: int) -> list[Record]:
         return self._archive.security_records(after_seq, limit)
@@ -221,10 +245,11 @@ class StationService:
     async def delivered(self, seq: int, csms_tx: CsmsTx | None = None) -> None:
         self.delivered_seq = max(self.delivered_seq, seq)
         changes: list[StateChange | PutWitness] = [Put(Namespace.CURSOR, CURSOR, str(self.delivered_seq))]
-        if (hash_of_end := self._archive.hash_of_end(seq)) is not None:
+        if (end := self._archive.end_at(seq)) is not None and end.tx_id is not None:
             # The CSMS knows this row's transaction: a ledger that lost it later is found out.
-            changes.append(PutWitness(seq, hash_of_end, "csms", self._wall_ms()))
-        if csms_tx is None:
+            changes.append(PutWitness(seq, end.hash, "csms", self._wall_ms()))
+            changes.append(Delete(Namespace.CSMS_TX, end.tx_id))
+        if csms_tx is None or len(csms_tx.tx_id) > ID_MAX_CHARS:  # no transaction of ours
             self._shell.save_lazily(changes)
             return
         text = f"{csms_tx.csms_id}{' given_up' if csms_tx.given_up else ''}"
@@ -241,10 +266,15 @@ class StationService:
         return self._tokens.present(token, evse)
 
     async def link_state(self, online: bool, dialect: str | None) -> None:
-        self._dialect = dialect if online else None
+        self._dialect = dialect[:_DIALECT_MAX_CHARS] if online and dialect is not None else None
         self._tokens.link(online, dialect)
         self.monitoring.link(self._dialect)
         self._shell.give(LinkChanged(online))
+
+    async def password_worked(self, shown: str) -> None:
+        if shown != self.password_that_worked and len(shown) <= _PASSWORD_MAX_CHARS:
+            await self._shell.save([Put(Namespace.PASSWORD, _THAT_WORKED, shown)])
+            self.password_that_worked = shown
 
     async def clock(self, wall_ms: int) -> None:
         if not 0 <= wall_ms <= _CLOCK_MAX_MS:
@@ -338,7 +368,12 @@ class StationService:
         if unit not in (None, *RateUnit):
             return None
         schedule = self._logic.limits.composite(
-            evse, duration_s, RateUnit(unit or "A"), self._logic.running(), self._wall_ms()
+            evse,
+            duration_s,
+            RateUnit(unit or "A"),
+            self._logic.running(),
+            self._wall_ms(),
+            clock_known=self._known_wall_ms() is not None,
         )
         if schedule is None:
             return None
@@ -346,6 +381,10 @@ class StationService:
         return CompositeSchedule(schedule.start_ms, schedule.duration_s, schedule.unit.value, periods)
 
     # --------------------------------------------------------------------------------------- money
+
+    def look(self) -> None:
+        """After every event."""
+        self._money.look()
 
     async def set_default_tariff(self, evse: int, tariff: str) -> str:
         return await self._money.set_default(evse, tariff)
@@ -360,9 +399,16 @@ class StationService:
         return await self._money.change(tx_id, tariff)
 
     async def limit_transaction(
-        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+        self,
+        tx_id: str,
+        max_cost: str | None,
+        max_energy_wh: int | None,
+        max_time_s: int | None,
+        *,
+        technician: bool = False,
     ) -> bool:
-        return self._money.limit(tx_id, max_cost, max_energy_wh, max_time_s)
+        source = TECHNICIAN if technician else "told"
+        return await self._money.limit(tx_id, max_cost, max_energy_wh, max_time_s, source)
 
     async def told_cost(self, told: ToldCost) -> None:
         self._money.told_cost(told)
@@ -395,7 +441,7 @@ class StationService:
         return self._shell.acknowledge_damage()
 
     async def security_event(self, event_type: str, tech_info: str) -> None:
-        self._shell.append(SecurityFact(event_type, tech_info[:255]))
+        self._shell.append(SecurityFact(event_type[:50], tech_info[:255]))
 
     async def receipts(self, limit: int, before_seq: int | None) -> list[ReceiptLine]:
         return self._receipts.lines(limit, before_seq)

@@ -22,7 +22,15 @@ import structlog
 from agent.billing.record import Identity, identification
 from agent.core.facts import LogEntry, LogFact, Token
 from agent.ocmf.record import plain_text
-from hal.ports import DeviceError, HeldRecord, RecordRequest, SignedRecord, SigningMeter
+from hal.ports import (
+    DeviceError,
+    HeldRecord,
+    RecordFailed,
+    RecordFault,
+    RecordRequest,
+    SignedRecord,
+    SigningMeter,
+)
 
 WAIT_S = 60.0  # more than any driver's own limits; a call that takes longer is a mistake of ours
 _DATA_MAX_CHARS = 39
@@ -84,11 +92,20 @@ class MeterRecords:
             self._running.add(evse)
 
     async def end(self, evse: int) -> SignedRecord | None:
-        """The meter's record of the transaction that has ended; None where it has none."""
+        """The meter's record of the transaction that has ended; None where it has none that can be passed on."""
         if evse not in self._running:
             return None
         self._running.discard(evse)
-        return await self._try(evse, "end", self._meters[evse].end_record())
+        return await self._try(evse, "end", self._end(evse))
+
+    async def _end(self, evse: int) -> SignedRecord:
+        """A record that is no text is none: no receipt could hold it. The meter keeps it, since nobody confirms it."""
+        record = await self._meters[evse].end_record()
+        try:
+            record.text.decode()
+        except UnicodeDecodeError as error:
+            raise RecordFailed("meter", RecordFault.CORRUPTED, f"its record is not UTF-8: {error}") from error
+        return record
 
     async def confirm(self, evse: int) -> None:
         """The record is on disk: the meter may forget it."""

@@ -7,7 +7,7 @@ change concerns those that run. Prices nothing.
 Order (metering reference 3.5): a tariff or limit that the site gives a token or group, the CSMS's default
 of the EVSE, its default of all EVSEs, the site's live tariff, the site's tariff. A default of the CSMS may
 lie in the future; it then replaces the older one by itself. A running transaction keeps its tariff: only
-the live tariff (a price that follows a market) and ``ChangeTransactionTariff`` reach it.
+``ChangeTransactionTariff`` reaches it, and where the site priced it, the live tariff (a price that follows a market).
 
 Sources: OCPP 2.1 I07 to I10 (SetDefaultTariff, GetTariffs, ClearTariffs, ChangeTransactionTariff).
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import TariffFact, Token
@@ -31,11 +31,12 @@ ALL_EVSES = 0
 DEFAULTS_MAX = 64
 PARSED_MAX = 256
 _KEY = "defaults"
+_SITE, _LIVE, _ASSIGNED, _CSMS = "site", "live", "assigned", "csms"  # who brought a tariff first
 
 
 @dataclass(frozen=True, slots=True)
 class _Default:
-    """A default tariff of the CSMS; ``evse`` 0 is all. ``from_wall_ms`` 0: at once."""
+    """A default tariff of the CSMS; ``evse`` 0 is all. ``from_wall_ms`` 0: it is valid, whatever the clock says."""
 
     evse: int
     content_hash: str
@@ -43,16 +44,23 @@ class _Default:
 
 
 class TariffBook:
-    """The tariffs of one station. ``text_of`` finds the text of a content hash in the ledger."""
+    """The tariffs of one station. ``text_of`` and ``source_of`` find the text of a content hash in the ledger, and
+    who brought it first."""
 
     def __init__(
-        self, config: PriceConfig, evses: Iterable[int], text_of: Callable[[str], str | None], stored: dict[str, str]
+        self,
+        config: PriceConfig,
+        evses: Iterable[int],
+        text_of: Callable[[str], str | None],
+        source_of: Callable[[str], str | None],
+        stored: dict[str, str],
     ) -> None:
         self._config = config
         self._evses = tuple(evses)
         self._text_of = text_of
+        self._source_of = source_of
         self._parsed: dict[str, Tariff] = {}
-        self._new_texts: dict[str, str] = {}  # learned by this process; they may still be on their way to disk
+        self._new: dict[str, TariffFact] = {}  # learned by this process; they may still be on their way to disk
         self._hash_of_id: dict[str, str] = {}
         self._defaults = [_Default(*row) for row in json.loads(stored.get(_KEY, "[]"))]
         self._site: str | None = None
@@ -70,29 +78,30 @@ class TariffBook:
         Raises ``TariffError`` (a checked configuration has none)."""
         facts: list[TariffFact] = []
         if self._config.tariff is not None:
-            self._site = self._learned(read(str(self._config.tariff)), "site", facts)
+            self._site = self._learned(read(str(self._config.tariff)), _SITE, facts)
         for each in self._config.assign:
-            content = None if each.tariff is None else self._learned(read(str(each.tariff)), "site", facts)
+            content = None if each.tariff is None else self._learned(read(str(each.tariff)), _ASSIGNED, facts)
             self._assigned.append((each, content))
         return facts
 
     def learn_live(self, text: str) -> tuple[str, list[TariffFact]]:
         """The live tariff is now this; its content hash and what is new. Raises ``TariffError``."""
         facts: list[TariffFact] = []
-        self._live = self._learned(text, "live", facts)
+        self._live = self._learned(text, _LIVE, facts)
         return self._live, facts
 
-    def learn(self, text: str, source: str) -> tuple[str, list[TariffFact]]:
-        """Any other tariff. Raises ``TariffError``."""
+    def learn(self, text: str) -> tuple[str, list[TariffFact]]:
+        """A tariff of the CSMS. Raises ``TariffError``."""
         facts: list[TariffFact] = []
-        return self._learned(text, source, facts), facts
+        return self._learned(text, _CSMS, facts), facts
 
     def _learned(self, text: str, source: str, facts: list[TariffFact]) -> str:
+        """A content that comes back is a fact again: a cut removes what a newer one of its name has replaced."""
         tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
         content = content_hash(text)
-        if self._text_of(content) is None and content not in self._parsed:
-            facts.append(TariffFact(content, tariff.tariff_id, source, text))
-            self._new_texts[content] = canonical_text(text).decode()
+        if self.text(content) is None or self._hash_of_id.get(tariff.tariff_id, content) != content:
+            self._new[content] = TariffFact(content, tariff.tariff_id, source, text)
+            facts.append(self._new[content])
         self._remember(content, tariff)
         self._hash_of_id[tariff.tariff_id] = content
         return content
@@ -103,14 +112,18 @@ class TariffBook:
         self._parsed[content] = tariff
         if len(self._parsed) <= PARSED_MAX:
             return
-        in_use = {content, self._site, self._live, *(each for _, each in self._assigned)}
-        in_use |= {each.content_hash for each in self._defaults}
+        in_use = self.in_use() | {content}
         for old in [each for each in self._parsed if each not in in_use][: PARSED_MAX // 4]:
             if self._text_of(old) is not None:
                 gone = self._parsed.pop(old)
-                self._new_texts.pop(old, None)
+                self._new.pop(old, None)
                 if self._hash_of_id.get(gone.tariff_id) == old:
                     del self._hash_of_id[gone.tariff_id]
+
+    def in_use(self) -> set[str]:
+        """Content hashes of all that a transaction may begin with."""
+        found = {self._site, self._live, *(each for _, each in self._assigned)}
+        return {each for each in found if each is not None} | {each.content_hash for each in self._defaults}
 
     def tariff(self, content: str) -> Tariff | None:
         """A tariff by the hash of its content; None for one that this ledger never had, or that an older software
@@ -128,7 +141,8 @@ class TariffBook:
 
     def text(self, content: str) -> str | None:
         """The canonical text of a tariff."""
-        return self._text_of(content) or self._new_texts.get(content)
+        new = self._new.get(content)
+        return self._text_of(content) or (None if new is None else canonical_text(new.text).decode())
 
     # -------------------------------------------------------------------------------------- choice
 
@@ -151,9 +165,14 @@ class TariffBook:
         return None
 
     def follows_live(self, content: str | None) -> bool:
-        """Whether a transaction on this tariff goes on with a new live one."""
-        assigned = {each for _, each in self._assigned} | {each.content_hash for each in self._defaults}
-        return content not in assigned
+        """Whether a transaction on this tariff goes on with a new live one: what the CSMS brought, or the site gave a
+        token or group, holds to the end, also where it is no longer installed."""
+        if content is None:
+            return True
+        new = self._new.get(content)
+        source = self._source_of(content) or (None if new is None else new.source)
+        given = {each for _, each in self._assigned} | {each.content_hash for each in self._defaults}
+        return source in (_SITE, _LIVE) and content not in given
 
     def _default(self, evse: int, wall_ms: int) -> str | None:
         valid = [each for each in self._defaults if each.evse == evse and each.from_wall_ms <= wall_ms]
@@ -168,7 +187,6 @@ class TariffBook:
         tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
         if self._is_other_content(tariff, text):
             return "DuplicateTariffId", [], []
-        content, facts = self.learn(text, "csms")
         from_wall_ms = tariff.valid_from_ms or 0
         kept = [
             each
@@ -178,8 +196,21 @@ class TariffBook:
         ]
         if len(kept) >= DEFAULTS_MAX:
             return "Rejected", [], []
+        content, facts = self.learn(text)
         self._defaults = [*kept, _Default(evse, content, from_wall_ms)]
         return "Accepted", facts, [self._change()]
+
+    def settle(self, wall_ms: int) -> list[Put]:
+        """It is surely so late: the defaults that are valid by now are so from now on even where nobody knows the
+        time, and those that they replaced are forgotten. Changes to keep."""
+        due = sorted(
+            (each for each in self._defaults if each.from_wall_ms <= wall_ms), key=lambda each: each.from_wall_ms
+        )
+        if not due or due[-1].from_wall_ms == 0:
+            return []
+        valid = {each.evse: replace(each, from_wall_ms=0) for each in due}
+        self._defaults = [*valid.values(), *(each for each in self._defaults if each not in due)]
+        return [self._change()]
 
     def _is_other_content(self, tariff: Tariff, text: str) -> bool:
         """A tariff id never stands for two contents: old bills refer to it."""
@@ -203,10 +234,14 @@ class TariffBook:
     def assignments(self, evse: int) -> list[TariffAssignment]:
         """GetTariffs: the defaults of an EVSE, or (0) of all."""
         return [
-            TariffAssignment(self._id(each.content_hash), each.evse, each.from_wall_ms or None)
+            TariffAssignment(self._id(each.content_hash), each.evse, self._valid_from_ms(each.content_hash))
             for each in self._defaults
             if evse in (ALL_EVSES, each.evse)
         ]
+
+    def _valid_from_ms(self, content: str) -> int | None:
+        tariff = self.tariff(content)
+        return None if tariff is None else tariff.valid_from_ms
 
     def _id(self, content: str) -> str:
         tariff = self.tariff(content)

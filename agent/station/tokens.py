@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from agent.auth.cache import TokenCache
-from agent.auth.policy import Accept, AskCsms, Decision, Knowledge, Refuse, Source
+from agent.auth.policy import OF_THE_SITE, Accept, AskCsms, Decision, Knowledge, Refuse, Source
 from agent.auth.start import decide_start, start_answered
 from agent.auth.stop import Running, decide_stop, stop_answered
 from agent.auth.token import NO_AUTHORIZATION, Entry, WallTime, fold, same_token
@@ -51,12 +51,13 @@ class Shell(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What the CSMS was asked for: a start here (``remote_start_id`` with it), or a stop."""
+    """What the CSMS was asked for: a start here (``remote_start_id`` and ``profile`` with it), or a stop."""
 
     token: Token
     evse: int
     to_stop: str | None  # the transaction
     remote_start_id: int | None = None
+    profile: dict[str, Any] | None = None
 
 
 class Tokens:
@@ -130,7 +131,8 @@ class Tokens:
         """C02: where charging is free, whoever plugs in may charge."""
         if self._config.auth.free:
             for evse_id, evse in self._core.evses.items():
-                if evse.flow.state is SessionState.PLUGGED and self._core.accepts_start(evse_id):
+                waits = evse.flow.state is SessionState.PLUGGED and not evse.force_unlock
+                if waits and self._core.accepts_start(evse_id):
                     self._shell.give(Authorized(evse_id, FREE, None, source=Source.NOT_NEEDED.value))
 
     def remote_needs_check(self) -> bool:
@@ -142,7 +144,7 @@ class Tokens:
         if evse_id is None:
             known = command.evse is None or command.evse in self._core.evses
             return CommandAnswer(Outcome.REJECTED if known else Outcome.UNKNOWN_EVSE)
-        question = _Question(command.token, evse_id, None, command.remote_start_id)
+        question = _Question(command.token, evse_id, None, command.remote_start_id, command.profile)
         self._carry_out(question, decide_start(command.token, self._knowledge()))
         return CommandAnswer(Outcome.ACCEPTED)
 
@@ -170,7 +172,11 @@ class Tokens:
         return stop_answered(entry, running, self._settings)
 
     def _check_running(self, tx_id: str, entry: Entry) -> None:
-        """The answer to a transaction message refused its token (E05, 16-TX-09)."""
+        """The answer to a transaction message refused its token (E05, 16-TX-09). A start that the site allows by itself
+        is not the CSMS's to refuse."""
+        running = (evse.flow.tx for evse in self._core.evses.values())
+        if any(tx is not None and tx.tx_id == tx_id and tx.authorized_by in OF_THE_SITE for tx in running):
+            return
         if isinstance(start_answered(entry, self._settings), Refuse):
             stop = self._model.boolean(key("TxCtrlr.StopTxOnInvalidId"))
             log.warning("the CSMS refuses a running transaction", tx=tx_id, status=entry.status, stop=stop)
@@ -200,8 +206,8 @@ class Tokens:
 
     def _accepted(self, question: _Question, group: str | None, source: Source) -> str:
         if question.to_stop is None:
-            authorized = Authorized(question.evse, question.token, group, question.remote_start_id, source.value)
-            self._shell.give(authorized)
+            number, profile = question.remote_start_id, question.profile
+            self._shell.give(Authorized(question.evse, question.token, group, number, source.value, profile))
             return "accepted"
         tx = self._core.evses[question.evse].flow.tx
         if tx is not None and tx.tx_id == question.to_stop:

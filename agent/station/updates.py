@@ -24,7 +24,7 @@ from agent.config.update import SourcePolicy
 from agent.core.events import UpdateHold
 from agent.core.facts import Fact, SecurityFact, UpdateVia
 from agent.firmware.boot_id import read_boot_id
-from agent.firmware.client import InstallerAway
+from agent.firmware.client import ANSWER_MAX_S, InstallerAway
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.machine import (
     Act,
@@ -55,12 +55,13 @@ from agent.ipc.updates import (
 )
 from agent.ledger.state import Namespace, Put, StateChange
 from agent.station.disk import raise_what_crashed
-from agent.station.platform import InstallerTalks
+from agent.station.platform import Installer, InstallerTalks
 from agent.station.self_test import DeviceWatch
 
 KEY = "update"
 _FAILED = ("Failed", "InvalidSignature")  # ends of FirmwareStatusEnumType
 ALLOW_NEW = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
+_REQUEST_MAX_CHARS = 10_000  # OCPP allows 512 + 5,500 + 800; however they are escaped, a row of state holds these
 _ASK_AGAIN_S = 10.0
 _LOOK_S = 0.5
 _ANNOUNCE_S = 10.0  # InstallRebooting is given this long to reach the CSMS
@@ -136,6 +137,8 @@ class Updates:
 
     async def request(self, request: UpdateRequest) -> UpdateAnswer:
         """UpdateFirmware, in any dialect; accepted ones are durable before this returns."""
+        if len(request.location + request.signing_certificate + request.signature) > _REQUEST_MAX_CHARS:
+            return UpdateAnswer(UpdateOutcome.REJECTED, "location, certificate and signature are too long to be kept")
         if request.via is UpdateVia.PLAIN and self._update_config.plain is SourcePolicy.REFUSE:
             return UpdateAnswer(UpdateOutcome.NOT_SUPPORTED, "only signed updates are taken")
         if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
@@ -300,7 +303,7 @@ class Updates:
         assert self._machine.update is not None
         digest = self._machine.update.digest
         try:
-            await self._talks.ask(lambda installer: installer.activate(digest))
+            await self._ask_until_free(lambda installer: installer.activate(digest))
         except (InstallerAway, SlotFailed) as error:
             self._carry_out(self._machine.activation_failed(str(error), self._now(), content=False))
         except UpdateRefused as refused:
@@ -308,6 +311,19 @@ class Updates:
             self._carry_out(self._machine.activation_failed(str(refused), self._now(), content=content))
         else:
             self._carry_out(self._machine.activated(self._boot_id, self._watch.silent(), self._now()))
+
+    async def _ask_until_free(self, question: Callable[[Installer], object]) -> None:
+        """The installer may be at work yet on what it was asked before this station was started."""
+        until_s = asyncio.get_running_loop().time() + ANSWER_MAX_S
+        while True:
+            try:
+                await self._talks.ask(question)
+                return
+            except UpdateRefused as refused:
+                if refused.refusal is not Refusal.BUSY or asyncio.get_running_loop().time() >= until_s:
+                    raise
+                log.debug("waits for the installer", why=str(refused))
+            await asyncio.sleep(_LOOK_S)
 
     async def _reboot(self) -> None:
         """Tell the CSMS, if it listens; then restart, and ask again while nothing happens."""
@@ -337,7 +353,7 @@ class Updates:
         for _ in range(_CONFIRM_TRIES):
             try:
                 await self._talks.ask(lambda installer: installer.confirm())
-                why_not = ""
+                why_not, self._on_trial = "", False
                 break
             except (InstallerAway, SlotFailed, UpdateRefused) as error:
                 why_not = str(error)

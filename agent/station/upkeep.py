@@ -1,13 +1,13 @@
 """What a station does from time to time beside charging: room on disk, the live tariff, old rows, a whole check.
 
-Charter: one task that looks at files and tells the shell what changed. It decides nothing about power or
+Charter: looks at files and tells the shell what changed. It decides nothing about power or
 money. Everything here may be late by minutes without harm.
 
 * Disk (metering reference 4.2): below the floor no new transaction; the reserve is kept for running ones.
 * Live tariff: another program replaces the file; a text that is no tariff is refused and told once.
 * Retention: rows that the CSMS has and that are old enough go, in small pieces.
-* Whole check of the ledger: by a process of its own at low priority while nobody charges, since it reads
-  every row (4.5); what it finds is an alarm.
+* Whole check of the ledger: by a process of its own at low priority, begun while nobody charges, since it reads
+  every row (4.5); what it finds is an alarm. Nothing else here waits for it, and it has an end.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ ROOM_EVERY_S = 15.0
 RETENTION_EVERY_S = 3_600.0
 CHECK_FIRST_AFTER_S = 600.0
 CHECK_EVERY_S = 86_400.0
+CHECK_MAX_S = 21_600.0  # many times what the largest ledger takes
 
 log = structlog.get_logger("upkeep")
 
@@ -88,19 +89,20 @@ class Upkeep:
         started_s = loop.time()
         room_at_s, retire_at_s = started_s, started_s + 60.0
         check_at_s = started_s + CHECK_FIRST_AFTER_S
-        while True:
-            now_s = loop.time()
-            self.look_at_tariff()
-            if now_s >= room_at_s:
-                room_at_s = now_s + ROOM_EVERY_S
-                self.look_at_room()
-            if now_s >= retire_at_s:
-                retire_at_s = now_s + RETENTION_EVERY_S
-                self._shell.retire()
-            if now_s >= check_at_s and not self._billing.busy:
-                check_at_s = now_s + CHECK_EVERY_S
-                await self._check_ledger()
-            await asyncio.sleep(LOOK_EVERY_S)
+        async with asyncio.TaskGroup() as checks:
+            while True:
+                now_s = loop.time()
+                self.look_at_tariff()
+                if now_s >= room_at_s:
+                    room_at_s = now_s + ROOM_EVERY_S
+                    self.look_at_room()
+                if now_s >= retire_at_s:
+                    retire_at_s = now_s + RETENTION_EVERY_S
+                    self._shell.retire()
+                if now_s >= check_at_s and not self._billing.busy:
+                    check_at_s = now_s + CHECK_EVERY_S
+                    checks.create_task(self._check_ledger())
+                await asyncio.sleep(LOOK_EVERY_S)
 
     # --------------------------------------------------------------------------------------- disk
 
@@ -180,11 +182,17 @@ class Upkeep:
         with contextlib.suppress(OSError):  # the unit's system call filter may forbid it, or it has ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, 19)
         try:
-            out, _ = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise
+            async with asyncio.timeout(CHECK_MAX_S):
+                out, _ = await process.communicate()
+        except TimeoutError:
+            why = f"the whole check did not end within {CHECK_MAX_S / 3_600:.0f} h"
+            log.error("ledger is not checked", why=why)
+            self._shell.append(LogFact(LogEntry.VERIFICATION_FAILED, details=(("why", why),)))
+            return
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
         if process.returncode == 0:
             log.info("ledger is whole")
             self.found = ""

@@ -7,8 +7,10 @@ Order: lines (one per tariff, dimension and unit price), taxes on the printed li
 rates; stack 1 is on the lines and the printed taxes of stack 0, and so on), the cap and the minimum, the credit.
 
 Decisions: the cost of a tariff that was replaced is capped by its own ``maxCost`` and then stays; ``minCost`` and
-``maxCost`` of the tariff last in force bound the whole. A bound given without tax only (or with only) follows with
-its own rates, else those of the tariff's first dimension. The credit limit is an amount with tax, rounded down.
+``maxCost`` of the tariff last in force bound the whole. Only a side that is given binds; where one is, the other moves
+with it. A cap takes the same share off everything, tax included, and more off the tax where the rates of ``maxCost``
+itself make less. What lacks to a minimum is taxed with the rates of ``minCost``, else those of the tariff's first
+dimension. The credit limit is an amount with tax, rounded down.
 ``stepSize`` also counts in a running cost, which is what would be due if the session ended now.
 
 Units: amounts are whole minor units of the currency; quantities mWh, ms or a number of fees.
@@ -118,9 +120,9 @@ def bill(
     waived = usage.energy_mwh < min_energy_mwh
     lines = _lines(tariffs, usage, rounding, waived=waived)
     taxes = _taxes(lines, currency, rounding)
-    totals = _Totals(currency, sum(line.net for line in lines), sum(tax.amount for tax in taxes))
-    totals.forget(_exact_excess(tariffs, usage, waived=waived), rounding)
-    totals.bound(tariffs[-1], rounding, final=final)
+    totals = _Totals(lines, taxes, currency, rounding)
+    totals.forget(_exact_excess(tariffs, usage, waived=waived))
+    totals.bound(tariffs[-1], final=final)
     if credit_limit is not None:
         totals.limit(credit_limit)
     return Bill(
@@ -254,28 +256,43 @@ def _tax(rate: TaxRate, base: int, currency: str, rounding: Rounding) -> TaxLine
 # -------------------------------------------------------------------------------------------- bounds
 
 
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    excl: Fraction | None
-    incl: Fraction | None
+def cost_cap_incl(tariffs: Sequence[Tariff]) -> Fraction | None:
+    """What a running session can cost at most, with tax."""
+    cap = tariffs[-1].max_cost
+    if cap is None or cap.excl_tax is None or cap.incl_tax is not None:
+        return None if cap is None else cap.incl_tax
+    return cap.excl_tax * max(tax_factor(each.tax_rates(dimension)) for each in tariffs for dimension in Dimension)
 
 
-def _bounds(tariff: Tariff, price: Price | None) -> _Bounds:
-    """Both sides of a bound; the one that is not given follows from the other."""
-    if price is None:
-        return _Bounds(None, None)
-    factor = tax_factor(price.tax_rates or _first_rates(tariff))
-    excl, incl = price.excl_tax, price.incl_tax
-    if excl is None and incl is not None:
-        return _Bounds(incl / factor, incl)
-    if incl is None and excl is not None:
-        return _Bounds(excl, excl * factor)
-    return _Bounds(excl, incl)
+def _capped(cap: Price | None, excl: Fraction, incl: Fraction, taxed: Fraction) -> tuple[Fraction, Fraction]:
+    """``excl`` and ``incl`` under the cap; ``taxed`` is ``incl`` before the taxes were rounded."""
+    if cap is None:
+        return excl, incl
+    if cap.excl_tax is not None and cap.incl_tax is not None:
+        return min(excl, cap.excl_tax), min(incl, cap.incl_tax)
+    ratio = taxed / excl if excl > 0 and taxed > 0 else Fraction(1)
+    if cap.tax_rates:
+        ratio = min(ratio, tax_factor(cap.tax_rates))
+    if cap.excl_tax is not None and excl > cap.excl_tax:
+        return cap.excl_tax, cap.excl_tax * ratio
+    if cap.incl_tax is not None and incl > cap.incl_tax:
+        return cap.incl_tax / ratio, cap.incl_tax
+    return excl, incl
 
 
-def cost_cap_incl(tariff: Tariff) -> Fraction | None:
-    """What a session can cost at most, with tax."""
-    return _bounds(tariff, tariff.max_cost).incl
+def _raised(tariff: Tariff, excl: Fraction, incl: Fraction, taxed: Fraction) -> tuple[Fraction, Fraction]:
+    """``excl`` and ``incl`` up to the minimum; ``taxed`` is ``incl`` before the taxes were rounded."""
+    floor = tariff.min_cost
+    if floor is None:
+        return excl, incl
+    if floor.excl_tax is not None and floor.incl_tax is not None:
+        return max(excl, floor.excl_tax), max(incl, floor.incl_tax)
+    factor = tax_factor(floor.tax_rates or _first_rates(tariff))
+    if floor.excl_tax is not None and excl < floor.excl_tax:
+        return floor.excl_tax, taxed + (floor.excl_tax - excl) * factor
+    if floor.incl_tax is not None and incl < floor.incl_tax:
+        return excl + (floor.incl_tax - taxed) / factor, floor.incl_tax
+    return excl, incl
 
 
 def _first_rates(tariff: Tariff) -> tuple[TaxRate, ...]:
@@ -284,40 +301,39 @@ def _first_rates(tariff: Tariff) -> tuple[TaxRate, ...]:
 
 def _exact_excess(tariffs: Sequence[Tariff], usage: Usage, *, waived: bool) -> tuple[Fraction, Fraction]:
     """What lay above the caps of the tariffs that were replaced, without and with tax."""
-    excess_excl = excess_incl = sum_excl = sum_incl = Fraction(0)
+    excess_excl = excess_incl = excl = incl = Fraction(0)
     items = _items(tariffs, usage)
     for position, tariff in enumerate(tariffs[:-1]):
         for item in items:
             if item.tariff == position and not (waived and item.dimension is Dimension.ENERGY):
-                sum_excl += item.cost
-                sum_incl += item.cost * tax_factor(tariff.tax_rates(item.dimension))
-        caps = _bounds(tariff, tariff.max_cost)
-        if caps.excl is not None and sum_excl > caps.excl:
-            excess_excl, sum_excl = excess_excl + sum_excl - caps.excl, caps.excl
-        if caps.incl is not None and sum_incl > caps.incl:
-            excess_incl, sum_incl = excess_incl + sum_incl - caps.incl, caps.incl
+                excl += item.cost
+                incl += item.cost * tax_factor(tariff.tax_rates(item.dimension))
+        most_excl, most_incl = _capped(tariff.max_cost, excl, incl, incl)
+        excess_excl, excess_incl = excess_excl + excl - most_excl, excess_incl + incl - most_incl
+        excl, incl = most_excl, most_incl
     return excess_excl, excess_incl
 
 
 class _Totals:
-    """The totals while bounds are put on them, one adjustment each."""
+    """The totals while bounds are put on them, one adjustment each. ``taxed``: with tax, as if none had been rounded;
+    what a bound makes of the side that it does not give must not depend on how the taxes were rounded."""
 
-    def __init__(self, currency: str, excl: int, tax: int) -> None:
-        self.currency, self.excl, self.tax = currency, excl, tax
+    def __init__(self, lines: Sequence[Line], taxes: Sequence[TaxLine], currency: str, rounding: Rounding) -> None:
+        self.currency, self.rounding = currency, rounding
+        self.excl, self.tax = sum(line.net for line in lines), sum(tax.amount for tax in taxes)
+        nets = (from_minor(line.net, currency) * tax_factor(line.tax_rates) for line in lines)
+        self.taxed = sum(nets, Fraction(0))
         self.adjustments: list[Adjustment] = []
 
-    def forget(self, excess: tuple[Fraction, Fraction], rounding: Rounding) -> None:
-        excl, incl = (to_minor(each, self.currency, rounding) for each in excess)
+    def forget(self, excess: tuple[Fraction, Fraction]) -> None:
+        excl, incl = (to_minor(each, self.currency, self.rounding) for each in excess)
         self._become(AdjustmentKind.MAX_COST, self.excl - excl, self.excl + self.tax - incl, "above the maximum cost")
+        self.taxed -= excess[1]
 
-    def bound(self, tariff: Tariff, rounding: Rounding, *, final: bool) -> None:
-        caps, floors = _bounds(tariff, tariff.max_cost), _bounds(tariff, tariff.min_cost)
-        excl, incl = self.excl, self.excl + self.tax
+    def bound(self, tariff: Tariff, *, final: bool) -> None:
         if final:
-            excl, incl = self._at_least(excl, floors.excl, rounding), self._at_least(incl, floors.incl, rounding)
-            self._become(AdjustmentKind.MIN_COST, excl, incl, "up to the minimum cost")
-        excl, incl = self._at_most(excl, caps.excl, rounding), self._at_most(incl, caps.incl, rounding)
-        self._become(AdjustmentKind.MAX_COST, excl, incl, "above the maximum cost")
+            self._move(AdjustmentKind.MIN_COST, _raised(tariff, *self._amounts()), "up to the minimum cost")
+        self._move(AdjustmentKind.MAX_COST, _capped(tariff.max_cost, *self._amounts()), "above the maximum cost")
 
     def limit(self, credit: Fraction) -> None:
         """The rest of the credit is split like the bill."""
@@ -326,11 +342,15 @@ class _Totals:
             excl = to_minor(from_minor(most, self.currency) * self.excl / incl, self.currency)
             self._become(AdjustmentKind.CREDIT, excl, most, "above the credit, not billed")
 
-    def _at_least(self, amount: int, floor: Fraction | None, rounding: Rounding) -> int:
-        return amount if floor is None else max(amount, to_minor(floor, self.currency, rounding))
+    def _amounts(self) -> tuple[Fraction, Fraction, Fraction]:
+        excl, incl = (from_minor(each, self.currency) for each in (self.excl, self.excl + self.tax))
+        return excl, incl, self.taxed
 
-    def _at_most(self, amount: int, cap: Fraction | None, rounding: Rounding) -> int:
-        return amount if cap is None else min(amount, to_minor(cap, self.currency, rounding))
+    def _move(self, kind: AdjustmentKind, to: tuple[Fraction, Fraction], description: str) -> None:
+        if to != self._amounts()[:2]:
+            excl, incl = (to_minor(each, self.currency, self.rounding) for each in to)
+            self._become(kind, excl, incl, description)
+            self.taxed = to[1]
 
     def _become(self, kind: AdjustmentKind, excl: int, incl: int, description: str) -> None:
         net, tax = excl - self.excl, incl - excl - self.tax

@@ -58,11 +58,14 @@ class Session:
         evse_kind: EvseKind | str,
         payment: Payment | None = None,
         reservation_ms: int = 0,
+        fees: bool = True,
     ) -> None:
+        """``fees``: False where the session began with another transaction, which had its fees."""
         self._zone = ZoneInfo(zone)
         self._kind = EvseKind(evse_kind)
         self._payment = payment
         self._reservation_ms = reservation_ms
+        self._fees = fees
         self._tariffs: list[Tariff] = [] if tariff is None else [tariff]
         self._minutes: tuple[int, ...] = ()
         self._thresholds_ms: _Thresholds = ((), (), ())
@@ -164,7 +167,7 @@ class Session:
         self._select()
 
     def _choose_fees(self, point: Point) -> None:
-        if self.tariff is None:
+        if self.tariff is None or not self._fees:
             return
         now = self._situation(point.wall_ms)
         amounts = {Dimension.FIXED_FEE: 1}

@@ -10,7 +10,7 @@ milliseconds. Sources: OCPP 2.1 TariffType and its conditions; OCPI 2.2.1 ``step
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
@@ -57,11 +57,18 @@ class TaxRate:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A bound of the whole cost. At least one side is given; the missing one follows from ``tax_rates``."""
+    """A bound of the whole cost. At least one side is given, and only what is given binds; ``cost`` says
+    what ``tax_rates`` do."""
 
     excl_tax: Fraction | None = None
     incl_tax: Fraction | None = None
     tax_rates: tuple[TaxRate, ...] = ()
+
+    def after(self, excl_tax: Fraction, incl_tax: Fraction) -> Price:
+        """What is left of it when so much is spent."""
+        sides = ((self.excl_tax, excl_tax), (self.incl_tax, incl_tax))
+        excl, incl = (None if side is None else max(Fraction(0), side - spent) for side, spent in sides)
+        return replace(self, excl_tax=excl, incl_tax=incl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,11 @@ class Tariff:
     def tax_rates(self, dimension: Dimension) -> tuple[TaxRate, ...]:
         component = self.component(dimension)
         return () if component is None else component.tax_rates
+
+    def after(self, excl_tax: Fraction, incl_tax: Fraction) -> Tariff:
+        """As it holds for the rest of a session that has cost so much: its bounds are of the whole session."""
+        low, high = (each and each.after(excl_tax, incl_tax) for each in (self.min_cost, self.max_cost))
+        return replace(self, min_cost=low, max_cost=high)
 
 
 def same_currency(one: Tariff | None, other: Tariff | None) -> bool:

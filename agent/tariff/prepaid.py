@@ -81,5 +81,5 @@ def _cost_exceeds(
         return False
     now = from_minor(running.total_incl, running.currency)
     most = now + interval_cost(tariffs[-1], energy_mwh=energy_mwh, interval_ms=interval_ms)
-    cap = cost_cap_incl(tariffs[-1])
+    cap = cost_cap_incl(tariffs)
     return (most if cap is None else min(most, cap)) > limit

@@ -17,13 +17,13 @@ import asyncio
 import enum
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from typing import Any, BinaryIO, Final
 
 from agent.config.model import Config
-from agent.core.facts import ReceiptFact, SignedFact
+from agent.core.facts import EventFact, Fact, LogFact, ReceiptFact, SignedFact
 from agent.ipc.codec import to_plain
 from agent.ipc.port import Record, StationPort
 from agent.telemetry import device_facts
@@ -125,15 +125,22 @@ async def _settings(station: StationPort) -> bytes:
 
 def _setting(entry: dict[str, Any]) -> dict[str, Any]:
     """A ReportDataType; the value of a secret, or of a token's group, is not in it."""
-    name = str(entry.get("variable", {}).get("name", "")).lower()
-    if SECRET.search(name) or name == _GROUP_VARIABLE:
-        return entry | {"variableAttribute": MASK}
-    return entry
+    hidden = _is_hidden(str(entry.get("variable", {}).get("name", "")))
+    return entry | {"variableAttribute": MASK} if hidden else entry
+
+
+def _is_hidden(setting: str) -> bool:
+    """Whether the value of this variable, with or without its component, must not be told."""
+    name = setting.lower()
+    return SECRET.search(name) is not None or _GROUP_VARIABLE in name
 
 
 async def _ledger_rows(station: StationPort) -> bytes:
     head_seq = (await station.status()).head_seq
-    records = await station.records(max(0, head_seq - LEDGER_ROWS), LEDGER_ROWS)
+    records: list[Record] = []
+    after_seq = max(0, head_seq - LEDGER_ROWS)
+    while len(records) < LEDGER_ROWS and (page := await station.records(after_seq, LEDGER_ROWS - len(records))):
+        records, after_seq = records + page, page[-1].seq
     return b"".join(json.dumps(plain_record(each), ensure_ascii=False).encode() + b"\n" for each in records)
 
 
@@ -144,8 +151,18 @@ def plain_record(record: Record) -> dict[str, Any]:
         text = fact.record if isinstance(fact, SignedFact) else fact.document
         plain: Any = {"tx_id": fact.tx_id, "evse": fact.evse, "chars": len(text)}
     else:
-        plain = masked(to_plain(fact), _TOKENS)
+        plain = masked(to_plain(_without_hidden(fact)), _TOKENS)
     return {"seq": record.seq, "time": _rfc3339(record.wall_ms), "kind": record.kind, "fact": plain}
+
+
+def _without_hidden(fact: Fact) -> Fact:
+    """A fact that says the value of a variable which must not be told, without it."""
+    if isinstance(fact, LogFact) and _is_hidden(dict(fact.details).get("setting", "")):
+        shown = ((name, MASK if name in ("before", "after") else text) for name, text in fact.details)
+        return replace(fact, details=tuple(shown))
+    if isinstance(fact, EventFact) and _is_hidden(fact.name.variable):
+        return replace(fact, value=MASK)
+    return fact
 
 
 _ASKED: Final[Mapping[str, Callable[[StationPort], Awaitable[bytes]]]] = {

@@ -3,7 +3,8 @@
 Charter: configures structlog once per process. Repeated equal lines are collapsed, because a flood
 of them wears out flash (charging-behaviour reference). Goes to standard error: standard output belongs
 to commands. A process also keeps its newest lines, as JSON, in a ring of files in memory, where the local
-page and the diagnostics archive find them without asking journald.
+page and the diagnostics archive find them without asking journald. Neither place can stop who logs: the ring never
+raises, and processes write to standard error by ``agent.telemetry.aside``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from agent.telemetry.aside import Aside
 from agent.telemetry.ring_file import RingFile
 
 _REPEAT_S = 60.0
@@ -38,12 +40,20 @@ def configure_logs(
     out = sys.stderr if stream is None else stream
     for_people = style == "console" or (style == "auto" and out.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer()
+    stamper = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    if isinstance(aside := getattr(out, "buffer", None), Aside):
+
+        def lost_line(count: int) -> str:
+            event = {"process": process, "level": "warning", "event": "log lines lost", "count": count}
+            return f"{renderer(None, 'warning', stamper(None, 'warning', event))}\n"
+
+        aside.lost_line = lost_line
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             Collapse(),
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            stamper,
             *([] if folder is None else [_Kept(RingFile(log_file(folder, process), _not_kept))]),
             structlog.processors.format_exc_info if not for_people else _as_is,
             renderer,
@@ -76,13 +86,13 @@ def _not_kept(why: str) -> None:
 
 
 class _BoundFactory:
-    """Print loggers that know their process; the name given to ``get_logger`` is the part's."""
+    """Loggers that know their process; the name given to ``get_logger`` is the part's."""
 
     def __init__(self, process: str, stream: TextIO) -> None:
         structlog.contextvars.bind_contextvars(process=process)
-        self._logger = structlog.PrintLogger(stream)
+        self._logger = structlog.WriteLogger(stream)  # a line and its end in one write
 
-    def __call__(self, *_: Any) -> structlog.PrintLogger:
+    def __call__(self, *_: Any) -> structlog.WriteLogger:
         return self._logger
 
 

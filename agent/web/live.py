@@ -11,7 +11,8 @@ from __future__ import annotations
 import zlib
 
 from agent.core.status import ConnectorState, EvseView
-from agent.health.model import Condition, PartHealth
+from agent.health.catalogue import DRIVERS
+from agent.health.model import Condition, Part, PartHealth
 from agent.ipc.port import PriceView, StationStatus
 from agent.ipc.statistics import Temperature
 from agent.ipc.updates import UpdateView
@@ -35,22 +36,26 @@ def driver_fields(snapshot: Snapshot, clock: Clock, *, free: bool, evses: tuple[
     for view in status.evses:
         began_ms = snapshot.began.get(view.tx_id or "")
         texts = _driver_evse(view, prices.get(view.evse), began_ms, status.wall_ms, clock, free)
-        if view.state is ConnectorState.FAULTED and (why := _fault_of(snapshot.health, view.evse)):
+        if (code := _danger_of(view, snapshot.health)) is not None:
+            said = words.danger(code)
+            texts |= {"title": said.title, "hint": said.hint, "tone": said.tone}
+        elif view.state is ConnectorState.FAULTED and (why := _fault_of(snapshot.health, view.evse)):
             texts["hint"] = f"{why}. {texts['hint']}"
         fields |= _named(view.evse, texts)
     return fields
+
+
+def _danger_of(view: EvseView, health: tuple[PartHealth, ...]) -> str | None:
+    """The worst trouble of an EVSE in which touching matters: as the core has it, or as health still shows it."""
+    codes = {fault.value for fault in view.faults} | {part.code for part in health if part.evse in (view.evse, 0)}
+    return next((code for code in DRIVERS if code in codes), None)
 
 
 def _fault_of(health: tuple[PartHealth, ...], evse: int) -> str:
     """Why an EVSE is out of order, in plain words; empty where nobody says."""
     found = [part for part in health if part.evse in (evse, 0) and part.condition is Condition.FAULT]
     found.sort(key=lambda part: part.evse != evse)
-    return sentence(found[0].reason.partition(":")[0]) if found else ""  # the rest is for technicians
-
-
-def sentence(text: str) -> str:
-    """With a capital letter, and without the full stop that is set elsewhere."""
-    return (text[:1].upper() + text[1:]).rstrip(".")
+    return words.sentence(found[0].reason.partition(":")[0]) if found else ""  # the rest is for technicians
 
 
 def _driver_evse(
@@ -84,6 +89,8 @@ def technician_fields(snapshot: Snapshot, clock: Clock) -> Fields:
     if status is None:
         return {"s.link": "the station does not answer", "s.tone": "fault"}
     fields = _station(status, clock) | health_fields(snapshot.health)
+    if any(row.part is Part.CSMS_LINK and row.condition is Condition.ABSENT for row in snapshot.health):
+        fields |= {"s.link": "none: this station works alone", "s.tone": "ready", "s.behind": "–"}
     for view in status.evses:
         temperatures = [each for each in snapshot.temperatures if each.evse == view.evse]
         fields |= _named(view.evse, _technician_evse(view) | {"temperature": _temperatures(temperatures)})

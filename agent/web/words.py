@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from agent.core.status import ConnectorState, EvseView
+from agent.health.catalogue import CATALOGUE, DRIVERS
 
 _NO_VEHICLE = "A"  # of the control pilot
 
@@ -39,8 +40,8 @@ _SAID = {
     ConnectorState.FINISHING: Said("Finished", "Unplug your vehicle.", "ready"),
     ConnectorState.RESERVED: Said("Reserved", "Somebody has reserved this charging point.", "off"),
     ConnectorState.UNAVAILABLE: Said("Out of service", "Please use another charging point.", "off"),
-    ConnectorState.FAULTED: Said("Out of order", "Unplug your vehicle and use another charging point.", "fault"),
 }
+_FAULTED = "Out of order"
 
 
 def said(view: EvseView, *, free: bool) -> Said:
@@ -51,7 +52,16 @@ def said(view: EvseView, *, free: bool) -> Said:
         )
     if view.state is ConnectorState.PREPARING:
         return _preparing(view, free)
+    if view.state is ConnectorState.FAULTED:
+        empty = view.cp in (None, _NO_VEHICLE)
+        hint = "Please use another charging point." if empty else "Unplug your vehicle and use another charging point."
+        return Said(_FAULTED, hint, "fault")
     return _SAID[view.state]
+
+
+def danger(code: str) -> Said:
+    """What a driver is told of a trouble in which touching matters, whatever else the EVSE is doing."""
+    return Said(_FAULTED, f"{sentence(CATALOGUE[code].text)}. {DRIVERS[code]}", "fault")
 
 
 def _preparing(view: EvseView, free: bool) -> Said:
@@ -63,6 +73,11 @@ def _preparing(view: EvseView, free: bool) -> Said:
 
 
 AWAY = Said("No answer", "The charger is starting, or cannot be reached at present.", "off")
+
+
+def sentence(text: str) -> str:
+    """With a capital letter, and without the full stop that is set elsewhere."""
+    return (text[:1].upper() + text[1:]).rstrip(".")
 
 
 def kilowatt(power_mw: int | None) -> str:

@@ -47,6 +47,11 @@ class Splitter:
         self._frame = bytearray()
         self._skipping = False
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes of a frame are held whose end has not come."""
+        return bool(self._frame)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The non-empty frames that ``data`` completes."""
         frames: list[bytes] = []

@@ -15,11 +15,16 @@ Rules:
   commands given meanwhile are held and sent when the MCU runs again.
 * A reset nobody asked for raises ``SPURIOUS_RESET``. The MCU is then put into X1 without power, and
   the fault is withdrawn with its next keep-alive: from there the station must command again.
-* Losses: no keep-alive from the MCU for ``link_timeout_ms`` (SILENT, or GARBAGE where only damaged
-  frames came), ``MAX_BAD_FRAMES`` damaged frames in a row (GARBAGE), a start that the MCU does not
-  confirm although it talks (REFUSED), the port gone (GONE).
+* The MCU tells a state when it changes, once, and cannot be asked. So one damaged frame is a loss (GARBAGE): it may
+  have said that the vehicle left. Power goes, the reset makes the MCU tell its states anew, and a station that finds
+  them as they were goes on where it was. A silence so long that keep-alives must have been missed is a loss for the
+  same reason (SILENT). What is damaged between a reset and ``Back`` makes the start begin again.
+* After a reset the MCU tells what differs from its state at power-on: no fault, contactor open, no cable.
+* Other losses: no start within ``link_timeout_ms`` (SILENT, GARBAGE where what came last was damaged, REFUSED where
+  the MCU talks but does not confirm its reset), the port gone (GONE).
 
-Sources: EVerest ``YetiDriver`` (order of start-up, the 1 s and 5 s limits).
+Sources: EVerest ``YetiDriver`` (order of start-up, the 1 s and 5 s limits); published firmware of the family (uMWC,
+TIDA-010939: states on change only, order of what is told after a reset).
 Units: milliseconds, milliampere, 0.01 % duty.
 """
 
@@ -59,21 +64,24 @@ from hal.ports import (
     PilotState,
 )
 
-MAX_BAD_FRAMES = 10
 _CLOSE_WAIT_MS = 500
 _RESYNC_KEEP_ALIVES = 3
-_State = BoardFaults | PilotState | Contactor | Cable | Lock
+_FRAME_END_S = 0.1  # after the last byte; an adapter holds bytes back for some 16 ms
+_State = PilotCapabilities | BoardFaults | PilotState | Contactor | Cable | Lock
 
 
 @dataclass(frozen=True, slots=True)
 class McuConfig:
-    """Where the MCU is and how long things may take. ``supervision_ms`` is the MCU firmware's own."""
+    """Where the MCU is and how long things may take. ``supervision_ms`` is the MCU firmware's own.
+
+    ``silence_ms`` without a keep-alive of the MCU, which sends one a second, are a loss."""
 
     path: str
     baud: int = 115_200
     max_current_ma: int = 32_000
     has_lock: bool = True
     keep_alive_ms: int = 1_000
+    silence_ms: int = 2_500
     link_timeout_ms: int = 5_000
     reset_wait_ms: int = 1_000
     supervision_ms: int = 5_000
@@ -91,14 +99,13 @@ class McuPilot:
         self._splitter = cobs.Splitter(mcu_codec.MAX_PACKET_BYTES)
         self._max_current_ma = config.max_current_ma
         self.counters = BusCounters()  # messages of the MCU, which speaks by itself; a loss counts as a failed one
-        self._bad_in_row = 0
         self._noise = False  # what came last was no good frame
         self._talks = False  # a good frame came since the deadline was set
         self._in_use = False  # between Back and Lost
         self._lost_told = False
         self._reset_confirmed = False
         self._running = False  # reset confirmed and the MCU's keep-alive seen
-        self._known: dict[type[_State], _State] = {}
+        self._known: dict[type[_State], _State] = {}  # what the station has been told, or is to be told after Back
         self._error_flags: frozenset[BoardFault] = frozenset()
         self._proximity_fault = False
         self._spurious_reset = False
@@ -108,6 +115,7 @@ class McuPilot:
         self._deadline: asyncio.TimerHandle | None = None
         self._begin_again: asyncio.TimerHandle | None = None
         self._next_keep_alive: asyncio.TimerHandle | None = None
+        self._frame_end: asyncio.TimerHandle | None = None
 
     # ---------------------------------------------------------------- SubordinatePilot
 
@@ -188,25 +196,30 @@ class McuPilot:
         self._locked = None
 
     def _forget_told(self) -> None:
-        """A reset makes everything that the MCU said void; it tells its states anew."""
+        """A reset makes everything that the MCU said void; it tells anew what is not as at power-on."""
         self._error_flags = frozenset()
         self._proximity_fault = False
         if not self._in_use:
-            self._known = {BoardFaults: BoardFaults(frozenset())}
+            self._known.clear()
+            self._changed(self.capabilities)
+        self._faults_changed()
+        self._changed(Contactor(False))
+        self._changed(Cable(None))
 
     def _overdue(self) -> None:
         self._deadline = None
         if self._talks and not self._reset_confirmed:
             self._lose(LossKind.REFUSED, "talks, but does not confirm its reset")
         elif self._noise:
-            self._lose(LossKind.GARBAGE, f"only damaged frames for {self._config.link_timeout_ms} ms")
+            self._lose(LossKind.GARBAGE, "only damaged frames")
         else:
-            self._lose(LossKind.SILENT, f"no keep-alive for {self._config.link_timeout_ms} ms")
+            self._lose(LossKind.SILENT, "no keep-alive in time")
 
     def _lose(self, kind: LossKind, detail: str) -> None:
         if kind is not LossKind.GARBAGE:  # damaged frames were counted as they came
             self.counters.failed(kind)
         self._stop_timers()
+        self._splitter = cobs.Splitter(mcu_codec.MAX_PACKET_BYTES)  # half a frame must not spoil the next one
         self._in_use = False
         self._forget_wanted()
         self._forget_told()
@@ -217,14 +230,13 @@ class McuPilot:
             self._tell(Lost(kind, f"{self._config.path}: {detail}"))
 
     def _port_lost(self, detail: str) -> None:
-        self._splitter = cobs.Splitter(mcu_codec.MAX_PACKET_BYTES)
         self._lose(LossKind.GONE, detail)
 
     def _stop_timers(self) -> None:
-        for timer in (self._deadline, self._begin_again, self._next_keep_alive):
+        for timer in (self._deadline, self._begin_again, self._next_keep_alive, self._frame_end):
             if timer is not None:
                 timer.cancel()
-        self._deadline = self._begin_again = self._next_keep_alive = None
+        self._deadline = self._begin_again = self._next_keep_alive = self._frame_end = None
 
     # ---------------------------------------------------------------- commands
 
@@ -259,28 +271,37 @@ class McuPilot:
 
     def _received(self, data: bytes) -> None:
         self._noise = True
+        if self._frame_end is not None:
+            self._frame_end.cancel()
+            self._frame_end = None
         overruns = self._splitter.overruns
         frames = self._splitter.feed(data)
-        self._count_bad(self._splitter.overruns - overruns)
+        if self._splitter.overruns > overruns:
+            self._damaged("frame without end")
         for encoded in frames:
             try:
                 message = mcu_codec.decode(mcu_codec.unframe(encoded))
-            except BadMessage:
-                self._count_bad(1)
+            except BadMessage as error:
+                self._damaged(str(error))
                 continue
             self.counters.answered()
             self._noise = False
             self._talks = True
-            self._bad_in_row = 0
             if message is not None:
                 self._heard(message)
-        if self._in_use and self._bad_in_row >= MAX_BAD_FRAMES:
-            self._lose(LossKind.GARBAGE, f"{self._bad_in_row} damaged frames in a row")
+        if self._in_use and self._splitter.unfinished:
+            self._frame_end = asyncio.get_running_loop().call_later(_FRAME_END_S, self._damaged, "frame without end")
 
-    def _count_bad(self, frames: int) -> None:
-        self.counters.failed(LossKind.GARBAGE, frames)
-        self._bad_in_row += frames
-        self._noise = self._noise or frames > 0
+    def _damaged(self, detail: str) -> None:
+        """A frame that cannot be read may have told a state: everything is found out anew, by a reset."""
+        self.counters.failed(LossKind.GARBAGE)
+        self._noise = True
+        if not self._reset_confirmed:
+            return  # that is under way
+        if self._in_use:
+            self._lose(LossKind.GARBAGE, f"damaged frame: {detail}")
+        else:
+            self._begin()
 
     def _heard(self, message: McuMessage) -> None:
         match message:
@@ -303,13 +324,12 @@ class McuPilot:
                 self._changed(Lock(position))
 
     def _was_reset(self) -> None:
-        self._forget_told()
         if self._running:
             self._spurious_reset = True
             self._forget_wanted()
             self._line.write_urgent(mcu_codec.allow_power_on(False))
             self._line.write(mcu_codec.pwm_duty_cycle(DUTY_X1))
-            self._faults_changed()
+        self._forget_told()
         self._reset_confirmed = True
         for timer in (self._begin_again, self._next_keep_alive):
             if timer is not None:
@@ -323,9 +343,10 @@ class McuPilot:
             return
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(self._config.link_timeout_ms / 1000, self._overdue)
+        self._deadline = asyncio.get_running_loop().call_later(self._config.silence_ms / 1000, self._overdue)
         if message.max_current_a is not None:
             self._max_current_ma = min(self._config.max_current_ma, message.max_current_a * 1000)
+        self._changed(self.capabilities)
         self._spurious_reset = False
         self._faults_changed()
         if self._running:
@@ -334,7 +355,7 @@ class McuPilot:
         if self._in_use:
             self._repeat_wanted()
             return
-        self._in_use, self._lost_told, self._bad_in_row = True, False, 0
+        self._in_use, self._lost_told = True, False
         self._tell(Back(f"MCU type {message.hardware_type}.{message.hardware_revision} {message.software}"))
         for state in list(self._known.values()):
             self._tell(state)

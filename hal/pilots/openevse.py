@@ -17,6 +17,8 @@ Rules:
 * ``$AB`` nobody asked for: the board forgot what it was told and would charge on its own.
   ``SPURIOUS_RESET`` is raised, the wanted state brought about again at once, and the fault is
   withdrawn when the board confirms that state. ``$AB`` while the board counts as lost is its return.
+* A board whose stuck-relay check is switched off vouches for nothing; what it tells of its contactor is then what it
+  commands, and a weld is found by the meter alone. ``Back`` names the checks that are off.
 * A read is tried three times, each with a new sequence id, before the board counts as lost:
   SILENT, GARBAGE (damage came meanwhile, or replies that make no sense), REFUSED ($NK), GONE (port).
 
@@ -61,7 +63,7 @@ _ROUNDS_PER_GC = 5
 _OWN_RESET_EVERY_S = 60.0
 _BOARD_MINIMUM_A = 6
 _LIMIT_ACTIVE = 2  # third field of $SY and $GY
-_State = BoardFaults | PilotState | Contactor | Lock
+_State = PilotCapabilities | BoardFaults | PilotState | Contactor | Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ class OpenEvsePilot:
         self._in_use, self._lost_told = True, False
         self._known.clear()
         self._tell(Back(detail))
+        self._changed(self.capabilities)
         self._status_changed()
 
     async def _do_round(self) -> None:
@@ -331,6 +334,8 @@ class OpenEvsePilot:
         maximum = min(self._number("GC", hardware, 10), self._number("GC", configured, 10))
         self._max_a = min(maximum, self._config.max_current_ma // 1000)
         self._status = replace(self._status, current_a=self._number("GC", now, 10))
+        if self._in_use:
+            self._changed(self.capabilities)
 
     async def _read_temperatures(self) -> None:
         """Nothing depends on them: a board that does not tell them is as good as another."""
@@ -385,8 +390,7 @@ class OpenEvsePilot:
             self._next_reset_s = 0.0
         spurious = frozenset({BoardFault.SPURIOUS_RESET}) if self._spurious_reset else frozenset()
         self._changed(BoardFaults(self._faults | spurious))
-        if self._checks_relay:
-            self._changed(Contactor(rules.contactor_closed(self._status)))
+        self._changed(Contactor(rules.contactor_closed(self._status)))
         if (cp := rules.cp_state(self._status)) is not None:
             self._changed(PilotState(cp))
 

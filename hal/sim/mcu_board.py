@@ -5,9 +5,15 @@ power off and steady pilot when our keep-alives stop. Faults of wire and device 
 ``faults``; faults of its parts (error flags, welded contactor, jammed lock) through methods.
 
 ``Fault.REFUSE``: resets are obeyed but never confirmed. ``STUCK``: the pilot reading is frozen.
-``GARBAGE``: noise instead of a message. ``SILENT``: it neither hears nor speaks, but goes on supervising.
+``GARBAGE``: noise instead of a message. ``CORRUPT``: ``param`` may name the one field whose messages are
+damaged. ``SILENT``: it neither hears nor speaks, but goes on supervising.
 
-Source: EVerest ``YetiDriver`` protocol and its simulator's behaviour.
+What it says by itself follows published firmware of the family (uMWC, TIDA-010939), not yet a trace of a Yeti: a state
+is told once, when it changes, and never repeated; after a reset first the reset itself, then what differs from power-on
+(no error, contactor open, no cable, lock undefined; the pilot is always told), then a keep-alive each second. Assumed
+beyond that: the lock's position is told (that firmware has the message and never sends it).
+
+Source: EVerest ``YetiDriver`` protocol and its simulator's behaviour, and that firmware.
 Units: milliseconds, 0.01 % duty, ampere in the capabilities.
 """
 
@@ -30,6 +36,7 @@ _PP_CODE = {None: 0, 13_000: 1, 20_000: 2, 32_000: 3, 63_000: 4, 70_000: 4}
 _LOCK_CODE = {LockPosition.UNKNOWN: 0, LockPosition.UNLOCKED: 1, LockPosition.LOCKED: 2}
 _PP_FAULT = 5
 _MAX_FRAME_BYTES = 2048
+_AT_POWER_ON: dict[int, int | bytes] = {103: 0, 104: b"", 106: 0, 107: 0}  # by field number: not told after a reset
 
 
 class McuError(enum.IntEnum):
@@ -163,7 +170,7 @@ class SimMcu:
 
     def _booted(self, watchdog: bool) -> None:
         self._booting = False
-        self._told.clear()
+        self._told = dict(_AT_POWER_ON)
         if not self.faults.take(Fault.REFUSE):
             self._tell(101, int(watchdog))
         self._tell_states()
@@ -232,7 +239,7 @@ class SimMcu:
             protobuf.bytes_field(number, value) if isinstance(value, bytes) else protobuf.varint_field(number, value)
         )
         body = cobs.encode(field + (zlib.crc32(field) ^ 0xFFFFFFFF).to_bytes(4, "little"))
-        if self.faults.take(Fault.CORRUPT):
+        if self.faults.param(Fault.CORRUPT, number) == number and self.faults.take(Fault.CORRUPT):
             body = body[:-1] + bytes([body[-1] ^ 0x55 or 0x01])
         if self.faults.take(Fault.SHORT):
             body = body[: len(body) // 2]

@@ -72,9 +72,9 @@ class _Station(FakeStation):
         after_seq.to_bytes(8, signed=True), limit.to_bytes(8, signed=True)  # OverflowError, as the database's
         return await super().records(after_seq, min(limit, 100))
 
-    async def transaction(self, tx_id: str) -> list[Record]:
+    async def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
         tx_id.encode()  # UnicodeEncodeError, as the database's
-        return await super().transaction(tx_id)
+        return await super().transaction(tx_id, after_seq, newest=newest)
 
 
 class _CallFailed(AssertionError):
@@ -218,7 +218,7 @@ class _Installer:
         source.read(4, 2)
         return StagedView("b", StagedPhase.READY, "ab", "1", 0, False)
 
-    def activate(self, digest: str) -> InstallerView:
+    def activate(self, digest: str, still_wanted: Callable[[], None]) -> InstallerView:
         raise SlotFailed("slot b", f"nothing with digest {digest[:64]} is there")
 
     def mcu(self, target: str) -> None:

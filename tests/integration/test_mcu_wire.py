@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from hal.ports import (
     LockPosition,
     LossKind,
     Lost,
+    PilotCapabilities,
     PilotEvent,
     PilotState,
     SubordinatePilot,
@@ -51,17 +53,21 @@ def test_the_drivers_are_what_the_ports_ask_for(tmp_path: Path) -> None:
 
 # ============================================================================== subordinate MCU
 
-MCU_TIMES: dict[str, Any] = {"keep_alive_ms": 20, "link_timeout_ms": 300, "reset_wait_ms": 60}
+MCU_TIMES: dict[str, Any] = {"keep_alive_ms": 20, "silence_ms": 300, "link_timeout_ms": 300, "reset_wait_ms": 60}
 
 
 def mcu_run(
-    test: Callable[[SimMcu, McuPilot, Told], Coroutine[Any, Any, None]], tmp_path: Path, *, wait_back: bool = True
+    test: Callable[[SimMcu, McuPilot, Told], Coroutine[Any, Any, None]],
+    tmp_path: Path,
+    *,
+    wait_back: bool = True,
+    **times: int,
 ) -> None:
     async def main() -> None:
         sim = SimMcu(tmp_path / "mcu", supervision_ms=200, keep_alive_ms=20, boot_ms=5, lock_ms=10)
         sim.start(asyncio.get_running_loop())
         told = Told()
-        pilot = McuPilot(McuConfig(sim.path, **MCU_TIMES))
+        pilot = McuPilot(McuConfig(sim.path, **{**MCU_TIMES, **times}))
         try:
             if wait_back:
                 pilot.start(told)
@@ -91,12 +97,21 @@ def test_mcu_start_tells_everything(tmp_path: Path) -> None:
         await until(lambda: sim.keep_alives_heard >= 3, "three keep-alives")
         assert isinstance(told.events[0], Back)
         assert "sim-1.0" in told.events[0].detail
+        assert told.events[1] == pilot.capabilities
         kinds = {type(event) for event in told.events}
-        assert kinds == {Back, BoardFaults, PilotState, Contactor, Cable, Lock}
+        assert kinds == {Back, PilotCapabilities, BoardFaults, PilotState, Contactor, Cable, Lock}
         capabilities = pilot.capabilities
         assert not capabilities.autonomous
         assert capabilities.can_signal_digital
         assert capabilities.max_current_ma == 32_000
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_tells_when_the_board_can_do_less(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim._max_current_a = 13
+        await told.until_latest(replace(pilot.capabilities, max_current_ma=13_000))
 
     mcu_run(test, tmp_path)
 
@@ -280,17 +295,65 @@ def test_mcu_every_fault_is_a_typed_loss_and_comes_back_safe(tmp_path: Path, fau
     mcu_run(test, tmp_path)
 
 
-def test_mcu_single_damaged_frame_is_only_counted(tmp_path: Path) -> None:
+def test_mcu_frames_that_come_twice_are_no_loss(tmp_path: Path) -> None:
     async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
-        errors = pilot.counters.failures[LossKind.GARBAGE]
-        sim.faults.set(Fault.CORRUPT, count=1)
         sim.faults.set(Fault.DUPLICATE, count=2)
-        await until(lambda: pilot.counters.failures[LossKind.GARBAGE] > errors, "a counted error")
         sim.vehicle.set_cp(CpState.B)
         await told.until_latest(PilotState(CpState.B))
+        await until(lambda: not sim.faults.is_on(Fault.DUPLICATE), "both")
         assert told.count(Lost) == 0
 
     mcu_run(test, tmp_path)
+
+
+CP_STATE, RELAIS_STATE, ERROR_FLAGS, KEEP_ALIVE = 102, 103, 104, 3
+
+
+@pytest.mark.parametrize("field", [CP_STATE, RELAIS_STATE, ERROR_FLAGS, KEEP_ALIVE])
+def test_mcu_one_damaged_frame_takes_power_and_has_all_states_told_anew(tmp_path: Path, field: int) -> None:
+    """The MCU says each once. Whatever the damaged frame said, the truth is known in the end."""
+
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        await charge(sim, pilot, told)
+        sim.faults.set(Fault.CORRUPT, count=1, param=field)
+        sim.set_error(McuError.CP_SIGNAL, True)  # errors, then the contactor's opening
+        sim.vehicle.set_cp(CpState.A)
+        await told.until_lost(LossKind.GARBAGE)
+        assert pilot.counters.failures[LossKind.GARBAGE] == 1
+        mark = len(told.events)
+        await told.until_back(2)
+        assert sim.resets == 2
+        assert not sim.power_allowed
+        for state in (PilotState(CpState.A), Contactor(False), BoardFaults(frozenset({BoardFault.PILOT}))):
+            await told.until(state, since=mark)
+        sim.set_error(McuError.CP_SIGNAL, False)
+        await told.until_latest(BoardFaults(frozenset()))
+        assert told.count(Lost) == 1
+
+    mcu_run(test, tmp_path)
+
+
+def test_mcu_frame_whose_end_is_lost_does_not_wait_for_the_next(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim._cancel("beat")  # no keep-alive comes to end it
+        sim._link.write(b"\x03half")
+        await told.until_lost(LossKind.GARBAGE)
+        assert "without end" in str(told.latest(Lost))
+        await told.until_back(2)
+
+    mcu_run(test, tmp_path, silence_ms=60_000)
+
+
+def test_mcu_state_damaged_before_back_begins_the_start_again(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.vehicle.set_cp(CpState.B)
+        sim.faults.set(Fault.CORRUPT, count=1, param=CP_STATE)
+        pilot.start(told)
+        await told.until_latest(PilotState(CpState.B))
+        assert sim.resets == 2
+        assert told.count(Lost) == 0
+
+    mcu_run(test, tmp_path, wait_back=False)
 
 
 def test_mcu_spurious_reset_is_a_fault_until_it_runs_safely_again(tmp_path: Path) -> None:
@@ -302,6 +365,7 @@ def test_mcu_spurious_reset_is_a_fault_until_it_runs_safely_again(tmp_path: Path
         await told.until(BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})), since=mark)
         await told.until_latest(BoardFaults(frozenset()))
         await until(lambda: (104, 0) in sim.heard[heard:], "power denied again")
+        await told.until_latest(Contactor(False))  # a fresh MCU does not tell an open contactor
         assert told.count(Lost) == 0
         assert not sim.vehicle.relay_closed
         assert sim.resets == 2  # not reset again by us

@@ -76,7 +76,8 @@ def test_mcu(tmp_path: Path, fault: Fault, kind: LossKind) -> None:
     async def scenario() -> None:
         sim = SimMcu(tmp_path / "mcu", supervision_ms=200, keep_alive_ms=20, boot_ms=5, lock_ms=10)
         sim.start(asyncio.get_running_loop())
-        pilot, told = McuPilot(McuConfig(sim.path, keep_alive_ms=20, link_timeout_ms=300, reset_wait_ms=60)), Told()
+        config = McuConfig(sim.path, keep_alive_ms=20, silence_ms=300, link_timeout_ms=300, reset_wait_ms=60)
+        pilot, told = McuPilot(config), Told()
         try:
             pilot.start(told)
             await told.until_back()

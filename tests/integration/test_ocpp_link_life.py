@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
 
 from agent.ocpp.endpoint import Endpoint
+from agent.ocpp.frames import MESSAGE_MAX_BYTES
 from agent.ocpp.link import Link, LinkPhase
-from agent.ocpp.link_failure import FailureKind
+from agent.ocpp.link_failure import FailureKind, code_of_peer, why_closed
 from agent.ocpp.rpc import CallResult, LinkLost, TimedOut
 from agent.ocpp.session import Session
 from tests.integration.ocpp_link_rig import DEADLINE_S, Station, heartbeat, idle, linked, server
@@ -80,6 +83,52 @@ def test_ws_05_a_minute_of_life_resets_the_back_off() -> None:
             assert 10 <= rig.waits[2] <= 20
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("code", [1000, 1009, 1011])
+def test_a_call_that_ended_the_link_is_told_with_which_code_the_csms_closed(code: int) -> None:
+    async def csms(websocket: ServerConnection) -> None:
+        await websocket.recv()
+        await websocket.close(code)
+
+    async def main() -> None:
+        async with server(csms) as url, linked(Endpoint(url, "CP1")) as rig:
+            outcome = await heartbeat(await rig.session())
+            assert isinstance(outcome, LinkLost)
+            assert (outcome.code, outcome.sent) == (code, True)
+
+    asyncio.run(main())
+
+
+def test_a_code_that_the_csms_only_echoes_is_not_its_own() -> None:
+    """We close with 1009, since its message is too big for us."""
+
+    async def csms(websocket: ServerConnection) -> None:
+        await websocket.recv()
+        await websocket.send(" " * (MESSAGE_MAX_BYTES + 1))
+        await websocket.wait_closed()
+
+    async def main() -> None:
+        async with server(csms) as url, linked(Endpoint(url, "CP1")) as rig:
+            outcome = await heartbeat(await rig.session())
+            assert isinstance(outcome, LinkLost)
+            assert (outcome.code, outcome.sent) == (None, True)
+            assert outcome.reason.startswith("closed by the station: 1009")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("received", "sent", "received_first", "code"),
+    [(1009, 1009, True, 1009), (1009, None, None, 1009), (1009, 1009, False, None), (None, 1009, None, None)],
+)
+def test_only_who_closes_first_says_why(
+    received: int | None, sent: int | None, received_first: bool | None, code: int | None
+) -> None:
+    theirs, ours = (None if each is None else Close(each, "") for each in (received, sent))
+    closed = ConnectionClosedError(theirs, ours, received_first)
+    assert code_of_peer(closed) == code
+    assert why_closed(closed) == f"closed by the {'station' if code is None else 'CSMS'}: 1009"
 
 
 # ------------------------------------------------------------------------------------- keep alive

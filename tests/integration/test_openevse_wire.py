@@ -278,13 +278,23 @@ def test_evse_a_single_hiccup_is_no_loss(board: SimOpenEvse, fault: Fault) -> No
     evse_run(board, test)
 
 
+def test_evse_tells_when_the_board_can_do_less(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.firmware.max_a = 13
+        await told.until_latest(replace(pilot.capabilities, max_current_ma=13_000))
+
+    evse_run(board, test)
+
+
 def test_evse_switched_off_checks_are_named_and_the_relay_not_vouched_for(tmp_path: Path) -> None:
     sim = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(5, 6), settings_flags=0x0018)
 
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
         assert "ground, stuck relay" in str(told.latest(Back))
+        assert told.events[1] == pilot.capabilities
         assert not pilot.capabilities.has_contactor_feedback
-        assert told.count(Contactor) == 0
+        assert told.latest(Contactor) == Contactor(False)  # as commanded: without it the station would never grant
+        await evse_charge(sim, pilot, told)
 
     try:
         evse_run(sim, test)

@@ -21,6 +21,7 @@ from agent.ledger.reader import LedgerReader
 from agent.sim.csms import SimCsms
 from agent.sim.stage import Stage
 from agent.sim.story import Story, ledger_energy, read_books
+from agent.supervisor import _HANG_S
 
 pytestmark = pytest.mark.wire
 KILLS = int(os.environ.get("EVSED_KILLS", "4"))
@@ -104,11 +105,7 @@ def test_story_end_to_end_and_four_books_agree(tmp_path: Path, version: str) -> 
 
 def test_killed_gateway_does_not_disturb_the_session(tmp_path: Path) -> None:
     async def scene(stage: Stage, csms: SimCsms, story: Story) -> None:
-        await until(story._online)
-        await stage.order(1, "plug")
-        await until(lambda: is_state(stage, 1, ConnectorState.PREPARING))
-        await story.swipe(1)
-        await until(lambda: is_state(stage, 1, ConnectorState.CHARGING))
+        await charge(stage, story)
         os.kill(pid_of(stage, "gateway"), signal.SIGKILL)
         for _ in range(20):
             assert (await stage.order(1, "status"))["relay_closed"], "the charge goes on"
@@ -122,27 +119,83 @@ def test_killed_gateway_does_not_disturb_the_session(tmp_path: Path) -> None:
     on_stage(tmp_path, "1.6", ("mcu_ac",), scene)
 
 
-@pytest.mark.parametrize("board", ["mcu_ac", "openevse"])
-def test_killed_station_makes_the_hardware_safe(tmp_path: Path, board: str) -> None:
+async def charge(stage: Stage, story: Story) -> None:
+    await until(story._online)
+    await stage.order(1, "plug")
+    await until(lambda: is_state(stage, 1, ConnectorState.PREPARING))
+    await story.swipe(1)
+    await until(lambda: is_state(stage, 1, ConnectorState.CHARGING))
+
+
+async def is_open(stage: Stage) -> bool:
+    return not (await stage.order(1, "status"))["relay_closed"]
+
+
+def test_killed_station_leaves_a_subordinate_board_to_itself(tmp_path: Path) -> None:
     async def scene(stage: Stage, csms: SimCsms, story: Story) -> None:
-        await stage.order(1, "plug")
-        await until(story._online)
-        await until(lambda: is_state(stage, 1, ConnectorState.PREPARING))
-        await story.swipe(1)
-        await until(lambda: is_state(stage, 1, ConnectorState.CHARGING))
+        await charge(stage, story)
         # Without the supervisor nobody starts the station again: what is left must open by itself.
         os.kill(pid_of(stage, "run"), signal.SIGSTOP)
-        if board == "openevse":
-            os.kill(pid_of(stage, "run"), signal.SIGCONT)  # this board needs the supervisor
         os.kill(pid_of(stage, "station"), signal.SIGKILL)
-
-        async def open_now() -> bool:
-            return not (await stage.order(1, "status"))["relay_closed"]
-
-        await until(open_now, 7.0)  # the MCU's own supervision is 5 s
+        await until(lambda: is_open(stage), 7.0)  # the MCU's own supervision is 5 s
         os.kill(pid_of(stage, "run"), signal.SIGCONT)
 
-    on_stage(tmp_path, "2.0.1", (board,), scene)
+    on_stage(tmp_path, "2.0.1", ("mcu_ac",), scene)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_station_that_dies_or_hangs_makes_an_autonomous_board_safe(tmp_path: Path, end: signal.Signals) -> None:
+    """And is started again."""
+
+    async def scene(stage: Stage, csms: SimCsms, story: Story) -> None:
+        await charge(stage, story)
+        station = pid_of(stage, "station")
+        os.kill(station, end)
+        await until(lambda: is_open(stage), _HANG_S + 7.0)
+        await until(lambda: is_state(stage, 1, *_SETTLED))
+        assert pid_of(stage, "station") != station
+
+    on_stage(tmp_path, "2.0.1", ("openevse",), scene)
+
+
+def test_typo_and_a_dead_station_make_an_autonomous_board_safe(tmp_path: Path) -> None:
+    """The station notes which boards it has; a wrong configuration then ends all processes, in order."""
+
+    async def scene(stage: Stage, csms: SimCsms, story: Story) -> None:
+        await charge(stage, story)
+        supervisor, gateway = pid_of(stage, "run"), pid_of(stage, "gateway")
+        with stage.config_file.open("a") as file:
+            file.write("nonsense =\n")
+        os.kill(pid_of(stage, "station"), signal.SIGKILL)
+        await until(lambda: is_open(stage), 7.0)
+        await until(lambda: are_gone(supervisor, gateway))
+
+    on_stage(tmp_path, "1.6", ("openevse",), scene)
+
+
+def test_typo_and_a_dead_gateway_do_not_disturb_the_session(tmp_path: Path) -> None:
+    async def scene(stage: Stage, csms: SimCsms, story: Story) -> None:
+        await charge(stage, story)
+        with stage.config_file.open("a") as file:
+            file.write("nonsense =\n")
+        os.kill(pid_of(stage, "gateway"), signal.SIGKILL)
+        log = stage.folder / "run.log"
+
+        async def refused() -> bool:
+            return any('"exit_code": 78' in line and '"gateway"' in line for line in log.read_text().splitlines())
+
+        await until(refused)
+        assert not await is_open(stage), "the charge goes on"
+        assert await is_state(stage, 1, ConnectorState.CHARGING)
+
+    on_stage(tmp_path, "1.6", ("openevse",), scene)
+
+
+async def are_gone(*pids: int) -> bool:
+    """Also where nobody has asked for their exit code yet."""
+    return all(
+        not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids
+    )
 
 
 @pytest.mark.parametrize(("version", "board"), [("2.0.1", "mcu_ac"), ("1.6", "openevse")])

@@ -20,11 +20,12 @@ import pytest
 from agent.firmware.installer_state import InstallerState, StateFile
 from agent.firmware.storage import FileStorage, opened
 from agent.firmware.view import InstallOrder, Origin, StagedPhase, StagedView
+from agent.supervisor import _HANG_S, _READY_S
 from tests.support.update_kit import UpdateKit
 
 pytestmark = pytest.mark.wire
 UNITS = Path(__file__).parents[2] / "systemd"
-INSTALLER, GUARD = "evsed-installer.service", "evsed-boot-guard.service"
+STATION, INSTALLER, GUARD = "evsed-station.service", "evsed-installer.service", "evsed-boot-guard.service"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 
 
@@ -47,7 +48,7 @@ def analyze(*words: str) -> str:
 @needs_systemd
 @pytest.mark.parametrize(
     ("unit", "most"),
-    [("evsed-station.service", 2.0), ("evsed-gateway.service", 2.0), (INSTALLER, 2.0), (GUARD, 1.0)],
+    [(STATION, 2.0), ("evsed-gateway.service", 2.0), (INSTALLER, 2.0), (GUARD, 1.0)],
 )
 def test_unit_is_exposed_as_little_as_it_can_be(unit: str, most: float) -> None:
     said = analyze("security", "--offline=true", str(UNITS / unit))
@@ -64,6 +65,13 @@ def test_units_have_no_mistake_that_systemd_finds(tmp_path: Path) -> None:
     for file in files:
         (tmp_path / file.name).write_text(file.read_text().replace("/opt/evsed/bin/evsed", "/bin/true"))
     assert analyze("verify", "--man=no", *(str(tmp_path / file.name) for file in files)) == ""
+
+
+def test_a_station_that_hangs_is_killed_as_by_our_own_supervisor() -> None:
+    """``notify``: the time runs from when the station is ready, not before."""
+    wanted = {"Type": ["notify"], "WatchdogSec": [f"{_HANG_S:.0f}"], "WatchdogSignal": ["SIGKILL"]}
+    assert {name: settings(STATION, name) for name in wanted} == wanted
+    assert settings(STATION, "TimeoutStartSec") == [f"{_READY_S / 3_600:.0f}h"]
 
 
 # ---------------------------------------------------------------------------------- system calls

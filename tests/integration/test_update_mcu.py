@@ -6,6 +6,8 @@ Forward with an update, back with a rollback, by the same rule at every start of
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from agent.firmware.manifest import Compression, PayloadType, Requires
 from agent.firmware.storage import FileStorage, opened
 from agent.firmware.view import InstallOrder, Origin
 from agent.sim.signer import COMPATIBLE
+from agent.station import controllers
 from agent.station.controllers import bring_controllers_in_line
 from hal.firmware.mcu_pilot import BOOT_LOADER_REQUEST
 from hal.sim.stm32_bootloader import CHIP_ID, SimFlash, SimStm32, SimStm32Port
@@ -73,15 +76,17 @@ class Device(UpdateKit):
             installer.activate(staged.digest)
         return self.boot()
 
-    def start(self) -> list[str]:
-        """The station's first act; returns its faults."""
+    def start(self, stopping: Callable[[asyncio.Event], None] = lambda _: None) -> list[str]:
+        """The station's first act; returns its faults. ``stopping`` may let the station be told to stop."""
 
         async def run() -> list[str]:
+            stop = asyncio.Event()
+            stopping(stop)
             controller = SimStm32(self.flash, request=BOOT_LOADER_REQUEST, empty_check=True)
             port = SimStm32Port(controller, self.folder / "controller")
             port.start(asyncio.get_running_loop())
             try:
-                return await bring_controllers_in_line(self.socket, self.targets)
+                return await bring_controllers_in_line(self.socket, self.targets, stop)
             finally:
                 port.close()
 
@@ -123,6 +128,42 @@ def test_what_the_running_slot_brought_is_asked_for_by_the_next(tmp_path: Path) 
 def test_without_an_installer_the_start_says_so(tmp_path: Path) -> None:
     device = Device(tmp_path)
     (fault,) = device.start()
-    assert "microcontroller pilot" in fault
+    assert fault.startswith("microcontrollers: ")
     assert "does not answer" in fault
+    assert device.runs(FACTORY)
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[tuple[Device, socket.socket]]:
+    """A device with an installer that takes connections and says nothing."""
+    device = Device(tmp_path)
+    device.socket.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(device.socket))
+        listener.listen(8)
+        listener.setblocking(False)
+        yield device, listener
+
+
+def test_an_installer_that_says_nothing_is_waited_for_once(
+    silent: tuple[Device, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, listener = silent
+    monkeypatch.setattr(controllers, "ANSWER_MAX_S", 0.2)
+    targets = device.targets * 2
+    monkeypatch.setattr(Device, "targets", targets)
+    assert device.start() == ["microcontrollers: the installer went away: timed out"]
+    listener.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+def test_and_no_longer_than_until_the_station_is_to_stop(silent: tuple[Device, socket.socket]) -> None:
+    device, listener = silent
+
+    def when_it_asks(stop: asyncio.Event) -> None:
+        asyncio.get_running_loop().add_reader(listener, stop.set)
+
+    (fault,) = device.start(when_it_asks)
+    assert "timed out" not in fault
     assert device.runs(FACTORY)

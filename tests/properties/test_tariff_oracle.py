@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.tariff.cost import bill
 from tests.support.tariff_oracle import simulate, total
-from tests.support.tariff_worlds import World, cut_worlds, drive, exact_cost, seconds_of
+from tests.support.tariff_worlds import TAXES, World, cut_worlds, drive, exact_cost, seconds_of
 
 
 def check_against_oracle(world: World, cuts: list[int]) -> None:
@@ -27,6 +29,22 @@ def check_against_oracle(world: World, cuts: list[int]) -> None:
 @given(cut_worlds())
 def test_c10_cost_equals_that_of_the_oracle(case: tuple[World, list[int]]) -> None:
     check_against_oracle(*case)
+
+
+BOUNDS = st.tuples(
+    st.sampled_from(("minCost", "maxCost")), st.sampled_from(("exclTax", "inclTax")), st.integers(0, 800)
+).map(lambda drawn: {drawn[0]: {drawn[1]: drawn[2] / 100}})
+
+
+@settings(max_examples=120, deadline=None)
+@given(cut_worlds(), BOUNDS, st.none() | TAXES)
+def test_c10_holds_for_a_bound_given_on_one_side(
+    case: tuple[World, list[int]], bound: dict[str, Any], own_rates: list[dict[str, Any]] | None
+) -> None:
+    world, cuts = case
+    if own_rates is not None and "minCost" in bound:
+        bound = {"minCost": bound["minCost"] | {"taxRates": own_rates}}
+    check_against_oracle(replace(world, tariff=world.tariff | bound), cuts)
 
 
 NIGHT = {"startTimeOfDay": "22:00", "endTimeOfDay": "06:00"}

@@ -12,10 +12,10 @@ from __future__ import annotations
 import functools
 import itertools
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
@@ -65,8 +65,7 @@ from agent.station.tariffs import TariffBook
 from agent.tariff.model import EvseKind
 from hal.ports import Back, Cable, Contactor, CpState, LossKind, Lost, MeterReading, PilotState
 from hal.sim.vehicle_port import vehicle_current_ma
-
-T = TypeVar("T")
+from tests.support.asked import Asked, at_once
 
 CARD = Token("04A1B2C3")
 ZONE = "Europe/Berlin"
@@ -143,6 +142,7 @@ class BillingWorld:
         self.slow_disk = False
         self._waiting: list[tuple[Job, OnDurable | None]] = []
         self._told_durable: list[Durable] = []
+        self._asked: list[Asked[str]] = []
         self._boot(power=True)
         if clock == "S":
             self.give(ClockSet(self.wall_ms, "csms", trusted=True))
@@ -166,10 +166,10 @@ class BillingWorld:
             self.boot_id, self.mono_ms = f"boot-{next(self._boots)}", 3_000
         self._connection = database.connect_for_writing(self.path)
         self._connection.execute("PRAGMA synchronous = OFF")  # a crash here is of the process, told by dropped jobs
-        self.archive = Archive(self.path)
+        self.archive = kept = Archive(self.path)
         self._book = Book(self._connection, tables.head(self._connection, self.path))
         price, site = self.site.price, self.site
-        self.tariffs = TariffBook(price, [1], self.archive.tariff_text, self.archive.state(Namespace.TARIFF))
+        self.tariffs = TariffBook(price, [1], kept.tariff_text, kept.tariff_source, kept.state(Namespace.TARIFF))
         hardware = EvseHardware(1, 32_000, phases=1, meter_rollover_mwh=site.rollover_mwh)
         settings = StationSettings((hardware,), behaviour=site.behaviour)
         self.core = Station(settings, lambda: f"tx-{next(self._ids)}", self._tariff_for)
@@ -185,7 +185,7 @@ class BillingWorld:
         self.logic = Logic(self.core, limits, self.billing)
         ends = self.archive.state(Namespace.METER)
         self.rows = RowMaker(self.billing, site.identity, SELLER, self.key, ends, lambda: site.signs_begin)
-        self.money = Money(self.core, self.billing, cast(Any, None), self)
+        self.money = Money(self.core, self.billing, cast(Any, None), self, self.archive.costs_told)
         signers = MeterRecords({}, site.identity, ZONE, self.append)
         known = self.archive.meters_in_use()
         self.disk = Disk(cast(Any, _Writer(self)), self.rows, signers, self.logic, self.key.key_id, known, self)
@@ -221,6 +221,8 @@ class BillingWorld:
 
     def _leave(self) -> None:
         self.closed = False
+        for asked in self._asked:
+            asked.forget()
         self._connection.close()
         self.archive.close()
 
@@ -235,6 +237,7 @@ class BillingWorld:
                 self.disk.note_meter(1, now.event)
             for effect in self.logic.step(now, self.mono_ms):
                 events += self._carry_out(effect)
+            self.money.look()
         if not self.slow_disk:
             self.flush()
 
@@ -276,9 +279,14 @@ class BillingWorld:
         if on_durable is not None:
             self.flush()
 
-    async def save(self, changes: Sequence[StateChange]) -> None:
-        self.write((), changes)
+    def commit(
+        self, facts: Sequence[Fact], changes: Sequence[StateChange], on_durable: Callable[[], None] | None = None
+    ) -> None:
+        self.disk.append(*facts, stamp=self.now_stamp(), changes=changes, on_durable=on_durable)
         self.flush()
+
+    def save_lazily(self, changes: Sequence[StateChange]) -> None:
+        self.write((), changes)
 
     # ------------------------------------------------------------------------------------ the verbs
 
@@ -393,8 +401,9 @@ class BillingWorld:
     def set_default_tariff(self, text: str, evse: int = 0) -> str:
         return at_once(self.money.set_default(evse, text))
 
-    def change_tariff(self, text: str) -> str:
-        return at_once(self.money.change(self.tx_id or "none", text))
+    def change_tariff(self, text: str) -> Asked[str]:
+        self._asked.append(Asked(self.money.change(self.tx_id or "none", text)))
+        return self._asked[-1]
 
     def live_tariff(self, text: str) -> None:
         """As ``Upkeep`` does it when the file has changed."""
@@ -405,7 +414,7 @@ class BillingWorld:
         self.give(PricesChanged())
 
     def tell_limit(self, cost: str | None = None, energy_wh: int | None = None, time_s: int | None = None) -> bool:
-        return self.money.limit(self.tx_id or "none", cost, energy_wh, time_s)
+        return at_once(self.money.limit(self.tx_id or "none", cost, energy_wh, time_s, "told"))
 
     def crash(self, *, power: bool = False, away_ms: int = 2_000, kept: int = 0, clock_kept: bool = True) -> None:
         """The process dies, or (``power``) the machine; the first ``kept`` of the waiting commits were made."""
@@ -489,12 +498,3 @@ class BillingWorld:
         books = fresh.books(tx_id)
         assert books is not None
         return books
-
-
-def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Runs what need not wait: in this world a commit is made when it is asked for."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return cast(T, done.value)
-    raise AssertionError("it waits")

@@ -40,11 +40,12 @@ class Wire:
         self.to_csms: asyncio.Queue[str | None] = asyncio.Queue()
         self.to_station: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.cut_now = False
+        self.code: int | None = None  # with which the CSMS closed it
 
     async def recv(self) -> bytes:
         data = await self.to_station.get()
         if data is None or self.cut_now:
-            raise TransportClosed("cut")
+            raise TransportClosed("cut", self.code)
         return data
 
     async def send(self, text: str) -> None:
@@ -55,8 +56,9 @@ class Wire:
     async def close(self, code: int, reason: str) -> None:
         self.cut()
 
-    def cut(self) -> None:
-        """Both ends find the link dead; what is under way is lost."""
+    def cut(self, code: int | None = None) -> None:
+        """Both ends find the link dead, or closed by the CSMS with a code; what is under way is lost."""
+        self.code = code
         self.cut_now = True
         self.to_station.put_nowait(None)
         self.to_csms.put_nowait(None)
@@ -71,6 +73,7 @@ class FakeCsms:
     received: list[Received] = field(default_factory=list)
     cut_on: Callable[[Received], str | None] = field(default=lambda _received: None)
     """Cut the link at this CALL: "before" it is taken, or "after" it was taken and before the answer."""
+    close_code: int | None = None  # of such a cut
     latency_s: float = 0.02  # from a CALL to its answer
 
     _wire: Wire | None = None
@@ -124,7 +127,7 @@ class FakeCsms:
             if cut != "before":
                 self.received.append(received)
             if cut is not None:
-                wire.cut()
+                wire.cut(self.close_code)
                 return
             answer = self._answer(received)
             await asyncio.sleep(self.latency_s)

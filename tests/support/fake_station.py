@@ -75,6 +75,7 @@ T0_MS = 1_795_507_200_000
 """2026-11-24T08:00:00Z: the wall time of monotonic 0 in this ledger."""
 
 TOKEN = Token("04A2B3C4D5E6F7")
+TX_PAGE_ROWS = 8  # few, so that most transactions take several pages
 
 
 def welcome(**changes: Any) -> Welcome:
@@ -137,11 +138,13 @@ class FakeStation:
     cache_enabled: bool = True
     report_rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     security_events: list[tuple[str, str]] = field(default_factory=list)
+    passwords_that_worked: list[str] = field(default_factory=list)
     tariff_status: str = "Accepted"
     tariff_assignments: list[TariffAssignment] = field(default_factory=list)
     tariffs_told: list[tuple[int | str, str]] = field(default_factory=list)  # (EVSE or transaction, JSON)
     limit_taken: bool = True
     limits: list[tuple[str, str | None, int | None, int | None]] = field(default_factory=list)
+    limits_of_technicians: int = 0
     costs: list[ToldCost] = field(default_factory=list)
     prices: list[tuple[Token | None, str]] = field(default_factory=list)
     update_requests: list[UpdateRequest] = field(default_factory=list)
@@ -206,8 +209,9 @@ class FakeStation:
         # Rows count from 1 without gaps.
         return self.ledger[after_seq : after_seq + limit]
 
-    async def transaction(self, tx_id: str) -> list[Record]:
-        return [self.ledger[seq - 1] for seq in self._rows_of.get(tx_id, ())]
+    async def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
+        rows = [self.ledger[seq - 1] for seq in self._rows_of.get(tx_id, ()) if seq > after_seq]
+        return rows[-TX_PAGE_ROWS:] if newest else rows[:TX_PAGE_ROWS]
 
     async def security_records(self, after_seq: int, limit: int) -> list[Record]:
         return [row for row in self.ledger[after_seq:] if row.kind == "security"][:limit]
@@ -236,6 +240,9 @@ class FakeStation:
 
     async def link_state(self, online: bool, dialect: str | None) -> None:
         self.link_states.append((online, dialect))
+
+    async def password_worked(self, shown: str) -> None:
+        self.passwords_that_worked.append(shown)
 
     async def clock(self, wall_ms: int) -> None:
         """Rows of this boot made without a clock get their time now, counted back from this instant."""
@@ -326,9 +333,16 @@ class FakeStation:
         return self.tariff_status
 
     async def limit_transaction(
-        self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None
+        self,
+        tx_id: str,
+        max_cost: str | None,
+        max_energy_wh: int | None,
+        max_time_s: int | None,
+        *,
+        technician: bool = False,
     ) -> bool:
         self.limits.append((tx_id, max_cost, max_energy_wh, max_time_s))
+        self.limits_of_technicians += technician
         return self.limit_taken
 
     async def told_cost(self, told: ToldCost) -> None:

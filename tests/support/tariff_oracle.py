@@ -76,29 +76,68 @@ def _time_price(tariff: dict[str, Any], name: str, local: datetime, kind: str, s
     return _first(tariff, name, "priceMinute", lambda held: _running(held, local, kind, second, second.sampled_mwh))
 
 
+Rates = tuple[tuple[str, float, int], ...]
+
+
 def total(tariff: dict[str, Any], costs: Costs) -> tuple[int, int]:
-    """Without and with tax, in minor units: each line and each tax rounded half up once."""
+    """Without and with tax, in minor units: each line and each tax rounded half up once, then a bound.
+
+    The rule for a bound with one side: nothing but that side is looked at. Below ``minCost`` one more thing is sold,
+    taxed at the bound's own rates, else at those of the first dimension with a price, and so dear that the side is met.
+    Above ``maxCost`` everything is sold at the same discount, so that the side is met. Not modelled: two bounds, both
+    sides of one, a maximum with rates of its own."""
     scale = 1
     for _ in range(DIGITS[tariff["currency"]]):
         scale *= 10
-
-    def rounded(amount: Fraction) -> int:
-        return floor(amount * scale + Fraction(1, 2))
-
-    nets: dict[tuple[tuple[str, float, int], ...], int] = defaultdict(int)
+    sold: dict[Rates, Fraction] = defaultdict(Fraction)
     for (dimension, price), amount in costs.used.items():
-        rates = tariff[dimension].get("taxRates", [])
-        key = tuple((rate["type"], rate["tax"], rate.get("stack", 0)) for rate in rates)
-        nets[key] += rounded(price * amount)
-    tax = 0
-    for rates, net in nets.items():
-        base = net
+        sold[_rates(tariff[dimension])] += Fraction(_half_up(price * amount * scale), scale)
+    net = sum(_half_up(each * scale) for each in sold.values())
+    printed = net, net + sum(_printed_tax(rates, _half_up(each * scale)) for rates, each in sold.items())
+    for name in ("minCost", "maxCost"):
+        for with_tax, side in enumerate(("exclTax", "inclTax")):
+            asked = Fraction(str(tariff.get(name, {}).get(side, Fraction(printed[with_tax], scale))))
+            if name == "minCost" and printed[with_tax] < asked * scale:
+                rates = _rates(tariff[name]) or _first_rates(tariff)
+                sold[rates] += (asked - _sums(sold)[with_tax]) / _sums({rates: Fraction(1)})[with_tax]
+            elif name == "maxCost" and printed[with_tax] > asked * scale:
+                share = asked / _sums(sold)[with_tax]
+                sold = {rates: each * share for rates, each in sold.items()}
+            else:
+                continue
+            excl, incl = _sums(sold)
+            return _half_up(excl * scale), _half_up(incl * scale)
+    return printed
+
+
+def _half_up(amount: Fraction) -> int:
+    return floor(amount + Fraction(1, 2))
+
+
+def _rates(part: dict[str, Any]) -> Rates:
+    return tuple((rate["type"], rate["tax"], rate.get("stack", 0)) for rate in part.get("taxRates", []))
+
+
+def _first_rates(tariff: dict[str, Any]) -> Rates:
+    order = ("energy", "chargingTime", "idleTime", "fixedFee")
+    return next((_rates(tariff[name]) for name in order if name in tariff), ())
+
+
+def _printed_tax(rates: Rates, net: int) -> int:
+    base = net
+    for stack in range(10):
+        base += sum([_half_up(base * Fraction(str(percent)) / 100) for _, percent, at in rates if at == stack])
+    return base - net
+
+
+def _sums(sold: dict[Rates, Fraction]) -> tuple[Fraction, Fraction]:
+    """Without and with tax, exactly."""
+    gross = Fraction(0)
+    for rates, amount in sold.items():
         for stack in range(10):
-            level = [rounded(Fraction(base, scale) * Fraction(str(pct)) / 100) for _, pct, at in rates if at == stack]
-            base += sum(level)
-        tax += base - net
-    net = sum(nets.values())
-    return net, net + tax
+            amount += amount * sum([Fraction(str(percent)) for _, percent, at in rates if at == stack]) / 100
+        gross += amount
+    return sum(sold.values(), Fraction(0)), gross
 
 
 def _first(tariff: dict[str, Any], dimension: str, name: str, matches: Any) -> Fraction | None:

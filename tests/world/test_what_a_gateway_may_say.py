@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+import itertools
+import types
+import typing
+from typing import Any
+
+import pytest
+
+from agent.ipc.codec import CodecError, to_plain
 from agent.ipc.port import CompositeSchedule
+from agent.ipc.server import METHODS, _arguments
+from agent.ipc.wire import MAX_CALL_BYTES, TooLarge, frame
+from agent.sim.scenario import verbs
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.station.service import StationService
 
@@ -42,3 +55,56 @@ def test_a_schedule_in_a_unit_that_nobody_knows_is_none() -> None:
     found = on_a_world_rig("1.6", story)
     assert [unit for unit, schedule in found.items() if schedule is None] == ["Ah", ""]
     assert found["A"] is not None and found["A"].unit == "A"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 600, "\u00e9" * 65, "x" * 80_000, "\x01" * 20_000, "0" * 80_000 + "1"],
+    ids=["longer than a key", "not ascii", "longer than a value", "long once escaped", "a long number"],
+)
+def test_no_text_that_fits_into_a_call_ends_the_station(text: str) -> None:
+    """Every method, while a transaction runs: an exception would be an error of our own, and end the process."""
+
+    async def story(rig: WorldRig) -> None:
+        await rig.do(verbs.Plug(1))
+        await rig.do(verbs.Swipe(token=verbs.CARD, evse=1))
+        await rig.wait(10_000)
+        running = (await rig.look()).evses[0].tx_id
+        assert running is not None
+        asked = 0
+        for method, hints in METHODS.items():
+            names = [name for name in hints if name != "return"]
+            choices = [[*made_of(hints[name], text), *([running] if name == "tx_id" else [])] for name in names]
+            for values in itertools.product(*choices):
+                plain = {name: to_plain(value, hints[name]) for name, value in zip(names, values, strict=True)}
+                try:
+                    frame({"call": 1, "method": method, "args": plain}, MAX_CALL_BYTES)
+                    given = _arguments(method, plain)
+                except (TooLarge, CodecError):
+                    continue
+                answer = await getattr(service(rig), method)(**given)
+                frame({"answer": 1, "value": to_plain(answer, hints["return"])})
+                asked += 1
+        assert asked > len(METHODS) / 2
+
+    on_a_world_rig("2.0.1", story)
+
+
+def made_of(hint: Any, text: str) -> list[Any]:
+    """Values of a type, with this text wherever one may stand: one at least, and of a union one of each kind."""
+    arguments = typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        fields = typing.get_type_hints(hint)
+        made = [made_of(fields[field.name], text) for field in dataclasses.fields(hint)]
+        most = max(map(len, made), default=0)
+        return [hint(*(each[number % len(each)] for each in made)) for number in range(most)]  # type: ignore[operator]
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return list(hint)
+    match typing.get_origin(hint):
+        case typing.Union | types.UnionType:
+            return [made for each in arguments if each is not type(None) for made in made_of(each, text)]
+        case origin if origin in (list, tuple):
+            return [origin([made]) for made in made_of(arguments[0], text)]
+        case origin if origin is dict:
+            return [{"id": 1, text: text}]
+    return [{int: 1, bool: True}.get(hint, text)]

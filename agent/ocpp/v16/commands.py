@@ -9,12 +9,14 @@ Sources: OCPP 1.6 section 5; checklist 16-CMD-01 to 09, 16-TX-18.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from agent.charging.records import profile_to_plain
 from agent.core.commands import ChangeAvailability, RemoteStart, RemoteStop, Reset, Unlock
 from agent.core.facts import Token
 from agent.core.status import Outcome
-from agent.ipc.port import ProfileOutcome, StationPort
+from agent.ipc.port import StationPort
 from agent.ocpp.dialect import StationView
 from agent.ocpp.frames import Payload
 from agent.ocpp.v16 import charging
@@ -37,24 +39,20 @@ def _accepted(outcome: Outcome) -> Payload:
 
 
 async def remote_start(station: StationPort, view: StationView, request: Payload) -> Payload:
-    """RemoteStartTransaction.conf. A profile that comes along must be in force before any energy is."""
+    """RemoteStartTransaction.conf. A profile that comes along is in force from the transaction's begin; where it cannot
+    be, nothing starts (16-CMD-05)."""
     evse = request.get("connectorId")
     if evse is not None and evse not in view.welcome.evses:
         return _status("Rejected")
-    profile = request.get("chargingProfile")
-    if profile is not None:
+    command = RemoteStart(Token(request["idTag"]), evse)
+    if (profile := request.get("chargingProfile")) is not None:
         if evse is None and len(view.welcome.evses) == 1:
             (evse,) = view.welcome.evses
-        # 16-CMD-05; without a connector there is nothing to bind it to.
-        if evse is None or profile["chargingProfilePurpose"] != "TxProfile" or "transactionId" in profile:
+        if "transactionId" in profile:
             return _status("Rejected")
-        installed = await charging.install(station, evse, profile, None)
-        if installed.outcome is not ProfileOutcome.ACCEPTED:
-            return _status("Rejected")
-    answer = await station.command(RemoteStart(Token(request["idTag"]), evse))
-    if profile is not None and answer.outcome is not Outcome.ACCEPTED:
-        await station.clear_profiles(charging.by_id(profile["chargingProfileId"]))
-    return _accepted(answer.outcome)
+        plain = profile_to_plain(charging.read_profile(profile, None))
+        command = replace(command, evse=evse, profile=plain, rules=charging.RULES)
+    return _accepted((await station.command(command)).outcome)
 
 
 async def remote_stop(station: StationPort, ids: TransactionIds, request: Payload) -> Payload:

@@ -4,7 +4,7 @@ Charter: reports every change of a connector (16-ST-00) that lasts ``MinimumStat
 order; after a time offline only the present status and only if it differs from what the CSMS was
 told (16-ST-05). The core's states are those of 1.6, but changes may have been skipped or have
 happened offline; where the transition table has no way from the last told status to the new one, the
-intermediate status is told too, so that no CSMS sees an illegal jump.
+intermediate status is told too, so that no CSMS sees an illegal jump. What got no answer is told again.
 
 Sources: OCPP 1.6 section 4.9, 7.7 and errata 4; checklist 1.6, 16-ST-00 to 08, 16-BOOT-07.
 """
@@ -19,6 +19,7 @@ from agent.health.catalogue import CATALOGUE
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.rpc import Priority, TimedOut
 from agent.ocpp.timestamps import EARLIEST_PLAUSIBLE_MS, to_rfc3339
+from agent.ocpp.unanswered import Unanswered
 from agent.ocpp.v16 import keys
 from agent.ocpp.waiting import happens
 
@@ -90,6 +91,7 @@ class StatusReporter:
     def __init__(self, view: StationView) -> None:
         self._view = view
         self._told: dict[int, Told] = {}
+        self._unanswered = Unanswered()
         self._pending: list[tuple[float, ConnectorStatus]] = []  # (heard at, status), oldest first
         self._heard = asyncio.Event()
 
@@ -133,12 +135,18 @@ class StatusReporter:
                 waits.append(left_s)
             else:
                 self._pending.remove(entry)  # too short to be told
+        for evse, left_s in self._unanswered.waits(now_s).items():
+            if any(status.evse == evse for _, status in self._pending):
+                continue  # there is news to tell in its place
+            if left_s <= TIMER_RESOLUTION_S:
+                return self._view.connectors[evse], None
+            waits.append(left_s)
         return None, min(waits, default=None)
 
     async def _report(self, line: Line, status: ConnectorStatus) -> None:
         told = self._told.get(status.evse)
         target = _told_state(status)
-        if told == (target, status.faults):
+        if told == (target, status.faults) and status.evse not in self._unanswered:
             return
         told_state = told[0] if told is not None and status.evse != 0 else None
         for state in way(told_state, target):
@@ -146,7 +154,11 @@ class StatusReporter:
 
     async def _send(self, line: Line, status: ConnectorStatus, state: ConnectorState) -> None:
         payload = status_notification(status, state, self._view.welcome.vendor)
-        outcome = await line.call("StatusNotification", payload, priority=Priority.STATUS)
-        # Without an answer we do not know: the next connection tells it again.
-        if not isinstance(outcome, TimedOut):
+        answered = False
+        try:
+            outcome = await line.call("StatusNotification", payload, priority=Priority.STATUS)
+            answered = not isinstance(outcome, TimedOut)
+        finally:  # the end of the link is no answer either
+            self._unanswered.note(status.evse, asyncio.get_running_loop().time(), answered=answered)
+        if answered:
             self._told[status.evse] = (state, status.faults if state is _told_state(status) else ())

@@ -36,7 +36,8 @@ from agent.ocpp import signed
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import StationView, token_of
 from agent.ocpp.frames import Payload
-from agent.ocpp.metering import thin
+from agent.ocpp.metering import forms, thin
+from agent.ocpp.rows import rows_of
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v16 import keys
 from agent.ocpp.v16.firmware import FirmwareRows
@@ -144,7 +145,7 @@ class TransactionTranslator:
             case TransactionFact(kind=TxKind.UPDATED) as fact:
                 return self._meter_values(fact.evse, fact.samples, record, self._ids.csms_id(fact.tx_id))
             case TransactionFact() as fact:
-                return Message("StopTransaction", await self._stop(fact, record))
+                return await self._stop(fact, record)
             case MeterFact() as fact:
                 return self._meter_values(fact.evse, (fact.sample,), record, None)
             case SignedFact() as fact:
@@ -213,7 +214,7 @@ class TransactionTranslator:
         transaction in StopTransaction."""
         if not signed.wanted_at_start(self._view):
             return None
-        rows = await self._station.transaction(fact.tx_id)
+        rows = await self._station.transaction(fact.tx_id)  # its first page: all that belongs to the start
         record = fact.record.encode()
         carried = next((each for each in signed.at_start(self._view, fact.evse, rows) if each.record == record), None)
         if carried is None:
@@ -222,7 +223,8 @@ class TransactionTranslator:
         payload = {"connectorId": fact.evse, "meterValue": [value], "transactionId": self._ids.csms_id(fact.tx_id)}
         return Message("MeterValues", payload)
 
-    async def _stop(self, fact: TransactionFact, record: Record) -> Payload:
+    async def _stop(self, fact: TransactionFact, record: Record) -> Message:
+        """What a night has measured is more than some CSMS take in one frame: the bill is in the shorter ones too."""
         end = fact.samples[-1]
         payload: dict[str, Any] = {
             "transactionId": self._ids.csms_id(fact.tx_id),
@@ -232,15 +234,16 @@ class TransactionTranslator:
         }
         if fact.token is not None:
             payload["idTag"] = id_tag(fact.token)
-        rows = await self._station.transaction(fact.tx_id)
+        rows = [row async for row in rows_of(self._station, fact.tx_id)]
         data = self._transaction_data(rows)
         at_ms = record.clock_offset_ms + end.at_ms
         start_told = self._ids.is_known(fact.tx_id) and fact.tx_id not in self._begin_refused
-        for each in signed.at_end(self._view, fact.evse, rows, start_told=start_told):
-            data.append(signed_value(at_ms, SampleContext.END, each))
-        if data:
-            payload["transactionData"] = data
-        return payload
+        carried = signed.at_end(self._view, fact.evse, rows, start_told=start_told)
+        signed_end = [signed_value(at_ms, SampleContext.END, each) for each in carried]
+        full, *shorter = (
+            payload | ({"transactionData": values} if values else {}) for values in forms(data, signed_end)
+        )
+        return Message("StopTransaction", full, shorter=tuple(shorter))
 
     def _transaction_data(self, rows: Iterable[Record]) -> list[dict[str, Any]]:
         """16-TX-15: begin and end with every configured measurand, between them each kind with its own."""

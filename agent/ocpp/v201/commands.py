@@ -9,18 +9,21 @@ Sources: OCPP 2.0.1 part 2 B11, B12, C11, E14, F01 to F05, G03, G04, P01; checkl
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import structlog
 
+from agent.charging.records import profile_to_plain
 from agent.core.commands import ChangeAvailability, RemoteStart, RemoteStop, Reset, Unlock
 from agent.core.facts import TransactionFact
 from agent.core.status import Outcome
-from agent.ipc.port import ProfileOutcome, StationPort
+from agent.ipc.port import StationPort
 from agent.ocpp import tariff_messages
 from agent.ocpp.dialect import StationView
 from agent.ocpp.frames import Payload
+from agent.ocpp.rows import rows_of
 from agent.ocpp.v201 import charging, settings
 from agent.ocpp.v201.messages import CONNECTOR, read_id_token, status
 
@@ -35,27 +38,23 @@ _UNLOCK_STATUS: Final = {
 
 
 async def request_start(station: StationPort, view: StationView, request: Payload) -> Payload:
-    """RequestStartTransactionResponse (F01, F02). A profile that comes along must be in force before any
-    energy flows."""
+    """RequestStartTransactionResponse (F01, F02). A profile that comes along is in force from the transaction's begin;
+    where it cannot be, nothing starts."""
     evse = request.get("evseId")
     if evse is not None and evse not in view.welcome.evses:
         return status("Rejected", "UnknownEvse")
+    group = request.get("groupIdToken", {}).get("idToken")
+    command = RemoteStart(read_id_token(request["idToken"]), evse, request["remoteStartId"], group)
     # Without smart charging a profile is ignored (F01).
     profile = request.get("chargingProfile") if view.flag(settings.SMART_CHARGING_ENABLED, True) else None
     if profile is not None:
         if evse is None and len(view.welcome.evses) == 1:
             (evse,) = view.welcome.evses
-        # Without an EVSE there is nothing to bind it to.
-        if evse is None or profile["chargingProfilePurpose"] != "TxProfile" or "transactionId" in profile:
-            return status("Rejected", "InvalidProfile")
-        installed = await charging.install(station, evse, profile)
-        if installed.outcome is not ProfileOutcome.ACCEPTED:
-            return status("Rejected", "InvalidProfile", installed.reason)
-    group = request.get("groupIdToken", {}).get("idToken")
-    command = RemoteStart(read_id_token(request["idToken"]), evse, request["remoteStartId"], group)
+        plain = profile_to_plain(charging.read_profile(profile))
+        command = replace(command, evse=evse, profile=plain, rules=charging.RULES)
     answer = await station.command(command)
-    if profile is not None and answer.outcome is not Outcome.ACCEPTED:
-        await station.clear_profiles(charging.by_id(profile["id"]))
+    if answer.reason:
+        return status("Rejected", "InvalidProfile", answer.reason)
     response = _accepted(answer.outcome)
     return response if answer.tx_id is None else response | {"transactionId": answer.tx_id}
 
@@ -72,8 +71,10 @@ async def transaction_status(station: StationPort, request: Payload) -> Payload:
     if "transactionId" not in request:
         return {"messagesInQueue": progress.undelivered > 0}
     tx_id = request["transactionId"]
-    rows = await station.transaction(tx_id)
-    waiting = any(isinstance(row.fact, TransactionFact) and row.seq > progress.delivered_seq for row in rows)
+    waiting = False
+    async for row in rows_of(station, tx_id, progress.delivered_seq):
+        if waiting := isinstance(row.fact, TransactionFact):
+            break
     ongoing = any(view.tx_id == tx_id for view in (await station.status()).evses)
     return {"ongoingIndicator": ongoing, "messagesInQueue": waiting}
 

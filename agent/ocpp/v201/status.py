@@ -2,7 +2,8 @@
 
 Charter: tells each connector's present status when it changed for at least ``MinimumStatusDuration``.
 Only the latest counts: what happened in between is in the transaction events. After a time offline
-longer than ``OfflineThreshold`` and after a boot all connectors are told, else only the changed ones.
+longer than ``OfflineThreshold`` and after a boot all connectors are told, else only the changed ones. What got no
+answer is told again.
 
 Sources: OCPP 2.0.1 part 2 B01, B04, G01; checklist 2.2.
 """
@@ -16,6 +17,7 @@ from agent.core.status import ConnectorState, ConnectorStatus
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.rpc import Priority, TimedOut
 from agent.ocpp.timestamps import to_rfc3339
+from agent.ocpp.unanswered import Unanswered
 from agent.ocpp.v201 import settings
 from agent.ocpp.v201.messages import CONNECTOR
 from agent.ocpp.waiting import happens
@@ -51,6 +53,7 @@ class StatusReporter:
     def __init__(self, view: StationView) -> None:
         self._view = view
         self._told: dict[int, str] = {}  # by EVSE
+        self._unanswered = Unanswered()
         self._changed_s: dict[int, float] = {}  # EVSEs that may have news, and since when
         self._offline_since_s: float | None = None
         self._heard = asyncio.Event()
@@ -98,15 +101,25 @@ class StatusReporter:
                 del self._changed_s[evse]
                 return evse, None
             waits.append(left_s)
+        for evse, left_s in self._unanswered.waits(now_s).items():
+            if evse in self._changed_s:
+                continue  # there is news to tell in its place
+            if left_s <= 0:
+                return evse, None
+            waits.append(left_s)
         return None, min(waits, default=None)
 
     async def _report(self, line: Line, evse: int) -> None:
         status = self._view.connectors[evse]
-        if self._told.get(evse) != connector_status(status.state):
+        if self._told.get(evse) != connector_status(status.state) or evse in self._unanswered:
             await self._send(line, status)
 
     async def _send(self, line: Line, status: ConnectorStatus) -> None:
-        outcome = await line.call("StatusNotification", status_notification(status), priority=Priority.STATUS)
-        # Without an answer we do not know: the next connection tells it again.
-        if not isinstance(outcome, TimedOut):
+        answered = False
+        try:
+            outcome = await line.call("StatusNotification", status_notification(status), priority=Priority.STATUS)
+            answered = not isinstance(outcome, TimedOut)
+        finally:  # the end of the link is no answer either
+            self._unanswered.note(status.evse, asyncio.get_running_loop().time(), answered=answered)
+        if answered:
             self._told[status.evse] = connector_status(status.state)

@@ -29,6 +29,8 @@ from agent.ocpp import signed, tariff_messages
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import StationView, token_of
 from agent.ocpp.frames import Payload
+from agent.ocpp.metering import forms
+from agent.ocpp.rows import rows_of
 from agent.ocpp.timestamps import to_rfc3339
 from agent.ocpp.v201 import messages, metering
 from agent.ocpp.v201.events import notify_event
@@ -55,7 +57,7 @@ class TransactionTranslator:
     async def render(self, record: Record) -> Message | None:
         match record.fact:
             case TransactionFact() as fact:
-                return Message("TransactionEvent", await self._event(fact, record))
+                return await self._event(fact, record)
             case MeterFact() as fact:
                 payload = meter_values(self._view, record, fact)
                 return None if payload is None else Message("MeterValues", payload, once=True)
@@ -90,7 +92,7 @@ class TransactionTranslator:
 
     # --------------------------------------------------------------------------------- messages
 
-    async def _event(self, fact: TransactionFact, record: Record) -> Payload:
+    async def _event(self, fact: TransactionFact, record: Record) -> Message:
         payload: dict[str, Any] = {
             "eventType": fact.kind.value,
             "timestamp": to_rfc3339(record.wall_ms),
@@ -104,15 +106,15 @@ class TransactionTranslator:
             payload["evse"] = {"id": fact.evse, "connectorId": messages.CONNECTOR}
         if fact.token is not None:
             payload["idToken"] = messages.id_token(fact.token)
-        if values := await self._meter_value(fact, record):
-            payload["meterValue"] = values
         if fact.total_cost is not None:
             payload["customData"] = total_cost(fact.total_cost, fact.currency)
-        return payload
+        in_forms = forms(await self._meter_value(fact, record))
+        full, *shorter = (payload | ({"meterValue": values} if values else {}) for values in in_forms)
+        return Message("TransactionEvent", full, shorter=tuple(shorter))
 
     async def _meter_value(self, fact: TransactionFact, record: Record) -> list[dict[str, Any]]:
         if fact.kind is TxKind.ENDED:
-            rows = await self._station.transaction(fact.tx_id)
+            rows = [row async for row in rows_of(self._station, fact.tx_id)]
             values = metering.ended(self._view, rows)
             carried = signed.at_end(self._view, fact.evse, rows, start_told=self._start_told(fact.tx_id))
             if carried:
@@ -120,7 +122,8 @@ class TransactionTranslator:
             return values
         values = metering.started_or_updated(self._view, fact, record.clock_offset_ms)
         if fact.kind is TxKind.STARTED and signed.wanted_at_start(self._view):
-            carried = signed.at_start(self._view, fact.evse, await self._station.transaction(fact.tx_id))
+            rows = await self._station.transaction(fact.tx_id)  # its first page: all that belongs to the start
+            carried = signed.at_start(self._view, fact.evse, rows)
             if carried:
                 metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
         return values

@@ -15,16 +15,25 @@ from typing import Final
 
 from agent.billing.ledger_check import DocumentCheck
 from agent.charging.store import Criteria, ProfileSet
+from agent.core.facts import Sample
 from agent.core.station import Station
 from agent.ledger.reader import LedgerReader
+from agent.ocpp.timestamps import from_rfc3339, to_rfc3339
 from agent.sim.world.back_office import BackOffice
 from agent.sim.world.booking import Booked
 from agent.sim.world.mirror import Mirror, Seen
-from agent.sim.world.orders import Availability, Order
+from agent.sim.world.orders import Order
 
 WH_MWH: Final = 1_000
-AUDIT_EVERY: Final = 8
-"""A whole audit reads every row and checks every signature: not each time."""
+AUDIT_EVERY: Final = 4
+"""A whole audit reads every row and checks every signature: not each time, but so often that no row is removed before
+it was read (``site.RETENTION_DAYS``; settled twice every eight days)."""
+
+CLOCK_MS: Final = 120_000
+"""A row and the time it tells are so near to each other: some answers of the CSMS travel half a minute."""
+
+SAME_REASONS: Final = frozenset({"DeAuthorized", "EmergencyStop", "EVDisconnected", "Local", "PowerLoss", "Remote"})
+"""These have the same name in ledger and both versions."""
 
 
 class Accounts:
@@ -37,7 +46,7 @@ class Accounts:
         office: BackOffice,
         *,
         is_16: bool,
-        rewound: Callable[[], bool],
+        rewound: Callable[[int], bool],
         wrong: Callable[[int, str], None],
     ) -> None:
         self._ledger = ledger
@@ -53,19 +62,19 @@ class Accounts:
         for evse, seen in self._mirror.open.items():
             self._wrong(evse, f"{seen.tx_id} is still open in the ledger, and nobody charges")
         self._compare()
+        self._judge_orphans()
         for violation in self._office.violations:
             self._wrong(0, f"the CSMS complains: {violation}")
         if self.settled % AUDIT_EVERY == 1:
             self.audit()
 
-    def compare_availability(self, promised: Mapping[int, Availability | None], core: Station) -> None:
-        """What the CSMS was told of each EVSE (0: the station) holds, unless it was to take effect later."""
+    def compare_availability(self, promised: Mapping[int, bool | None], core: Station) -> None:
+        """What the CSMS was told of each EVSE (0: the station) holds, or will when its transactions have ended."""
         for evse, promise in promised.items():
-            if promise is None or promise.scheduled:
-                continue
-            operative = core.evses[evse].operative if evse else core.operative
-            if operative is not promise.operative:
-                self._wrong(evse, f"availability: operative is {operative}, the CSMS was told {promise.operative}")
+            place = core.evses[evse] if evse else core
+            operative = place.operative if place.pending_operative is None else place.pending_operative
+            if promise is not None and operative is not promise:
+                self._wrong(evse, f"availability: operative is {operative}, the CSMS was told {promise}")
 
     def compare_profiles(self, orders: Iterable[Order], installed: ProfileSet) -> None:
         """A charging profile that was accepted last is there. Those before it may have expired and left; one of a
@@ -86,6 +95,8 @@ class Accounts:
         ended, self._mirror.ended = self._mirror.ended, []
         booked = list(self._office.book.transactions.values())
         for seen in ended:
+            if not seen.has_receipt:
+                self._wrong(seen.evse, f"{seen.tx_id} has ended, and has no receipt")
             found = next((each for each in booked if self._same(seen, each)), None)
             if found is None:
                 self._missing(seen)
@@ -111,8 +122,15 @@ class Accounts:
             self._wrong(seen.evse, f"{seen.tx_id} is in the ledger, and the CSMS has never heard of it")
 
     def _stranger(self, booked: Booked) -> None:
-        if booked.key not in self._mirror.known and not self._is_16:
+        if booked.key not in self._mirror.known and booked.excused == 0:
             self._wrong(booked.evse, f"the CSMS knows a transaction {booked.key} that is not in the ledger")
+
+    def _judge_orphans(self) -> None:
+        """Under transactionId -1 goes on only what the CSMS refused to begin."""
+        ends = sum(orphan.action == "StopTransaction" for orphan in self._office.book.orphans)
+        refused = sum(row[0] == "StartTransaction" for row in self._office.excuses.excused)
+        if ends > refused:
+            self._wrong(0, f"{ends} ends of no transaction at the CSMS, it has refused {refused} starts")
 
     def _check(self, seen: Seen, booked: Booked) -> None:
         name, excuses = seen.tx_id, booked.excused > 0 or self._is_excused(seen)
@@ -129,12 +147,36 @@ class Accounts:
         if missing := booked.seq_nos.missing:
             self._wrong(seen.evse, f"{name} at the CSMS: no seqNo {missing[:5]}")
         assert seen.end is not None
-        end_mwh = seen.end.energy_import_mwh
-        told_mwh = booked.end_mwh
-        if self._is_16:
-            end_mwh -= end_mwh % WH_MWH
-        if told_mwh != end_mwh:
-            self._wrong(seen.evse, f"{name} ends at {end_mwh} mWh in the ledger, at {told_mwh} mWh at the CSMS")
+        pairs = [
+            ("begins at", self._told_mwh(seen.begin), booked.begin_mwh),
+            ("ends at", self._told_mwh(seen.end), booked.end_mwh),
+            ("is on EVSE", seen.evse, booked.evse),
+            ("is paid by", seen.token.upper(), booked.id_token.upper()),
+        ]
+        if seen.reason in SAME_REASONS or booked.reason in SAME_REASONS:
+            pairs.append(("ended for", seen.reason, booked.reason))
+        for what, ours, theirs in pairs:
+            if ours != theirs:
+                self._wrong(seen.evse, f"{name} {what} {ours} in the ledger, {theirs} at the CSMS")
+        self._check_times(seen, booked)
+
+    def _told_mwh(self, sample: Sample) -> int:
+        """1.6 tells whole Wh."""
+        return sample.energy_import_mwh - (sample.energy_import_mwh % WH_MWH if self._is_16 else 0)
+
+    def _check_times(self, seen: Seen, booked: Booked) -> None:
+        """Where the clock was right all the time. What was disturbed, or was ended by a reading that cannot be, may
+        have ended before anybody could say so."""
+        assert seen.ended_truth is not None and seen.end is not None
+        begun, ended = seen.started, seen.ended_truth
+        if not (begun.clock_sound and ended.clock_sound) or begun.disturbed != ended.disturbed:
+            return
+        times = [("began", begun.wall_ms, booked.started_at)]
+        if seen.end.meter_state == "G" and not seen.rolled_over:
+            times.append(("ended", ended.wall_ms, booked.ended_at))
+        for what, true_ms, told in times:
+            if abs(from_rfc3339(told) - true_ms) > CLOCK_MS:
+                self._wrong(seen.evse, f"{seen.tx_id} {what} at {told} for the CSMS, at {to_rfc3339(true_ms)} in truth")
 
     def _is_excused(self, seen: Seen) -> bool:
         """Whether the CSMS itself refused or swallowed a message of this transaction."""
@@ -146,6 +188,15 @@ class Accounts:
                 return True
         return False
 
+    def oldest_seq(self) -> int:
+        """The first row that is left."""
+        with LedgerReader(self._ledger) as reader:
+            return reader.rows(0, 1)[0].seq
+
+    def _is_rewound(self, reader: LedgerReader, seq: int) -> bool:
+        evse = reader.rows(seq - 1, 1)[0].evse
+        return evse is not None and self._rewound(evse)
+
     def audit(self) -> None:
         """The whole chain, every record and receipt."""
         with LedgerReader(self._ledger) as reader:
@@ -153,6 +204,6 @@ class Accounts:
             for each in reader.audit(number_of=check.number_of):
                 self._wrong(0, f"ledger: {each.fault} at row {each.seq}: {each.detail}")
             for finding in check.findings:
-                if finding.what == "register" and self._rewound():
+                if finding.what == "register" and self._is_rewound(reader, finding.seq):
                     continue
                 self._wrong(0, f"ledger: {finding.what} at row {finding.seq}: {finding.detail}")

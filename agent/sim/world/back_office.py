@@ -67,6 +67,8 @@ class _Peer:
     wire: Wire
     number: int
     desk: Desk
+    opened_s: float
+    beat_s: float  # when its last Heartbeat was heard, or it was opened
     sending: _Sending | None = None
     heard_s: float = -1.0
     said: tuple[str, Payload] | None = None  # the last answer, for a doubled frame
@@ -124,6 +126,14 @@ class BackOffice:
         """The station, or its gateway, begins anew: on its next connection a boot comes before any billing."""
         self._restarted = True
 
+    def quiet_s(self) -> tuple[float, float]:
+        """How long an accepted station has said nothing on a link that was sound all the time, and no Heartbeat."""
+        peer = self._peer
+        if peer is None or not peer.wire.is_live or self.registration != "Accepted":
+            return 0.0, 0.0
+        now_s = asyncio.get_running_loop().time()
+        return now_s - max(peer.opened_s, peer.heard_s), now_s - peer.beat_s
+
     def script(self, action: str, *manners: Manner) -> None:
         """The next CALLs of ``action`` are answered so, one by one, whatever the rates say."""
         self._scripts.setdefault(action, deque()).extend(manners)
@@ -165,7 +175,8 @@ class BackOffice:
             self._restarted, self.registration = False, "Unregistered"
         self._peers += 1
         self.counts["connections"] += 1
-        self._peer = _Peer(wire, self._peers, self._desks[version])
+        now_s = asyncio.get_running_loop().time()
+        self._peer = _Peer(wire, self._peers, self._desks[version], now_s, now_s)
 
     def closed(self, wire: Wire) -> None:
         """See ``wire.FarEnd``."""
@@ -260,6 +271,8 @@ class BackOffice:
             return
         _kind, message_id, action, payload = array
         self.counts[action] += 1
+        if action == "Heartbeat":
+            peer.beat_s = sent_s
         if self._check_schema:
             self._check(peer.desk.version, action, payload, schema.check_request)
         try:

@@ -15,7 +15,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from agent.sim.world.boards import WIRE_S, Board, Face
+from agent.sim.world.boards import WIRE_S, Board, Face, Link
 from agent.sim.world.plug import Plug
 from hal.ports import (
     DUTY_F,
@@ -34,6 +34,7 @@ from hal.ports import (
 
 SUPERVISION_MS = 5_000
 LINK_TIMEOUT_MS = 5_000
+SILENCE_MS = 2_500
 _KEEP_ALIVE_MS = 1_000
 _LOCK_S = 0.3
 _CLOSE_WAIT_MS = 500
@@ -274,8 +275,10 @@ class McuFace(Face):
                 self.hear()
                 self.later("again", self._board_rng.randrange(1, _KEEP_ALIVE_MS) / 1_000, self._say_again)
             else:
+                # The first damaged keep-alive is a loss.
+                within_ms = _KEEP_ALIVE_MS if self._board.link is Link.GARBAGE else SILENCE_MS
                 since_ms = self._board_rng.randrange(_KEEP_ALIVE_MS)
-                self.later("overdue", (LINK_TIMEOUT_MS - since_ms) / 1_000, self._overdue)
+                self.later("overdue", (within_ms - since_ms) / 1_000, self._overdue)
         elif reachable:
             self.later("begin", self._board_rng.randrange(1, _KEEP_ALIVE_MS) / 1_000, self._board.reset)
 

@@ -35,7 +35,7 @@ from hal.ports import (
 )
 
 WIRE_S = 0.002  # a short frame at 115200 baud, and the board's main loop
-State = BoardFaults | PilotState | Contactor | Cable | Lock
+State = PilotCapabilities | BoardFaults | PilotState | Contactor | Cable | Lock
 
 
 class Link(enum.Enum):
@@ -205,6 +205,7 @@ class Face(ABC):
         self.in_use, self._lost_told = True, False
         self._known.clear()
         self.tell(Back(detail))
+        self.changed(self.capabilities)
 
     def lose(self, link: Link) -> None:
         self.in_use = False

@@ -1,8 +1,9 @@
 """Calm weather: nothing new happens, what is broken is mended, and then all must come to rest and agree.
 
-Charter: ends every trouble, does what only people can do (a technician clears what is latched, an operator lets cars
-in again), waits a bounded time until nothing is left to do, compares the accounts, and lets one more car charge. Under
-that car the contactor welds: this must be told, and once mended it must be over.
+Charter: ends every trouble, does what only people can do (a technician clears what only he can end, an operator lets
+cars in again), waits a bounded time until nothing is left to do, compares the accounts, and lets one more car charge at
+each outlet (``customer``): with a card at one, by a remote start at the other, in turn. Under the latter the contactor
+welds: this must be told, and once mended it must be over.
 
 Units: ms of virtual time.
 """
@@ -16,14 +17,15 @@ from agent.core.commands import ClearFaults, RemoteStop
 from agent.core.status import ConnectorState, FaultCode
 from agent.ocpp.version import Version
 from agent.sim.virtual_time import now_ms
+from agent.sim.world import customer
+from agent.sim.world.customer import TOLD_WITHIN_S
 from agent.sim.world.device_faults import Fault
 from agent.sim.world.life import Life
 from agent.sim.world.machine import busy
 from agent.sim.world.manners import QUIET as QUIET_MANNERS
 from agent.sim.world.order_words import Wish
 from agent.sim.world.orders import LOOK_EVERY_S
-from agent.sim.world.site import TOKENS
-from agent.sim.world.vehicle import Kind, Vehicle
+from agent.sim.world.watch import UNTIL_CLEARED
 from agent.sim.world.wire import QUIET as QUIET_NETWORK
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 HOUR_MS: Final = 3_600_000
 ORDERS_END_S: Final = LOOK_EVERY_S + 120  # what an operator had in mind is done by then
-_TOLD_WITHIN_S: Final = 60
 RESTS_WITHIN_MS: Final = 6 * HOUR_MS
 """After the last fault everything must have settled by then: no livelock."""
 
@@ -56,18 +57,33 @@ async def calm_down(world: World) -> None:
     await asyncio.sleep(max(ORDERS_END_S, 2 * world.pace.idle_poll_ms / 1_000))
     await world.operator.send(Wish.UNLIMIT, "ClearChargingProfile", {})
     await rest(world)
-    world.accounts.settle()
-    for evse in world.outlets:
-        await _next_car_can_charge(world, evse)
+    await world.operator.send(Wish.TRIGGER, "TriggerMessage", {"requestedMessage": "Heartbeat"})
+    await asyncio.sleep(TOLD_WITHIN_S)
+    world.clock_doubted = False  # the CSMS has told the right time
+    _settle(world)
+    with_card = world.accounts.settled // 2 % 2
+    for number, evse in enumerate(world.outlets):
+        card = f"CA{world.accounts.settled:06X}{evse:02X}"  # one that only the CSMS knows
+        if number % 2 == with_card:
+            await customer.with_card(world, evse, card)
+        else:
+            await customer.remotely(world, evse, card)
+            await _welds(world, evse, card)
     await rest(world)
-    await asyncio.sleep(_TOLD_WITHIN_S)
+    await asyncio.sleep(TOLD_WITHIN_S)
     _look_at_statuses(world, "Available", *world.outlets)
-    world.accounts.settle()
+    _settle(world)
     world.note(0, "the weather turns")
     world.office.mind.manners = world.profile.manners
     world.network.faults = world.profile.network
     world.operator.rates = busy(world.profile.orders)
     world.troubles.calm(False)
+
+
+def _settle(world: World) -> None:
+    world.accounts.settle()
+    world.hearing.look()
+    world.keeping.look(world.accounts.oldest_seq())
 
 
 async def rest(world: World) -> None:
@@ -100,7 +116,7 @@ async def unrest(world: World) -> str:
 
 
 async def _help(world: World, life: Life) -> None:
-    """A technician clears what is latched; the operator lets cars in again, and restarts a station whose meter was
+    """A technician clears what only he can end; the operator lets cars in again, and restarts a station whose meter was
     exchanged or reset, since its driver then waits for somebody to decide that."""
     views = life.station.logic.core.views()
     if any(FaultCode.METER_IMPLAUSIBLE in view.faults for view in views) and now_ms() - world.reset_ms > HOUR_MS:
@@ -108,14 +124,14 @@ async def _help(world: World, life: Life) -> None:
         kind = "Hard" if world.office.version is Version.V16 else "Immediate"
         await world.operator.send(Wish.RESET, "Reset", {"type": kind})
         return
-    for evse, outlet in world.outlets.items():
-        await life.station.service.command(ClearFaults(evse))
+    for (evse, outlet), view in zip(world.outlets.items(), views, strict=True):
+        if not UNTIL_CLEARED.isdisjoint(view.faults):
+            await life.station.service.command(ClearFaults(evse))
         tx = life.station.logic.core.evses[evse].flow.tx
         if tx is not None and outlet.vehicle is None:  # where a lost vehicle does not end it
             await life.station.service.command(RemoteStop(tx.tx_id))
     for evse in (0, *world.outlets):
-        known = world.operator.availability.get(evse)
-        if (known is None and evse in world.operator.availability) or (known and not known.operative):
+        if world.operator.availability.get(evse, True) is not True:
             await _make_operative(world, evse)
 
 
@@ -127,26 +143,16 @@ async def _make_operative(world: World, evse: int) -> None:
     await world.operator.send(Wish.AVAILABILITY, "ChangeAvailability", payload)
 
 
-async def _next_car_can_charge(world: World, evse: int) -> None:
-    """Whatever happened before (field fault 4)."""
+async def _welds(world: World, evse: int, card: str) -> None:
+    """The contactor of a car that charges, and the driver stops."""
     outlet = world.outlets[evse]
-    before_mwh = outlet.drawn_mwh
-    vehicle = Vehicle(Kind(), 2_000_000, world.visits[evse])
-    if not outlet.plug(vehicle):
-        world.wrong(evse, "the next car cannot be plugged in")
-        return
-    await asyncio.sleep(5)
-    world.swipe(evse, TOKENS[0])
-    await asyncio.sleep(300)
-    if outlet.drawn_mwh == before_mwh:
-        world.wrong(evse, "the next car cannot charge")
     world.disturb(evse)
     outlet.fault(Fault.CONTACTOR_WELDED)
-    world.swipe(evse, TOKENS[0])
-    await asyncio.sleep(_TOLD_WITHIN_S)
+    world.swipe(evse, card)
+    await asyncio.sleep(TOLD_WITHIN_S)
     if not outlet.board.minds_contact:  # an OpenEVSE that sleeps finds it when it is to charge again
-        world.swipe(evse, TOKENS[0])
-        await asyncio.sleep(_TOLD_WITHIN_S)
+        world.swipe(evse, card)
+        await asyncio.sleep(TOLD_WITHIN_S)
     _look_at_weld(world, evse)
     outlet.unplug(forced=True)
     outlet.clear(Fault.CONTACTOR_WELDED)

@@ -27,7 +27,7 @@ from agent.ledger.book import Book, Change, Job, MakeRoom
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.rows import NewRow, Row, Sealed
-from agent.ledger.writer import CHECKPOINT_ROWS, LAZY_WAIT_S, QUEUE_MAX, OnCut, OnDurable
+from agent.ledger.writer import CHECKPOINT_ROWS, LAZY_MAX, LAZY_WAIT_S, QUEUE_MAX, OnCut, OnDurable
 
 SECTOR_BYTES: Final = 512
 COMMIT_MS: Final = (2, 40)
@@ -181,7 +181,7 @@ class DiskWriter:
             raise LedgerFailed("too much is waiting for the disk")
         self._jobs.append(_Waiting(job, on_durable))
         self._waiting += job.size
-        if not lazy:
+        if not lazy or self._waiting >= LAZY_MAX:
             self._begin()
         elif self._lazy_timer is None and self._timer is None:
             self._lazy_timer = self._loop.call_later(LAZY_WAIT_S, self._begin)

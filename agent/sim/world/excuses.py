@@ -3,7 +3,7 @@
 Charter: counts, for each row of the station's ledger that came as a message, what the station must have seen of its
 sendings. A checker asks ``excused`` before it calls a missing row a loss.
 
-What the station may drop (``agent.ocpp.delivery``; 16-TX-03, 16-TX-04, 20-TE-04), and how it is counted here:
+What the station may drop (``agent.ocpp.retry``; 16-TX-03, 16-TX-04, 20-TE-04), and how it is counted here:
 
 - A CALLERROR, or an answer that is no valid CALLRESULT of its message, is a refusal. Refusals of a row add up over
   connections (they are counted here over restarts of the gateway too, which forgets them: that errs on the lenient
@@ -11,7 +11,8 @@ What the station may drop (``agent.ocpp.delivery``; 16-TX-03, 16-TX-04, 20-TE-04
 - No answer within the message time-out while the connection lives is a time-out. So is an answer that comes late,
   one that was spoiled, and a message that was spoiled or swallowed on its way: to the station all look alike.
   Time-outs of a row add up on one connection only; a new connection counts from nothing.
-- A connection that ends before the time-out is no attempt at all.
+- A connection that ends before the time-out is no attempt at all. (Of very many at the same row the station makes one,
+  ``agent.ocpp.retry``: more than anything here brings about.)
 - Refusals and time-outs together reach ``attempts`` (OCPPCommCtrlr.MessageAttempts): the row is dropped, and the
   next one goes. A message that is not transaction-related (``once``) is dropped at its first refusal.
 - After a dropped StartTransaction of 1.6 the transaction goes on under transactionId -1: its messages come, but

@@ -22,6 +22,7 @@ from agent.config.model import Config, EvseConfig
 from agent.gateway import Gateway, Outside
 from agent.ipc.client import StationConnection
 from agent.ipc.port import StationLost
+from agent.ledger.kinds import TIME_UNKNOWN
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import Row
 from agent.ledger.store import evidence_of
@@ -30,14 +31,17 @@ from agent.security.keys import MeteringKey
 from agent.sim.world.accounts import Accounts
 from agent.sim.world.back_office import BackOffice
 from agent.sim.world.disk import LedgerDisk
+from agent.sim.world.hearing import Hearing
 from agent.sim.world.installer import Bundle, DownloadModel, Fate, InstallerModel
 from agent.sim.world.journal import Journal
+from agent.sim.world.keeping import Keeping
 from agent.sim.world.life import Grounds, Life
 from agent.sim.world.mirror import Mirror, Truth
 from agent.sim.world.order_words import Image
 from agent.sim.world.orders import BUSY, Operator, OrderRates
 from agent.sim.world.outlet import Outlet
 from agent.sim.world.pace import Pace
+from agent.sim.world.prices import Prices
 from agent.sim.world.profile import Profile
 from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN, chance_of
 from agent.sim.world.watch import Watch
@@ -48,6 +52,8 @@ EPOCH_MS: Final = 1_893_456_000_000  # 2030-01-01: later than any build
 RESTART_MS: Final = (500, 30_000)  # until a supervisor starts a process again, longer each time
 STABLE_MS: Final = 60_000
 BOOT_MS: Final = (5_000, 40_000)  # a machine starts
+CLOSED_WITHIN_MS: Final = 60_000  # what was about to start when it was closed has started by then
+HEARTBEAT_MAX_S: Final = 7_200  # what operators set
 _DIGITS: Final = re.compile(r"[0-9a-f]*[0-9][0-9a-f-]*")
 
 
@@ -72,8 +78,9 @@ class Machine:
         self._loop = asyncio.get_running_loop()
         self._clock_error_ms = self._csms_error_ms = 0
         self._clock_lost = False
+        self.clock_doubted = False  # a wrong time was told or shown, and the station may still believe it
         self._booted_ms = 0
-        self._boots = self._gateways = self.reset_ms = self._started_ms = 0
+        self._boots = self._gateways = self.reset_ms = self._started_ms = self._gone_ms = 0
         self._wait_ms = RESTART_MS[0]
         self.outlets = {evse.id: self._outlet(evse) for evse in config.evse}
         self.charging = asyncio.Event()
@@ -85,6 +92,7 @@ class Machine:
             versions=(version,),
             manners=profile.manners,
             heartbeat_s=pace.heartbeat_s,
+            check_schema=True,
         )
         self.office.mind.tokens[UNKNOWN_TOKEN] = "Invalid"
         self.network = Network(self.office, self.chance("network"))
@@ -98,7 +106,13 @@ class Machine:
             images=(Image("https://images.example/bundle"),),
             rates=busy(profile.orders),
         )
-        self.mirror = Mirror(self._truth, self.wrong)
+        assert config.price.tariff is not None
+        self.keeping = Keeping(self.wrong)
+        self.hearing = Hearing(
+            self.office, is_16=version.is_16, heartbeat_s=max(pace.heartbeat_s, HEARTBEAT_MAX_S), wrong=self.wrong
+        )
+        prices = Prices(config.price.tariff, config.station.time_zone)
+        self.mirror = Mirror(self._truth, self._is_refused, self._is_closed, prices, self.hearing, self.wrong)
         self.watch = Watch(config, self.outlets, self.mirror, self.wrong)
         self.disk = LedgerDisk(
             config.station.data_dir / "ledger.sqlite", self.chance("disk"), self._rows, self.mirror.resume_at
@@ -185,22 +199,46 @@ class Machine:
     def _rows(self, rows: Sequence[Row]) -> None:
         self.mirror.rows(rows)
         for row in rows:
+            off_ms = 0 if row.time_status == TIME_UNKNOWN else row.wall_ms - self.true_wall_ms()
+            self.keeping.row(row.seq, off_ms)
             self.note(row.evse or 0, f"on disk: row {row.seq} {row.kind} {row.tx_id or ''}")
 
     def _truth(self, evse: int) -> Truth:
         outlet, disturbed = self.outlets[evse], self._disturbed[evse]
         if outlet.faults:  # what lasts disturbs all that goes on from here
             self.disturb(evse)
-        return Truth(outlet.drawn_mwh, disturbed, self._rewound[evse], outlet.meter.step_mwh)
+        return Truth(
+            outlet.drawn_mwh,
+            disturbed,
+            self._rewound[evse],
+            outlet.meter.step_mwh,
+            self.true_wall_ms(),
+            self._is_clock_sound(),
+        )
+
+    def _is_clock_sound(self) -> bool:
+        return not (self.clock_doubted or self._clock_lost)
+
+    def _is_refused(self, token: str) -> bool:
+        return self.office.mind.tokens.get(token.upper(), "Accepted") != "Accepted"
+
+    def _is_closed(self, evse: int) -> bool:
+        """Whether the CSMS was told for sure, and some time ago, that nothing starts here."""
+        at_ms = self._gone_ms if self.life is None else self._now_ms()  # what is found on disk is of before
+        operator = self.operator
+        return any(
+            operator.availability.get(number) is False and at_ms - operator.confirmed_ms[number] > CLOSED_WITHIN_MS
+            for number in (0, evse)
+        )
 
     def disturb(self, evse: int | None = None) -> None:
         """From here on energy may be missing from a bill, for a reason."""
         for number in self._disturbed if evse is None else (evse,):
             self._disturbed[number] += 1
 
-    def _was_rewound(self) -> bool:
-        """Whether any meter was ever reset or exchanged: then the ledger holds, truly, a register that fell."""
-        return any(self._rewound.values())
+    def _was_rewound(self, evse: int) -> bool:
+        """Whether this meter was ever reset or exchanged: then the ledger holds, truly, a register that fell."""
+        return self._rewound[evse] > 0
 
     def _outlet(self, evse: EvseConfig) -> Outlet:
         return Outlet(
@@ -321,6 +359,7 @@ class Machine:
     def _take_life(self) -> Life | None:
         """No station runs from here on; whoever takes the one that did ends it in his own way."""
         life, self.life = self.life, None
+        self._gone_ms = self._now_ms()
         self.watch.new_run(None)
         self.mirror.station_gone(self.outlets)
         self.disturb()

@@ -3,10 +3,11 @@
 Charter: follows the rows that the station was told are on disk, and holds them against the rules of a transaction
 and against the physical truth at its outlet. It reads facts, not the station's memory, so it outlives every crash.
 
-Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; registers never fall
-within one meter; energy billed is never more than what ran through the outlet, and no less where nothing disturbed
-meter, station or power meanwhile, nor does any flow after the end then; statuses of an update follow
-OCPP's order.
+Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; one whose stop is on disk
+does not go on after a restart; registers never fall within one meter; energy billed is never more than what ran
+through the outlet, and no less where nothing disturbed meter, station or power meanwhile, nor does any flow after the
+end then, and costs what the tariff allows; a token that was refused starts nothing, nor does anything start where the
+CSMS was told that it is out of service; statuses of an update follow OCPP's order.
 
 Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; field faults 1, 2, 11, 12, 13.
 """
@@ -19,9 +20,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.billing import read
-from agent.core.facts import FirmwareFact, Sample, TransactionFact, TxKind
+from agent.billing.read import Receipt
+from agent.core.facts import FirmwareFact, Sample, SampleContext, TransactionFact, TxKind
 from agent.ipc.codec import decode_fact
 from agent.ledger.rows import Row
+from agent.sim.world.hearing import Hearing
+from agent.sim.world.prices import Prices
 from agent.station.archive import TOLD_KINDS
 
 _TX_KINDS: Final = frozenset({"tx_started", "tx_updated", "tx_ended"})
@@ -36,12 +40,15 @@ AFTER_END_S: Final = 15.0
 class Truth:
     """At one outlet now. ``disturbed`` counts what may keep energy from being billed: faults of devices, power cuts,
     ends of the station; ``rewound`` how often the register was set or the meter exchanged; ``metered_mwh`` is what an
-    exact meter would have counted in all; ``step_mwh`` of this one."""
+    exact meter would have counted in all; ``step_mwh`` of this one; ``wall_ms`` the true time, and ``clock_sound`` that
+    the station's clock has it too."""
 
     metered_mwh: int
     disturbed: int
     rewound: int
     step_mwh: int
+    wall_ms: int
+    clock_sound: bool
 
 
 @dataclass(slots=True)
@@ -56,9 +63,11 @@ class Seen:
     last: Sample | None = None
     end: Sample | None = None
     token: str = ""
-    receipt_mwh: int | None = None
+    reason: str = ""
+    has_receipt: bool = False
     gaps: int = 0
     rolled_over: bool = False
+    stopped: bool = False
     ended_truth: Truth | None = None
 
 
@@ -79,9 +88,15 @@ _NEXT: Final[dict[str, frozenset[str]]] = {
 
 @dataclass(slots=True)
 class Mirror:
-    """See the module. ``truth(evse)`` is asked at each start and end; ``wrong`` takes what must not be."""
+    """See the module. ``truth(evse)`` is asked at each start and end; ``refused(token)``: the CSMS would have none of
+    it; ``closed(evse)``: it was told for sure that nothing starts there; ``hearing`` counts what is to be told;
+    ``wrong`` takes what must not be."""
 
     truth: Callable[[int], Truth]
+    refused: Callable[[str], bool]
+    closed: Callable[[int], bool]
+    prices: Prices
+    hearing: Hearing
     wrong: Callable[[int, str], None]
     open: dict[int, Seen] = field(default_factory=dict)
     ended: list[Seen] = field(default_factory=list)  # until somebody has compared them
@@ -109,12 +124,17 @@ class Mirror:
                 fact = decode_fact(row.kind, row.body)
                 assert isinstance(fact, TransactionFact)
                 self._transaction(fact)
+                self.hearing.transaction(fact)
+            elif row.kind == "stop" and row.evse in self.open:
+                self.open[row.evse].stopped = True
             elif row.kind == "receipt":
                 self._receipt(row)
             elif row.kind == "firmware":
                 self._firmware(row)
             elif row.kind == "boot":
                 self.boots += 1
+            elif row.kind in ("security", "meter"):
+                self.hearing.row(row.kind)
             elif row.kind == "log" and b'"meter_rollover"' in row.body and row.evse is not None:
                 self._rolled_over(row.evse)
 
@@ -156,6 +176,8 @@ class Mirror:
         seen.gaps += fact.gap
         for sample in fact.samples:
             self._sample(seen, sample)
+            if sample.context is SampleContext.INTERRUPTION_END and seen.stopped:
+                self.wrong(fact.evse, f"{fact.tx_id} goes on after a restart, and had been stopped before")
         if fact.kind is TxKind.ENDED:
             self._ended(seen, fact)
 
@@ -175,6 +197,10 @@ class Mirror:
         if before is not None and _fell(before, begin) and rewound == truth.rewound:
             self.wrong(fact.evse, f"{fact.tx_id} begins at {begin.energy_import_mwh} mWh, below the end before it")
         token = "" if fact.token is None else fact.token.id_token
+        if fact.authorized_by != "remote" and self.refused(token):
+            self.wrong(fact.evse, f"{fact.tx_id} starts with {token}, which nobody knows ({fact.authorized_by})")
+        if self.closed(fact.evse) and fact.evse not in self._rolling:
+            self.wrong(fact.evse, f"{fact.tx_id} starts, and the CSMS was told Inoperative")
         self.open[fact.evse] = Seen(fact.tx_id, fact.evse, begin, truth, last=begin, token=token)
 
     def _sample(self, seen: Seen, sample: Sample) -> None:
@@ -189,6 +215,7 @@ class Mirror:
             self.wrong(fact.evse, f"{fact.tx_id} ended without a reading")
             return
         seen.end = fact.samples[-1]
+        seen.reason = "Local" if fact.stopped_reason is None else fact.stopped_reason.value
         seen.ended_truth = truth = self.truth(fact.evse)
         if fact.evse not in self._rolling and seen.started.rewound == truth.rewound:
             self.last_ends[fact.evse] = seen.end, truth.rewound
@@ -212,10 +239,11 @@ class Mirror:
         if seen is None or seen.ended_truth is None:
             self.wrong(row.evse or 0, f"receipt of {row.tx_id}, which has not ended")
             return
+        seen.has_receipt = True
         billed_mwh = receipt.energy_mwh
         if billed_mwh is None:
             return
-        seen.receipt_mwh = billed_mwh
+        self._price(seen, seen.ended_truth, receipt)
         self.billed_mwh += max(0, billed_mwh)
         true_mwh = seen.ended_truth.metered_mwh - seen.started.metered_mwh
         tolerance_mwh = seen.started.step_mwh + TOLERANCE_MWH
@@ -226,6 +254,16 @@ class Mirror:
         sound = sound and seen.ended_truth.disturbed == seen.started.disturbed
         if sound and billed_mwh < true_mwh - tolerance_mwh:
             self.wrong(seen.evse, f"{seen.tx_id}: only {billed_mwh} mWh billed of {true_mwh} mWh, with nothing amiss")
+
+    def _price(self, seen: Seen, ended: Truth, receipt: Receipt) -> None:
+        sound = seen.started.clock_sound and ended.clock_sound
+        span = seen.started.wall_ms, ended.wall_ms
+        least, most = self.prices.bounds(max(0, receipt.energy_mwh or 0), span, clock_sound=sound)
+        if receipt.bill is None:
+            self.wrong(seen.evse, f"{seen.tx_id} has no price")
+        elif not least <= receipt.bill.total_incl <= most:
+            right = f"{float(least):.0f} to {float(most):.0f}"
+            self.wrong(seen.evse, f"{seen.tx_id} costs {receipt.bill.total_incl} cents, {right} are right")
 
     # -------------------------------------------------------------------------------------- updates
 

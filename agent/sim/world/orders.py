@@ -1,9 +1,9 @@
 """The operator: sends orders over the back office, sensible and senseless ones, and remembers what was promised.
 
 Charter: when to want what (seeded, tunable rates), and what came of it. How an order is worded is ``order_words``'s.
-``availability`` is the last *confirmed* one per EVSE (0: the station), for a checker to compare after restarts:
-None where the last order got no answer, so that nobody knows. A Scheduled one is a promise for the end of the running
-transactions; the station keeps it in memory only until it takes effect.
+``availability`` is the last *confirmed* one per EVSE (0: the station), operative or not, for a checker to compare after
+restarts: None where the last order got no answer, so that nobody knows. A Scheduled one is a promise for the end of the
+running transactions, and as good. ``confirmed_ms`` is when that was.
 
 Deterministic: the random source is handed in; time is the running loop's.
 Units: rates in orders per day, seconds of the loop's clock. Limits: the last 256 orders are kept, all are counted.
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from agent.sim.virtual_time import now_ms
 from agent.sim.world.asking import Answer, Fate
 from agent.sim.world.back_office import BackOffice
 from agent.sim.world.desk import Payload
@@ -76,14 +77,6 @@ class Order:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """As the station confirmed it; ``scheduled``: it may take effect later."""
-
-    operative: bool
-    scheduled: bool
-
-
 class Operator:
     """See the module. ``rates`` and ``images`` are for the world to set at any time.
 
@@ -105,7 +98,8 @@ class Operator:
         self.orders: deque[Order] = deque(maxlen=ORDERS_MAX)
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        self.availability: dict[int, Availability | None] = {}
+        self.availability: dict[int, bool | None] = {}
+        self.confirmed_ms: dict[int, int] = {}
         self._office = office
         self._rng = rng
         self._wall_ms = wall_ms
@@ -171,10 +165,10 @@ class Operator:
         running = tuple(self._office.book.running.values())
         return Scene(self._rng, self._wall_ms(), self._number, self._evses, self._tokens, self.images, running)
 
-    def _confirm(self, evse: int, payload: Payload, answer: Answer, before: Availability | None) -> None:
+    def _confirm(self, evse: int, payload: Payload, answer: Answer, before: bool | None) -> None:
         if answer.status in ("Accepted", "Scheduled"):
-            operative = "Operative" in (payload.get("type"), payload.get("operationalStatus"))
-            self.availability[evse] = Availability(operative, answer.status == "Scheduled")
+            self.availability[evse] = "Operative" in (payload.get("type"), payload.get("operationalStatus"))
+            self.confirmed_ms[evse] = now_ms()
         elif answer.fate in (Fate.RESULT, Fate.OFFLINE):
             self.availability[evse] = before
 

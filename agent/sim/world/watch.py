@@ -3,7 +3,8 @@
 Charter: three questions. What the station has commanded must be allowed by everything together at the end of the very
 event (opening waits for nothing). What the contact does must follow, within the time of wire, board and travel; a
 contact that does not is welded, and the station must say so. A fault that only a driver or a technician can end must
-not end by itself. Reads the station's state to know why it commands, and the ledger's mirror to know what is durable.
+end neither by itself nor with a restart. What comes of the commands at the plug is ``plugs``' affair. Reads the
+station's state to know why it commands, and the ledger's mirror to know what is durable.
 
 Units: ms of virtual time, mA. Sources: IEC 61851-1 annex A; charging-behaviour reference; architecture, promise 1.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from agent.config.model import Config
@@ -30,6 +31,7 @@ from agent.core.status import FaultCode
 from agent.sim.virtual_time import now_ms
 from agent.sim.world.mirror import Mirror
 from agent.sim.world.outlet import Outlet
+from agent.sim.world.plugs import ROUNDING_MA, Plugs
 from hal.boards import BoardKind
 from hal.ports import CpState
 from hal.sim.vehicle_port import vehicle_current_ma
@@ -46,20 +48,28 @@ SUPERVISION_MS: Final = 12_000
 AUTONOMOUS_MS: Final = 8_000
 """So much longer an autonomous board may take: it is found and asked first, and polled."""
 
-ROUNDING_MA: Final = 120
-"""A duty cycle is told in steps of 0.01 %, a board's offer in whole amperes: never more than this above a limit."""
-
 UNTIL_UNPLUGGED: Final = frozenset({FaultCode.RESIDUAL_CURRENT, FaultCode.CONTACTOR_OPEN, FaultCode.OVER_CURRENT})
 UNTIL_CLEARED: Final = frozenset({FaultCode.RESIDUAL_SELF_TEST, FaultCode.CONTACTOR_WELDED, FaultCode.LEDGER})
 """These end with the vehicle's leaving at the earliest, those only where a technician clears them."""
 
+KEPT_WITHIN_MS: Final = 5_000
+"""A fault that has stood for so long is on disk (a commit that stands still included) and outlives the run. That the
+ledger fails does not: the next run opens it anew."""
+
 
 @dataclass(slots=True)
 class Standing:
-    """The faults of one EVSE at the last look, and whether the pilot has said since they came that nobody is there."""
+    """The faults of one EVSE at the last look with the times they came, and whether the pilot has said since the last
+    came that nobody is there."""
 
-    faults: frozenset[FaultCode] = frozenset()
+    faults: dict[FaultCode, int] = field(default_factory=dict)
     unplugged: bool = False
+
+    def run_ends(self) -> None:
+        """The next run must find those that had the time to reach the disk."""
+        lasting = (UNTIL_UNPLUGGED | UNTIL_CLEARED) - {FaultCode.LEDGER}
+        old_ms = now_ms() - KEPT_WITHIN_MS
+        self.faults = {fault: ms for fault, ms in self.faults.items() if fault in lasting and ms <= old_ms}
 
 
 @dataclass(slots=True)
@@ -89,6 +99,8 @@ class Watch:
         self._ac = {evse.id for evse in config.evse if evse.board.kind is BoardKind.AC}
         self._hard_ma = {evse.id: min(evse.max_current_ma, evse.board.limits.max_current_ma) for evse in config.evse}
         self.commanded = {evse: Commanded() for evse in outlets}
+        hard_ma = {evse: ma for evse, ma in self._hard_ma.items() if evse in self._ac}
+        self._plugs = Plugs(outlets, hard_ma, self._limit_ma, wrong)
         self._standing = {evse: Standing() for evse in outlets}
         self._must_open: dict[int, asyncio.TimerHandle] = {}
         self.life: Life | None = None
@@ -99,7 +111,8 @@ class Watch:
         self.life = life
         for evse in self.commanded:
             self.commanded[evse] = Commanded()
-            self._standing[evse] = Standing()
+            if life is None:
+                self._standing[evse].run_ends()
             self.contact(evse)
 
     # ------------------------------------------------------------------------------- what is commanded
@@ -133,12 +146,18 @@ class Watch:
         for number, commanded in self.commanded.items():
             evse = life.station.logic.core.evses[number]
             self._look_at_faults(evse, number)
+            self._plugs.look(number)
             if commanded.offer_ma or commanded.power:
                 self._judge(evse, number, commanded)
                 if number in self._ac:
                     total_ma += commanded.offer_ma if evse.flow.tx is not None else 0
         if self._supply_ma is not None and total_ma > self._supply_ma + 2 * ROUNDING_MA:
             self._wrong(0, f"{total_ma} mA offered in all, the supply gives {self._supply_ma} mA")
+
+    def _limit_ma(self, number: int) -> int | None:
+        if self.life is None or not self.commanded[number].live:
+            return None
+        return self.life.station.logic.core.evses[number].allowed_ma()
 
     def technician(self, number: int) -> None:
         """Somebody clears what is latched here: now any fault may end."""
@@ -150,13 +169,13 @@ class Watch:
         if not active and not standing.faults:
             return
         standing.unplugged |= CpState.A in (evse.vehicle.raw, self._outlets[number].cp)
-        gone = standing.faults - active
+        gone = standing.faults.keys() - active
         early = gone & UNTIL_CLEARED if standing.unplugged else gone & (UNTIL_CLEARED | UNTIL_UNPLUGGED)
         for fault in early:
-            self._wrong(number, f"the fault {fault.value} ends by itself")
-        if active - standing.faults:
+            self._wrong(number, f"the fault {fault.value} ends by itself, or with a restart")
+        if active - standing.faults.keys():
             standing.unplugged = False
-        standing.faults = active
+        standing.faults = {fault: standing.faults.get(fault, now_ms()) for fault in evse.faults.active}
 
     def _judge(self, evse: Evse, number: int, commanded: Commanded) -> None:
         limit_ma = self._hard_ma[number]
@@ -202,9 +221,13 @@ class Watch:
             self._weld_is_told(number)
             return
         faults = set() if life is None else set(life.station.logic.core.evses[number].faults.active)
+        if not outlet.evse.board.pilot.driver.autonomous:
+            faults &= {FaultCode.CONTACTOR_WELDED, FaultCode.PILOT_LOST}
         if not outlet.faults:  # then nothing is welded, whatever the station calls it
             faults.discard(FaultCode.CONTACTOR_WELDED)
-        if not faults:
+        if faults:
+            self.contact(number)  # it is looked at again
+        else:
             self._wrong(number, f"the contact is still closed {OPENS_WITHIN_MS} ms after it should open ({now_ms()})")
 
     @staticmethod

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final
 
 from agent.config.model import Config
+from agent.core.commands import ClearFaults
 from agent.core.facts import Token
 from agent.sim.virtual_time import now_ms
 from agent.sim.world.calm import HOUR_MS, calm_down
@@ -29,10 +30,12 @@ from agent.sim.world.people import Manners as People
 from agent.sim.world.profile import Profile
 from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN
 from agent.sim.world.trouble import Troubles
+from agent.sim.world.watch import UNTIL_CLEARED
 from agent.station.disk import raise_what_crashed
 from agent.station.upkeep import ROOM_EVERY_S
 
 CALM_EVERY_MS: Final = 8 * HOUR_MS * 24
+TECHNICIAN_EVERY_H: Final = (2, 24)
 REWINDS: Final = (Fault.METER_RESET, Fault.METER_EXCHANGED, Fault.METER_ROLLOVER)
 
 
@@ -42,6 +45,7 @@ class World(Machine):
     def __init__(self, seed: int, profile: Profile, pace: Pace, config: Config) -> None:
         super().__init__(seed, profile, pace, config)
         self.troubles = Troubles(profile, self, self.chance)
+        self._technician = self.chance("technician")
 
     # --------------------------------------------------------------------- hands, for ``Troubles``
 
@@ -57,6 +61,7 @@ class World(Machine):
         for outlet in self.outlets.values():
             outlet.power(False)
         self._clock_lost = clock_lost
+        self.clock_doubted |= clock_lost
 
     def restore_power(self) -> None:
         if self._powered:
@@ -114,10 +119,12 @@ class World(Machine):
     def step_machine_clock(self, by_ms: int) -> None:
         self.note(0, f"the machine's clock steps by {by_ms} ms")
         self._clock_error_ms = by_ms
+        self.clock_doubted = True
 
     def csms_tells_wrong_time(self, by_ms: int) -> None:
         self.note(0, f"the CSMS's clock is {by_ms} ms off")
         self._csms_error_ms = by_ms
+        self.clock_doubted = True
 
     def link_down(self, *, silently: bool) -> None:
         self.note(0, "the network is gone" + (", silently" if silently else ""))
@@ -190,7 +197,8 @@ class World(Machine):
         self.later(self.operator.run())
         self.troubles.start()
         while now_ms() < until_ms:
-            people = [self._loop.create_task(traffic.run()) for traffic in self._traffic()]
+            runs = [self._make_rounds(), *(traffic.run() for traffic in self._traffic())]
+            people = [self._loop.create_task(run) for run in runs]
             for task in people:
                 task.add_done_callback(raise_what_crashed)
             await asyncio.sleep(min(CALM_EVERY_MS, until_ms - now_ms()) / 1_000)
@@ -228,6 +236,18 @@ class World(Machine):
             )
             for evse, outlet in self.outlets.items()
         ]
+
+    async def _make_rounds(self) -> None:
+        """A technician comes now and then and clears what only he can: no restart does it for him."""
+        while True:
+            await asyncio.sleep(self._technician.uniform(*TECHNICIAN_EVERY_H) * HOUR_MS / 1_000)
+            life = self.life
+            if life is None:
+                continue
+            for number, evse in life.station.logic.core.evses.items():
+                if not UNTIL_CLEARED.isdisjoint(evse.faults.active):
+                    self.note(number, "a technician clears the faults")
+                    await life.station.service.command(ClearFaults(number))
 
     def swipe(self, evse: int, token: str) -> None:
         """A card is held to the reader of this outlet."""

@@ -6,10 +6,10 @@ Charter: pure. Words are the catalogue's (``agent.health``); latched faults can 
 from __future__ import annotations
 
 from agent.health.model import Condition, Part, PartHealth
-from agent.web.live import Fields, sentence
+from agent.web.live import Fields
 from agent.web.markup import Markup, el
 from agent.web.pages.layout import Frame, card, form, notice, page, stale, table
-from agent.web.words import Clock
+from agent.web.words import Clock, sentence
 
 _NAMES = {
     Part.BUS: "device bus",

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from agent.charging.records import criteria_from_plain, profile_from_plain
+from agent.charging.records import criteria_from_plain, profile_from_plain, profile_to_plain
 from agent.core.commands import RemoteStart
 from agent.core.facts import Token
 from agent.core.status import Outcome
 from agent.ipc.port import CommandAnswer, CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
+from agent.ocpp.v16.charging import read_profile
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
 from tests.support.fake_station import T0_MS, session_facts
@@ -184,21 +185,18 @@ def test_16_sc_08_composite_schedule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plain", "installs", "started", "status"),
+    ("plain", "started", "status"),
     [
-        (profile("TxProfile"), ProfileOutcome.ACCEPTED, Outcome.ACCEPTED, "Accepted"),
-        (profile("TxProfile"), ProfileOutcome.REJECTED, Outcome.ACCEPTED, "Rejected"),
-        (profile("TxProfile"), ProfileOutcome.ACCEPTED, Outcome.REJECTED, "Rejected"),
-        (profile("TxProfile", transactionId=1), ProfileOutcome.ACCEPTED, Outcome.ACCEPTED, "Rejected"),
-        (profile("TxDefaultProfile"), ProfileOutcome.ACCEPTED, Outcome.ACCEPTED, "Rejected"),
+        (profile("TxProfile"), Outcome.ACCEPTED, "Accepted"),
+        (profile("TxProfile"), Outcome.REJECTED, "Rejected"),
+        (profile("TxProfile", transactionId=1), Outcome.ACCEPTED, "Rejected"),
     ],
 )
-def test_16_cmd_05_remote_start_never_drops_its_limit(
-    plain: dict[str, Any], installs: ProfileOutcome, started: Outcome, status: str
+def test_16_cmd_05_a_profile_goes_with_the_remote_start_and_touches_nothing_else(
+    plain: dict[str, Any], started: Outcome, status: str
 ) -> None:
     async def main() -> None:
         rig = Rig()
-        rig.station.profile_answer = ProfileAnswer(installs)
         rig.station.outcomes[RemoteStart] = CommandAnswer(started)
         request = {"idTag": "A", "connectorId": 1, "chargingProfile": plain}
         async with rig.online():
@@ -206,9 +204,9 @@ def test_16_cmd_05_remote_start_never_drops_its_limit(
             while not rig.station.link_states:
                 await rig.csms.ask("GetConfiguration", {"key": ["NumberOfConnectors"]})
             assert await rig.csms.ask("RemoteStartTransaction", request) == {"status": status}
-        if rig.station.commands:
-            assert rig.station.commands == [RemoteStart(Token("A"), 1)]
-            assert len(rig.station.profiles) == 1
-        assert rig.station.cleared == ([{"ids": [7]}] if started is Outcome.REJECTED else [])
+        assert rig.station.profiles == [] and rig.station.cleared == []
+        if "transactionId" not in plain:
+            neutral = profile_to_plain(read_profile(plain, None))
+            assert rig.station.commands == [RemoteStart(Token("A"), 1, profile=neutral, rules="1.6")]
 
     run_virtual(main())

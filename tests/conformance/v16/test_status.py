@@ -158,3 +158,45 @@ def test_a_fault_that_changes_nothing_in_the_state_is_told_as_a_warning() -> Non
 def test_field_fault_6_no_time_stamp_of_1970() -> None:
     status = ConnectorStatus(1, S.AVAILABLE, (), 5_000)
     assert "timestamp" not in status_notification(status, S.AVAILABLE, "Example")
+
+
+def test_what_got_no_answer_is_told_again_on_the_same_link_ever_more_seldom() -> None:
+    """A CSMS that missed one word of a welded contactor, and one that never answers these."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(states(rig, 2)) == 1)
+            rig.csms.on["StatusNotification"] = [None]
+            await rig.station.show(1, S.FAULTED, FaultCode.CONTACTOR_WELDED)
+            await asyncio.sleep(86_400)
+            assert states(rig, 1) == ["Available", "Faulted", "Faulted"]
+            rig.csms.on["StatusNotification"] = [None] * 1_000
+            await rig.station.show(1, S.AVAILABLE)
+            await asyncio.sleep(86_400)
+        assert 20 < len(states(rig, 1)) < 100
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_after_a_change_without_answer_the_state_before_is_news(cut: bool) -> None:
+    """Whether the CSMS shows Faulted or not is unknown: Available was told before, and must be again."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(states(rig, 2)) == 1)
+            rig.csms.on["StatusNotification"] = [None]
+            await rig.station.show(1, S.FAULTED, FaultCode.CONTACTOR_WELDED)
+            await asyncio.sleep(1 if cut else 40)
+            if not cut:
+                await rig.station.show(1, S.AVAILABLE)
+                await asyncio.sleep(1)
+        if cut:
+            await rig.station.show(1, S.AVAILABLE)
+            async with rig.online():
+                await asyncio.sleep(1)
+        assert states(rig, 1) == ["Available", "Faulted", "Available"]
+
+    run_virtual(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -422,5 +423,28 @@ def test_part_8_4_driver_is_answered_while_a_long_queue_drains() -> None:
             assert now_ms() - asked_ms < 1000
             assert rig.station.delivered_seq < len(rig.station.ledger)
         assert rig.station.records_asked_max <= 16  # flat memory
+
+    run_virtual(main())
+
+
+def test_field_fault_5_a_night_that_is_too_big_for_the_csms_is_told_shorter() -> None:
+    """It closes with 1009 at each frame above 10 kB: the bill comes, with the first and the last reading."""
+
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.close_code = 1009
+        rig.csms.cut_on = lambda call: "before" if len(json.dumps(call.payload)) > 10_000 else None
+        await rig.station.set("SampledDataCtrlr.TxEndedMeasurands", "Energy.Active.Import.Register")
+        await rig.station.set("SampledDataCtrlr.TxEndedInterval", "60")
+        await rig.station.append(*session_facts("tx-1", periodic=600), *session_facts("tx-2"))
+        for _ in range(2):
+            async with rig.online() as wire:
+                await until(lambda: wire.cut_now or rig.station.delivered_seq == len(rig.station.ledger))
+        long, short = (call.payload for call in rig.csms.of("StopTransaction"))
+        assert (long["meterStop"], long["reason"]) == (902_500, "Local")
+        contexts = [value["sampledValue"][0]["context"] for value in long["transactionData"]]
+        assert contexts == ["Transaction.Begin", "Transaction.End"]
+        assert len(short["transactionData"]) == 3
+        assert rig.dialect.delivery.counters.dropped == 0
 
     run_virtual(main())

@@ -11,7 +11,7 @@ from agent.charging.records import profile_from_plain
 from agent.core.commands import ChangeAvailability, Command, RemoteStart, RemoteStop, Reset, TakeSample, Unlock
 from agent.core.facts import Token
 from agent.core.status import Outcome
-from agent.ipc.port import CommandAnswer, ProfileAnswer, ProfileOutcome
+from agent.ipc.port import CommandAnswer
 from agent.ocpp import schema
 from agent.ocpp.version import Version
 from agent.sim.virtual_time import run_virtual
@@ -124,60 +124,32 @@ def test_c11_without_a_cache_clear_cache_is_rejected() -> None:
 # ------------------------------------------------------------------------------ F01, F02 with a profile
 
 
-def test_f01_start_with_a_profile_installs_it_first() -> None:
+@pytest.mark.parametrize("started", [Outcome.ACCEPTED, Outcome.REJECTED])
+def test_f01_a_profile_goes_with_the_start_and_touches_nothing_else(started: Outcome) -> None:
     async def main() -> None:
         rig = Rig()
+        rig.station.outcomes[RemoteStart] = CommandAnswer(started, None if started is Outcome.ACCEPTED else "running")
         async with rig.registered():
             answer = await rig.csms.ask("RequestStartTransaction", START | {"evseId": 1, "chargingProfile": PROFILE})
-        assert answer == {"status": "Accepted"}
-        [(evse, plain, rules)] = rig.station.profiles
-        assert (evse, rules) == (1, "2.0.1")
-        assert profile_from_plain(plain).schedule.periods[0].limit_milli == 8_100
-        assert rig.station.commands == [RemoteStart(TOKEN, 1, 7)]
+        refused = {"status": "Rejected", "transactionId": "running"}
+        assert answer == ({"status": "Accepted"} if started is Outcome.ACCEPTED else refused)
+        [command] = rig.station.commands
+        assert isinstance(command, RemoteStart) and command.profile is not None
+        assert (command.evse, command.remote_start_id, command.rules) == (1, 7, "2.0.1")
+        assert profile_from_plain(command.profile).schedule.periods[0].limit_milli == 8_100
+        assert rig.station.profiles == [] and rig.station.cleared == []
 
     run_virtual(main())
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        START | {"chargingProfile": PROFILE},  # for which of the two EVSEs?
-        START | {"evseId": 1, "chargingProfile": PROFILE | {"transactionId": "tx-1"}},
-        START | {"evseId": 1, "chargingProfile": PROFILE | {"chargingProfilePurpose": "TxDefaultProfile"}},
-    ],
-)
-def test_f01_start_with_a_wrong_profile_is_rejected(request_: dict[str, Any]) -> None:
+def test_f01_a_profile_the_station_refuses_is_named_as_the_reason() -> None:
     async def main() -> None:
         rig = Rig()
+        rig.station.outcomes[RemoteStart] = CommandAnswer(Outcome.REJECTED, reason="too many profiles")
         async with rig.registered():
-            answer = await rig.csms.ask("RequestStartTransaction", request_)
+            answer = await rig.csms.ask("RequestStartTransaction", START | {"evseId": 1, "chargingProfile": PROFILE})
         assert answer["status"] == "Rejected"
-        assert answer["statusInfo"]["reasonCode"] == "InvalidProfile"
-        assert rig.station.commands == [] and rig.station.profiles == []
-
-    run_virtual(main())
-
-
-def test_f01_a_profile_the_station_refuses_starts_nothing() -> None:
-    async def main() -> None:
-        rig = Rig()
-        rig.station.profile_answer = ProfileAnswer(ProfileOutcome.REJECTED, "too many profiles")
-        async with rig.registered():
-            answer = await rig.csms.ask("RequestStartTransaction", START | {"evseId": 1, "chargingProfile": PROFILE})
-        assert answer["statusInfo"]["additionalInfo"] == "too many profiles"
-        assert rig.station.commands == []
-
-    run_virtual(main())
-
-
-def test_f01_a_refused_start_leaves_no_profile_and_names_the_running_transaction() -> None:
-    async def main() -> None:
-        rig = Rig()
-        rig.station.outcomes[RemoteStart] = CommandAnswer(Outcome.REJECTED, "tx-running")
-        async with rig.registered():
-            answer = await rig.csms.ask("RequestStartTransaction", START | {"evseId": 1, "chargingProfile": PROFILE})
-        assert answer == {"status": "Rejected", "transactionId": "tx-running"}
-        assert rig.station.cleared == [{"ids": [3]}]
+        assert answer["statusInfo"] == {"reasonCode": "InvalidProfile", "additionalInfo": "too many profiles"}
 
     run_virtual(main())
 
@@ -189,7 +161,7 @@ def test_tc_k_38_without_smart_charging_the_profile_is_ignored() -> None:
             await rig.station.set("SmartChargingCtrlr.Enabled", "false")
             answer = await rig.csms.ask("RequestStartTransaction", START | {"chargingProfile": PROFILE})
         assert answer == {"status": "Accepted"}
-        assert rig.station.profiles == []
+        assert rig.station.commands == [RemoteStart(TOKEN, None, 7)]
 
     run_virtual(main())
 

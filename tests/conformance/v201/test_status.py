@@ -90,3 +90,41 @@ def test_a_status_without_answer_is_told_again_on_the_next_connection() -> None:
         assert [call.payload["evseId"] for call in rig.csms.of("StatusNotification")] == [1]
 
     run_virtual(main())
+
+
+def test_what_got_no_answer_is_told_again_on_the_same_link_ever_more_seldom() -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await asyncio.sleep(5)
+            rig.csms.received.clear()
+            rig.csms.on["StatusNotification"] = [None]
+            await rig.station.show(1, ConnectorState.FAULTED)
+            await asyncio.sleep(86_400)
+            told = [call.payload["connectorStatus"] for call in rig.csms.of("StatusNotification")]
+            assert told == ["Faulted", "Faulted"]
+            rig.csms.on["StatusNotification"] = [None] * 1_000
+            await rig.station.show(1, ConnectorState.AVAILABLE)
+            await asyncio.sleep(86_400)
+        assert 20 < len(rig.csms.of("StatusNotification")) < 100
+
+    run_virtual(main())
+
+
+def test_after_a_change_without_answer_the_state_before_is_news() -> None:
+    """Whether the CSMS shows Faulted or not is unknown: Available was told before, and must be again."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await asyncio.sleep(5)
+            rig.csms.received.clear()
+            rig.csms.on["StatusNotification"] = [None]
+            await rig.station.show(1, ConnectorState.FAULTED)
+            await asyncio.sleep(40)
+            await rig.station.show(1, ConnectorState.AVAILABLE)
+            await asyncio.sleep(1)
+        told = [call.payload["connectorStatus"] for call in rig.csms.of("StatusNotification")]
+        assert told == ["Faulted", "Available"]
+
+    run_virtual(main())

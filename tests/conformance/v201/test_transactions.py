@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -277,6 +278,26 @@ def test_j02_a_long_transaction_ends_in_a_bounded_message() -> None:
         assert values[0] == ("Transaction.Begin", "08:00")
         assert values[-1][0] == "Transaction.End"
         assert 200 < len(values) <= 302
+
+    run_virtual(main())
+
+
+def test_field_fault_5_an_end_that_is_too_big_for_the_csms_is_told_shorter() -> None:
+    """It closes with 1009 at each frame above 10 kB."""
+
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.close_code = 1009
+        rig.csms.cut_on = lambda call: "before" if len(json.dumps(call.payload)) > 10_000 else None
+        await rig.station.append(*session_facts("tx-1", periodic=600))
+        rig.station.delivered_seq = 602  # only the end is left
+        await rig.station.set("SampledDataCtrlr.TxEndedInterval", "60")
+        async with rig.online() as wire:
+            await until(lambda: wire.cut_now)
+        assert rig.events() == []
+        await delivered(rig=rig)
+        assert [context for context, _ in _minutes(rig.events()[-1])] == ["Transaction.Begin", "Transaction.End"]
+        assert rig.dialect.delivery.counters.dropped == 0
 
     run_virtual(main())
 

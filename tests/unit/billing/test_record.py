@@ -152,7 +152,7 @@ def test_the_tariff_stands_under_the_signature() -> None:
     with BillingWorld(site()) as made:
         made.charge(5)
         other = FLAT.replace('"T"', '"U"')
-        assert made.change_tariff(other) == "Accepted"
+        assert made.change_tariff(other).answer == "Accepted"
         made.advance(5_000)
         made.unplug()
         made.finish()

@@ -69,6 +69,26 @@ def test_days_from_and_to_are_both_included() -> None:
     assert report(of, By.DAY, date(2027, 1, 1)).rows() == []
 
 
+def test_a_session_that_began_before_the_clock_was_known_is_dated_from_its_end() -> None:
+    """The clock was set in mid-session: 31 minutes of it were before midnight."""
+    unknown = replace(GOOD.facts.begin, wall_ms=7_000, time_status="U")
+    end = replace(GOOD.facts.end, wall_ms=1_774_738_800_000 + GOOD.lasted_ms - 31 * 60_000)
+    of = [changed(begin=unknown, end=end)]
+    made = report(of, By.DAY, date(2026, 3, 28), date(2026, 3, 28))
+    assert ([row.group for row in made.rows()], made.undated) == (["2026-03-28"], 0)
+    assert report(of, By.DAY, date(2026, 3, 29)).rows() == []
+
+
+def test_a_session_whose_time_nobody_knew_is_never_lost_silently() -> None:
+    begin, end = (replace(each, wall_ms=7_000, time_status="U") for each in (GOOD.facts.begin, GOOD.facts.end))
+    of = [GOOD, changed(begin=begin, end=end)]
+    made = report(of, By.DAY, date(2026, 1, 1), date(2026, 12, 31))
+    assert ([row.sessions for row in made.rows()], made.undated) == ([1], 1)
+    assert json.loads(made.json())["undated_sessions"] == 1
+    whole = report(of, By.MONTH)
+    assert ([row.group for row in whole.rows()], whole.undated) == (["", "2026-03"], 0)
+
+
 def test_currencies_and_the_unpriced_are_never_mixed() -> None:
     yen = {**TARIFF, "currency": "JPY"}
     usage = making.used((yen,))

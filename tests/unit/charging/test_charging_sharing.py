@@ -42,7 +42,13 @@ def test_shares(limit_a: float, demands: tuple[tuple[int, int, int], ...], expec
 
 
 def test_without_a_minimum_every_share_is_even() -> None:
-    assert allocate(10_000, [Demand(1, 0, 32_000), Demand(2, 1, 32_000)], minimum_ma=0) == {1: 5_000, 2: 5_000}
+    assert allocate(10_000, [Demand(1, 0, 32_000, 0), Demand(2, 1, 32_000, 0)]) == {1: 5_000, 2: 5_000}
+
+
+def test_each_has_a_minimum_of_its_own() -> None:
+    """A DC output can use what is too little for AC."""
+    assert allocate(8_000, [Demand(1, 0, 32_000), Demand(2, 1, 4_000, 600)]) == {1: 6_700, 2: 1_300}
+    assert allocate(5_000, [Demand(1, 0, 32_000), Demand(2, 1, 4_000, 600)]) == {1: 0, 2: 4_000}
 
 
 def test_two_demands_of_one_evse_are_a_programming_error() -> None:

@@ -60,7 +60,7 @@ PROFILES = ProfileSet(
         Installed(1, profile(4, Purpose.TX, 1, transaction_id="tx-1")),
         Installed(2, profile(5, Purpose.TX, 0, transaction_id="tx-2")),
         Installed(2, EVERYTHING),
-        Installed(0, profile(7, Purpose.STATION_EXTERNAL, 0), LimitSource.EMS),
+        Installed(0, profile(7, Purpose.STATION_EXTERNAL, 0), LimitSource.EMS, installed_ms=1_790_000_000_456),
     )
 )
 
@@ -172,3 +172,17 @@ def test_missing_fields_are_named(key: str) -> None:
     with pytest.raises(MalformedRecord) as caught:
         profile_from_plain(plain)
     assert (caught.value.path, caught.value.detail) == (f"profile.{key}", "is missing")
+
+
+def test_a_set_of_older_software_was_installed_before_any_clock() -> None:
+    """It did not say when."""
+    plain = set_to_plain(PROFILES)
+    for entry in plain["installed"]:
+        del entry["installed_ms"]
+    assert {entry.installed_ms for entry in set_from_plain(plain).entries} == {0}
+
+
+def test_a_profile_is_bound_in_place_of_one_with_its_id_and_of_no_other() -> None:
+    bound = PROFILES.bind(profile(4, Purpose.TX, 1), 2, "tx-3", 77)
+    assert ids(bound.entries) == [1, 2, 3, 5, 6, 7, 4]
+    assert bound.entries[-1] == Installed(2, profile(4, Purpose.TX, 1, transaction_id="tx-3"), installed_ms=77)

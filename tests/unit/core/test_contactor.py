@@ -65,7 +65,7 @@ def test_a_contactor_that_stays_closed_is_welded_at_its_deadline() -> None:
     assert state(made) is S.WELDED and made.closed and not made.known_open
     made.feed(E.LOST, 6_000)
     made.feed(E.SEEN_OPEN, 6_001)
-    assert state(made) is S.WELDED, "latched: an open contact later proves nothing"
+    assert state(made) is S.WELDED and made.closed, "latched: an open contact later proves nothing"
 
 
 def test_one_that_closes_by_itself_has_as_long_to_open() -> None:

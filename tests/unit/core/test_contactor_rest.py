@@ -48,6 +48,27 @@ def test_some_tries_are_free() -> None:
     assert chatter(made, 3_000) >= 2
 
 
+def test_its_rest_is_our_pause_for_as_long_as_it_lasts_and_no_longer() -> None:
+    made = world()
+    chatter(made, 60_000)
+    made.cp(1, CpState.C)
+    seen = set()
+    while not made.evses[1].power:
+        seen.add(made.station.views()[0].charging_state)
+        made.run(100)
+    made.run(200)
+    assert seen == {ChargingState.SUSPENDED_EVSE}
+    assert made.station.views()[0].charging_state is ChargingState.CHARGING
+
+
+def test_a_vehicle_that_wants_nothing_is_so_told_when_the_rest_is_over() -> None:
+    made = world()
+    chatter(made, 60_000)
+    made.cp(1, CpState.B)
+    made.run(61_000)
+    assert made.transactions()[-1].charging_state is ChargingState.SUSPENDED_EV
+
+
 def test_opening_never_waits() -> None:
     made = world()
     chatter(made, 120_000)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.commands import Unlock
+from agent.core.commands import ChangeAvailability, Unlock
 from agent.core.effects import AllowPower, OfferCurrent, SampleTaken, SetDuty, SetLock, SwitchOutput
 from agent.core.events import (
     Configured,
@@ -27,7 +27,7 @@ from agent.core.facts import (
 )
 from agent.core.session import SessionState
 from agent.core.settings import Behaviour, DcBench, EvseHardware, StationSettings, Timing
-from agent.core.status import ConnectorState, FaultCode
+from agent.core.status import ConnectorState, FaultCode, Outcome
 from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, Lock, LockPosition, LossKind, Lost, PilotState
 from tests.support.core_world import TOKEN, CoreWorld
 
@@ -97,16 +97,51 @@ def test_a_forced_unlock_is_forgotten_with_the_session() -> None:
     assert made.evses[1].locked
 
 
-def test_a_forced_unlock_lasts_while_the_meter_is_still_asked() -> None:
-    made = world(LOCKED)
+def beginning(hardware: EvseHardware = LOCKED) -> CoreWorld:
+    """The meter has not yet told the begin reading."""
+    made = world(hardware)
     made.evses[1].meter_answers = False
     made.run(4_000)
     made.cp(1, CpState.B)
     made.authorize(1)
-    assert made.station.evses[1].flow.state is SessionState.BEGIN_READING and made.evses[1].locked
-    made.command(Unlock(1, end_transaction=False))
-    made.run(1_000)
-    assert made.station.evses[1].flow.state is SessionState.BEGIN_READING and not made.evses[1].locked
+    assert made.station.evses[1].flow.state is SessionState.BEGIN_READING
+    return made
+
+
+def test_what_is_about_to_begin_is_a_transaction_to_an_unlock() -> None:
+    made = beginning()
+    [answer] = made.answers(made.command(Unlock(1, end_transaction=False)))
+    assert answer.outcome is Outcome.ONGOING_TRANSACTION and made.evses[1].locked
+    [answer] = made.answers(made.command(Unlock(1, end_transaction=True)) + made.run(1_000))
+    assert answer.outcome is Outcome.UNLOCKED and not made.evses[1].locked
+    made.evses[1].meter_answers = True
+    made.cp(1, CpState.C)
+    made.run(10_000)
+    assert made.station.evses[1].flow.state is SessionState.PLUGGED and made.transactions() == []
+
+
+@pytest.mark.parametrize("evse", [1, None])
+def test_what_is_about_to_begin_is_not_cut_by_becoming_inoperative(evse: int | None) -> None:
+    made = beginning()
+    [answer] = made.answers(made.command(ChangeAvailability(False, evse)))
+    assert answer.outcome is Outcome.SCHEDULED and made.state() is ConnectorState.PREPARING
+    made.evses[1].meter_answers = True
+    made.cp(1, CpState.C)
+    made.run(2_000)
+    assert made.state() is ConnectorState.CHARGING
+    made.cp(1, CpState.A)
+    made.run(2_000)
+    assert made.state() is ConnectorState.UNAVAILABLE
+
+
+def test_every_unlock_is_answered() -> None:
+    made = world(LOCKED)
+    made.charge()
+    made.evses[1].lock_follows = False
+    effects = made.command(Unlock(1, end_transaction=True), 101) + made.run(1_000)
+    effects += made.command(Unlock(1, end_transaction=True), 102) + made.run(10_000)
+    answers = [(answer.command_id, answer.outcome) for answer in made.answers(effects)]
+    assert answers == [(101, Outcome.UNLOCK_FAILED), (102, Outcome.UNLOCK_FAILED)]
 
 
 def test_a_lost_board_forgets_its_lock() -> None:

@@ -210,6 +210,23 @@ def latched() -> CoreWorld:
     return made
 
 
+def test_a_weld_found_by_current_holds_the_plug_until_a_person_clears_it() -> None:
+    made = world(replace(AC, has_lock=True))
+    made.charge()
+    made.give(LimitSet(1, 0))
+    made.run(8_000)
+    assert not made.evses[1].contactor
+    made.evses[1].contactor, made.evses[1].contactor_follows = True, False  # and its mirror contact says nothing
+    made.run(60_000)
+    assert FaultCode.CONTACTOR_WELDED in faults(made) and made.transactions()[-1].kind is TxKind.ENDED
+    assert made.evses[1].locked and made.station.views()[0].contactor_closed
+    made.evses[1].contactor = False
+    made.run(60_000)
+    assert made.evses[1].locked
+    clear(made)
+    assert not made.evses[1].locked
+
+
 def test_a_person_clears_a_weld_and_the_contactor_must_prove_itself() -> None:
     made = latched()
     assert clear(made) is Outcome.ACCEPTED
@@ -309,4 +326,13 @@ def _only(effects: list[Effect], kind: type) -> list[Effect]:
 
 def test_clearing_resets_the_board_once() -> None:
     made = world()
+    made.pilot(1, BoardFaults(frozenset({BoardFault.DIODE})))
     assert _only(made.command(ClearFaults(1)), ResetBoard) == [ResetBoard(1)]
+
+
+def test_where_there_is_nothing_to_clear_a_charge_goes_on() -> None:
+    made = world()
+    made.charge()
+    effects = made.command(ClearFaults(1))
+    assert made.answers(effects)[0].outcome is Outcome.ACCEPTED
+    assert _only(effects, ResetBoard) == [] and made.evses[1].power

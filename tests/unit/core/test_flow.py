@@ -10,6 +10,7 @@ from agent.core.effects import ReadMeter, TransactionEnded
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
+    Forerunner,
     SampleContext,
     StopReason,
     Token,
@@ -341,6 +342,19 @@ def test_only_a_deauthorized_stop_holds_the_cable_until_unplug_or_another_card()
         assert made.flow.held_token is None
 
 
+def test_no_cable_is_held_for_a_token_that_nobody_can_present() -> None:
+    made = Bench()
+    made.flow.follow(True)
+    made.flow.authorize(Token("", "NoAuthorization"), None, None)
+    made.read(5_000)
+    made.durable()
+    made.flow.stop(Stop(Trigger.DEAUTHORIZED, StopReason.DE_AUTHORIZED))
+    made.flow.opened()
+    made.read(6_000)
+    made.durable()
+    assert made.is_in(S.FINISHED) and made.flow.held_token is None
+
+
 def test_what_a_remote_start_was_asked_with_stands_in_the_start_row_only() -> None:
     made = Bench()
     made.flow.follow(True)
@@ -387,7 +401,24 @@ def test_a_register_that_begins_anew_ends_one_transaction_and_begins_the_next() 
     [start] = made.facts()
     assert isinstance(start, TransactionFact) and (start.tx_id, start.seq_no) == ("tx-2", 0)
     assert (start.token, start.group, start.authorized_by) == (CARD, "G", "csms")
-    assert start.trigger is Trigger.AUTHORIZED
+    assert start.trigger is Trigger.AUTHORIZED and start.follows == Forerunner("tx-1")
+
+
+@pytest.mark.parametrize("how", ["roll over", "stop"])
+def test_whoever_is_plugged_in_when_the_end_is_written_is_another_vehicle(how: str) -> None:
+    made = active()
+    if how == "stop":
+        made.flow.stop(replace(BY_CARD))
+    else:
+        made.flow.roll_over()
+    made.flow.opened()
+    made.read(6_000)
+    assert made.is_in(S.END_WRITING)
+    made.flow.follow(False)
+    made.flow.follow(True)
+    made.durable()
+    made.flow.follow(True)
+    assert made.is_in(S.PLUGGED), "free to begin, and on nobody's account"
 
 
 def test_whoever_wants_an_end_wants_no_other_transaction_after_it() -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent.core.commands import RemoteStart, RemoteStop
 from agent.core.effects import Answer, DisableBoard, OfferCurrent, StopOffer, SwitchOutput
 from agent.core.events import DcDemand, LimitSet
 from agent.core.facts import StopReason, Token, TxKind
+from agent.core.session import SessionState
 from agent.core.settings import DcBench, EvseHardware, StationSettings
 from agent.core.status import ConnectorState, FaultCode, Outcome
-from hal.ports import BoardFault, BoardFaults, Contactor, CpState, LossKind, Lost, PilotState
+from hal.ports import (
+    BoardFault,
+    BoardFaults,
+    Contactor,
+    CpState,
+    LossKind,
+    Lost,
+    PilotCapabilities,
+    PilotState,
+)
 from tests.support.core_world import CoreWorld
 
 AUTONOMOUS = EvseHardware(evse=1, hard_limit_ma=32_000, autonomous=True)
@@ -115,6 +127,46 @@ def test_weld_is_found_by_the_meter_where_no_mirror_contact_is() -> None:
     assert FaultCode.CONTACTOR_WELDED in made.station.views()[0].faults
 
 
+def can_do(max_current_ma: int) -> PilotCapabilities:
+    return PilotCapabilities(
+        autonomous=False,
+        has_lock=False,
+        has_contactor_feedback=True,
+        can_signal_digital=True,
+        max_current_ma=max_current_ma,
+        supervision_ms=5_000,
+    )
+
+
+def test_a_board_is_never_asked_for_more_than_it_says_it_can() -> None:
+    made = world(EvseHardware(evse=1, hard_limit_ma=32_000))
+    made.pilot(1, can_do(16_000))
+    made.charge()
+    assert made.evses[1].duty == 2_666
+    made.pilot(1, can_do(10_000))
+    assert made.evses[1].duty == 1_666, "at once"
+    made.pilot(1, can_do(63_000))
+    made.run(6_000)
+    assert made.evses[1].duty == 5_333, "the description still holds"
+
+
+def test_a_dc_output_is_not_limited_by_what_the_pilot_board_says_for_ac() -> None:
+    made = world(DC)
+    made.pilot(1, can_do(32_000))
+    made.charge()
+    assert made.evses[1].output == (400_000, 40_000)
+
+
+def test_weld_is_found_by_the_meter_where_a_board_tells_only_what_it_commands() -> None:
+    made = charging_autonomous()
+    made.evses[1].contactor_follows = False
+    made.evses[1].current_ma = 10_000
+    made.command(RemoteStop(made.transactions()[0].tx_id))
+    made.pilot(1, Contactor(False))  # so it says, and the vehicle goes on drawing
+    made.run(10_000)
+    assert FaultCode.CONTACTOR_WELDED in made.station.views()[0].faults
+
+
 def test_stuck_contactor_ends_the_session() -> None:
     made = world(EvseHardware(evse=1, hard_limit_ma=32_000))
     made.evses[1].contactor_follows = False
@@ -146,3 +198,43 @@ def test_two_evses_do_not_touch_each_other() -> None:
     effects = made.command(RemoteStart(Token("ABCD", "Central"), None))
     assert made.answers(effects) == [Answer(7, Outcome.ACCEPTED)]
     assert made.transactions()[-1].evse == 2
+
+
+A, B, C, DONE = CpState.A, CpState.B, CpState.C, None
+
+
+@pytest.mark.parametrize(
+    "standing, chosen",
+    [
+        ((DONE, A), 2),
+        ((DONE, B), 2),
+        ((DONE, DONE), None),
+        ((DONE, C), None),
+        ((A, C), 1),
+        ((A, B), 2),
+        ((B, A), 1),
+        ((A, A), None),
+        ((B, B), None),
+        ((DONE,), 1),
+        ((A,), 1),
+    ],
+)
+def test_a_remote_start_that_names_no_evse_begins_where_only_one_can_be_meant(
+    standing: tuple[CpState | None, ...], chosen: int | None
+) -> None:
+    """A vehicle that is done may be anybody's; where there is one EVSE only, it is meant."""
+    made = world(*(EvseHardware(evse=n, hard_limit_ma=32_000) for n, _ in enumerate(standing, 1)))
+    for evse, cp in enumerate(standing, 1):
+        if cp in (C, DONE):
+            made.charge(evse)
+        else:
+            made.cp(evse, cp or A)
+        if cp is DONE:
+            made.command(RemoteStop(made.transactions()[-1].tx_id))
+            made.run(10_000)
+    free = [n for n, evse in made.station.evses.items() if not evse.flow.engaged]
+    [answer] = made.answers(made.command(RemoteStart(Token("ABCD", "Central"), None)))
+    assert answer.outcome is (Outcome.REJECTED if chosen is None else Outcome.ACCEPTED)
+    flows = {n: made.station.evses[n].flow for n in free}
+    begun = [n for n, flow in flows.items() if flow.engaged or flow.state is SessionState.WAITING]
+    assert begun == ([] if chosen is None else [chosen])

@@ -47,6 +47,13 @@ def test_a_socket_knows_its_cable(cable_ma: int | None, allowed_ma: int) -> None
     assert made.allowed_ma(0, Behaviour(), True) == allowed_ma
 
 
+@pytest.mark.parametrize("board_ma, allowed_ma", [(None, 32_000), (16_000, 16_000), (80_000, 32_000), (5_000, 0)])
+def test_the_board_may_say_that_it_can_do_less(board_ma: int | None, allowed_ma: int) -> None:
+    made = limit()
+    made.board_ma = board_ma
+    assert made.allowed_ma(0, Behaviour(), True) == allowed_ma
+
+
 def test_a_fixed_cable_asks_no_rating() -> None:
     made = limit()
     made.cable_ma = 13_000

@@ -282,7 +282,7 @@ def test_what_follows_has_only_what_is_left_of_the_limit() -> None:
 def test_what_follows_goes_on_with_the_tariff_that_was_changed_to() -> None:
     other = FLAT.replace('"T"', '"U"')
     with before_rollover() as made:
-        assert made.change_tariff(other) == "Accepted"
+        assert made.change_tariff(other).answer == "Accepted"
         made.advance(30_000)
         made.unplug()
         made.finish()

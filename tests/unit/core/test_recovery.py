@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from agent.core.events import GapKind, Recovered
-from agent.core.facts import Sample, SampleContext, StopReason, TxKind
+from agent.core.commands import RemoteStop, Reset
+from agent.core.effects import AllowPower, Append
+from agent.core.events import Deauthorized, Event, GapKind, Recovered, StopAuthorized
+from agent.core.facts import Fact, Sample, SampleContext, StopFact, StopReason, TransactionFact, Trigger, TxKind
 from agent.core.settings import EvseHardware, StationSettings
-from agent.core.status import ConnectorState
-from hal.ports import CpState
+from agent.core.status import ConnectorState, Outcome
+from hal.ports import BoardFault, BoardFaults, CpState
 from tests.support.core_world import TOKEN, CoreWorld
 
 S = ConnectorState
@@ -70,3 +74,116 @@ def test_a_refused_token_gets_no_energy_after_a_restart_either() -> None:
     made.run(10_000)
     assert made.transactions()[0].kind is TxKind.UPDATED
     assert not made.evses[1].power
+
+
+# ---------------------------------------------------------------------------------------- a stop is not forgotten
+
+
+class NoEnds(CoreWorld):
+    """Its disk takes everything but the ends of transactions: the process dies before they are there."""
+
+    def _append(self, effect: Append) -> list[Event]:
+        if any(isinstance(fact, TransactionFact) and fact.kind is TxKind.ENDED for fact in effect.facts):
+            return []
+        return super()._append(effect)
+
+
+def charging(kind: type[CoreWorld] = NoEnds) -> CoreWorld:
+    made = kind(StationSettings(evses=(AC,)))
+    made.boot()
+    made.charge()
+    made.run(5_000)
+    return made
+
+
+def killed(made: CoreWorld) -> CoreWorld:
+    """The process is killed and starts again within the resume window, and some car is there that wants power."""
+    started, last = made.transactions()[0], made.transactions()[-1]
+    begin = started.samples[-1]
+    stop = next((fact for fact in made.facts if isinstance(fact, StopFact)), None)
+    again = CoreWorld(made.settings)
+    again.at_ms = made.at_ms + 3_000
+    again.evses[1].energy_mwh, again.evses[1].cp = made.evses[1].energy_mwh, CpState.C
+    energy_mwh, next_seq_no = begin.energy_import_mwh, last.seq_no + 1
+    found = Recovered(
+        1, started.tx_id, next_seq_no, TOKEN, None, energy_mwh, begin, GapKind.PROCESS, 3_000, "csms", stop=stop
+    )
+    again.give(found)
+    again.boot()
+    again.run(10_000)
+    return again
+
+
+def over_current(made: CoreWorld) -> None:
+    made.evses[1].current_ma = 60_000
+    made.run(9_000)
+
+
+STOPS: dict[str, tuple[Callable[[CoreWorld], object], Trigger, StopReason]] = {
+    "remote": (lambda made: made.command(RemoteStop("tx-1")), Trigger.REMOTE_STOP, StopReason.REMOTE),
+    "card": (lambda made: made.give(StopAuthorized(1, TOKEN)), Trigger.STOP_AUTHORIZED, StopReason.LOCAL),
+    "refused": (lambda made: made.give(Deauthorized("tx-1", True)), Trigger.DEAUTHORIZED, StopReason.DE_AUTHORIZED),
+    "over-current": (over_current, Trigger.ABNORMAL_CONDITION, StopReason.OVERCURRENT_FAULT),
+    "left": (lambda made: made.cp(1, CpState.A), Trigger.EV_COMMUNICATION_LOST, StopReason.EV_DISCONNECTED),
+}
+
+
+@pytest.mark.parametrize("way", STOPS)
+def test_a_transaction_that_was_stopped_does_not_go_on_after_a_restart(way: str) -> None:
+    stop, trigger, reason = STOPS[way]
+    made = charging()
+    stop(made)
+    made.run(12_000)
+    rows = [fact for fact in made.facts if isinstance(fact, StopFact)]
+    assert rows == [StopFact("tx-1", 1, trigger, reason, TOKEN if way == "card" else None)]
+    again = killed(made)
+    [end] = again.transactions()
+    assert (end.kind, end.trigger, end.stopped_reason) == (TxKind.ENDED, trigger, reason)
+    assert end.token == rows[0].token and not end.samples[-1].substituted
+    assert not any(effect == AllowPower(1, True) for effect in again.log)
+    assert not any(isinstance(fact, StopFact) for fact in again.facts), "it is written once"
+
+
+@pytest.mark.parametrize("command", [RemoteStop("tx-1"), Reset(hard=False, immediate=True)], ids=["stop", "reset"])
+def test_who_stops_is_answered_when_a_restart_cannot_forget_it(command: RemoteStop | Reset) -> None:
+    made = charging(CoreWorld)
+    made.ledger_answers = False
+    assert not made.answers(made.command(command, 1)) and not made.answers(made.command(command, 2))
+    assert killed(made).evses[1].power, "nobody has been told that it would end"
+    made.write()
+    assert [(each.command_id, each.outcome) for each in made.answers(made.log)] == [
+        (1, Outcome.ACCEPTED),
+        (2, Outcome.ACCEPTED),
+    ]
+    assert not killed(made).evses[1].power
+
+
+def test_power_goes_before_the_stop_is_written() -> None:
+    made = charging()
+    effects = made.pilot(1, BoardFaults(frozenset({BoardFault.RESIDUAL_CURRENT})))
+    written: list[Fact] = [fact for effect in effects if isinstance(effect, Append) for fact in effect.facts]
+    assert [type(fact) for fact in written[:1]] == [StopFact]
+    first = next(n for n, effect in enumerate(effects) if isinstance(effect, Append))
+    assert AllowPower(1, False) in effects[:first]
+
+
+def test_a_stop_while_recovering_is_kept_too() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.give(Recovered(1, "old", 4, TOKEN, None, 900_000, sample(1_000_000), GapKind.PROCESS, 5_000))
+    made.ledger_answers = False
+    assert not made.answers(made.command(RemoteStop("old")))
+    made.write()
+    assert made.facts == [StopFact("old", 1, Trigger.REMOTE_STOP, StopReason.REMOTE)]
+    assert [each.outcome for each in made.answers(made.log)] == [Outcome.ACCEPTED]
+
+
+def test_a_stop_that_comes_with_the_end_is_in_its_row_and_in_no_other() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.give(Recovered(1, "old", 4, TOKEN, None, 900_000, sample(1_000_000), GapKind.PROCESS, 5_000))
+    made.at_ms += made.settings.timing.recover_ms
+    made.ledger_answers = False
+    assert not made.answers(made.command(RemoteStop("old")))
+    made.write()
+    [end] = made.facts
+    assert isinstance(end, TransactionFact) and end.stopped_reason is StopReason.REMOTE
+    assert [each.outcome for each in made.answers(made.log)] == [Outcome.ACCEPTED]

@@ -27,7 +27,7 @@ from tests.unit.firmware.installer_device import (
     rigs,
     signed,
 )
-from tests.unit.firmware.selectors.rigs import slot_path
+from tests.unit.firmware.selectors.rigs import UbootRig, slot_path
 
 
 @pytest.fixture
@@ -144,10 +144,27 @@ def test_activating_again_changes_nothing(tmp_path: Path, name: str) -> None:
     assert device.installer.activate(staged.digest) == first
     assert device.selector.state() == state
     assert device.boot(asked=True) == "b"
-    assert "is the one that runs" in busy(lambda: device.installer.activate(staged.digest))
+    error = refused(lambda: device.installer.activate(staged.digest))
+    assert (error.refusal, error.why) == (Refusal.UNSUPPORTED, "the staged slot is the one that runs")
     device.installer.confirm()
     device.installer.confirm()
     assert device.boot() == "b"
+
+
+def test_an_activation_that_cannot_be_written_down_is_undone(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked hears that it failed, so the slot must not be tried by the next power cut."""
+
+    def full(*_: object) -> None:
+        raise SlotFailed("installer.json", "no space left")
+
+    staged = device.install(release(*NEW))
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, "save", full)
+        with pytest.raises(SlotFailed, match="no space left"):
+            device.installer.activate(staged.digest)
+    assert (device.boot(), device.staged.phase) == ("a", StagedPhase.READY)
+    device.installer.activate(staged.digest)
+    assert device.boot(asked=True) == "b"
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64])
@@ -198,6 +215,32 @@ def test_after_a_trial_that_failed_the_next_update_works(tmp_path: Path, name: s
     assert device.epoch == 0
     device.update(release(*OLD))
     assert (device.boot(), device.epoch) == ("b", 1)
+
+
+def test_a_slot_that_the_boot_loader_passes_over_is_not_waited_for(tmp_path: Path) -> None:
+    """U-Boot cannot load the new slot's kernel: it starts the old one, and has the new one still first in line."""
+    device = Device(tmp_path, "uboot")
+    device.installer.activate(device.install(release(*NEW)).digest)
+    device.rig = UbootRig(broken=frozenset("b"))
+    assert device.boot() == "a"
+    found = device.installer.status()
+    assert (found.primary, device.staged.phase) == ("a", StagedPhase.ROLLED_BACK)
+    assert found.notes[-1] == "slot b with 2.0 was tried and did not become good"
+    assert device.start() == []
+    device.rig = UbootRig()
+    assert device.boot() == "a", "also where its kernel can be loaded again"
+    device.update(release(*OLD))
+    assert (device.boot(), device.epoch) == ("b", 1)
+
+
+def test_an_activation_that_never_ended_is_undone(device: Device) -> None:
+    """The installer died between the boot loader's record and its own; whoever called has heard nothing."""
+    staged = device.install(release(*NEW))
+    device.selector.activate(staged.slot, TRIES)
+    assert device.start() == ["slot b with 2.0 was still first in line and is not any more"]
+    assert (device.boot(), device.staged.phase) == ("a", StagedPhase.READY)
+    device.installer.activate(staged.digest)
+    assert device.boot(asked=True) == "b"
 
 
 @rigs

@@ -8,7 +8,7 @@ from ocpp.v201 import enums
 
 from agent.core.faults import SPECS
 from agent.core.status import FaultCode
-from agent.health.catalogue import CATALOGUE, Entry
+from agent.health.catalogue import CATALOGUE, DRIVERS, Entry
 from agent.health.model import Condition, Part, Severity
 
 ENTRIES = pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE.keys())
@@ -36,6 +36,12 @@ def test_an_entry_has_words_for_people(entry: Entry) -> None:
     assert entry.text[:1].islower() or entry.text.startswith(("CSMS", "DC"))
     assert not entry.text.endswith(".")
     assert entry.remedy.endswith(".")
+
+
+def test_all_dangers_have_words_for_drivers() -> None:
+    dangers = {entry.code for entry in CATALOGUE.values() if entry.severity is Severity.DANGER}
+    assert dangers <= set(DRIVERS) <= {entry.code for entry in CATALOGUE.values() if entry.condition is Condition.FAULT}
+    assert all("touch" in words and words.endswith(".") for words in DRIVERS.values())
 
 
 @ENTRIES

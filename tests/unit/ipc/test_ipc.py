@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
+import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,9 +22,18 @@ from agent.core.status import Outcome
 from agent.health.model import PartHealth
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import CodecError, decode_fact, encode_fact, from_json, from_plain, to_plain
-from agent.ipc.port import CommandAnswer, Record, RowsAppended, SettingWrite, StationLost, StationPort, Welcome
+from agent.ipc.port import (
+    CommandAnswer,
+    Record,
+    RestartComing,
+    RowsAppended,
+    SettingWrite,
+    StationLost,
+    StationPort,
+    Welcome,
+)
 from agent.ipc.server import METHODS, IpcServer
-from agent.ipc.wire import PROTOCOL, WireError, frame, read_message
+from agent.ipc.wire import MAX_CALL_BYTES, MAX_FRAME_BYTES, PROTOCOL, TooLarge, WireError, frame, read_message
 
 WELCOME = Welcome(PROTOCOL, "b", "PowerUp", "0", "CP", "V", "M", "S", (1,), {"A.B": "1"}, 3)
 FACT = TransactionFact(TxKind.STARTED, "t", 0, 1, Trigger.AUTHORIZED, ChargingState.EV_CONNECTED, False)
@@ -55,6 +66,9 @@ class Echo:
         await self.gate.wait()
         return True
 
+    async def report(self, base: str) -> list[dict[str, Any]] | None:
+        return [{"base": base * MAX_FRAME_BYTES}]
+
 
 def run(
     test: Callable[[IpcServer, Echo, Path, list[str]], Awaitable[None]], uids: frozenset[int] | None = None
@@ -65,12 +79,15 @@ def run(
             allowed = frozenset({os.getuid()}) if uids is None else uids
             station: Any = echo
             server = IpcServer(path, station, lambda: WELCOME, list, allowed, lambda: gone.append("gone"))
+            failures: list[dict[str, Any]] = []  # each would end the station
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
             await server.start()
             try:
                 await asyncio.wait_for(test(server, echo, path, gone), 5)
             finally:
                 await server.close()
                 await asyncio.sleep(0)
+            assert failures == []
 
     asyncio.run(main())
 
@@ -158,6 +175,70 @@ def test_a_gateway_without_a_link_is_known_by_its_report_and_others_are_none() -
         await gateway.close()
         while not gone:
             await asyncio.sleep(0.01)
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_what_is_too_large_costs_itself_and_nothing_more() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        station = await RemoteStation.connect(path)
+        with pytest.raises(CodecError, match="through the local socket"):
+            await station.report("x")
+        with pytest.raises(TooLarge):
+            await station.link_state(True, "x" * MAX_CALL_BYTES)
+        server.publish(RestartComing("x" * MAX_FRAME_BYTES))
+        server.publish(RowsAppended(9))
+        assert await station.news.get() == RowsAppended(9)
+        assert await station.records(0, 1) and echo.seen == []
+        await station.close()
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_a_long_call_costs_the_peer_that_sent_it() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        call = {"call": 1, "method": "link_state", "args": {"online": True, "dialect": "x" * MAX_CALL_BYTES}}
+        writer.write(frame(call))
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        assert echo.seen == []
+
+    run(test)
+
+
+@pytest.mark.wire
+def test_the_end_of_the_loop_with_a_peer_is_no_error() -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def main(path: Path, peer: socket.socket) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
+        station: Any = Echo()
+        server = IpcServer(path, station, lambda: WELCOME, list, frozenset({os.getuid()}), lambda: None)
+        await server.start()
+        peer.connect(str(path))
+        while not server._peers:
+            await asyncio.sleep(0.001)
+        await server.close()
+
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as peer:
+        asyncio.run(main(Path(folder) / "s", peer))
+    assert seen == []
+
+
+@pytest.mark.wire
+def test_the_socket_of_another_station_stays() -> None:
+    async def test(server: IpcServer, echo: Echo, path: Path, gone: list[str]) -> None:
+        station: Any = echo
+        other = IpcServer(path, station, lambda: WELCOME, list, frozenset({os.getuid()}), lambda: None)
+        await other.start()
+        await server.close()
+        await (await RemoteStation.connect(path)).close()
+        await other.close()
+        assert not path.exists()
 
     run(test)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,16 @@ def test_a_tariff_goes_when_it_was_replaced(path: Path) -> None:
     cut(path, order(up_to=5))
     with LedgerReader(path) as reader:
         assert [tariff.text for tariff in reader.tariffs(0, 9)] == [b"4", b"1", b"3"]
+        assert reader.audit() == []
+
+
+def test_a_tariff_in_use_stays_whatever_replaced_it(path: Path) -> None:
+    in_use, newer = PutTariff("A", "csms", b"1"), PutTariff("A", "csms", b"2")
+    for tariff in (in_use, newer):
+        write(path, new_row(0, "tariff"), changes=[tariff])
+    cut(path, replace(order(), tariffs_in_use=frozenset({in_use.hash.hex()})))
+    with LedgerReader(path) as reader:
+        assert [tariff.text for tariff in reader.tariffs(0, 9)] == [b"1", b"2"]
         assert reader.audit() == []
 
 

@@ -149,6 +149,23 @@ def test_lazy_changes_wait_but_not_for_long(disk: type[Disk], path: Path, monkey
         assert reader.state(Namespace.CURSOR) == {"csms": "4"}
 
 
+def test_lazy_changes_that_are_company_enough_wait_no_longer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is well must not look like one that stands still."""
+    monkeypatch.setattr(writer, "LAZY_WAIT_S", 3600.0)
+    monkeypatch.setattr(writer, "LAZY_MAX", 10)
+
+    async def main() -> None:
+        pen = Pen(path)
+        for number in range(10):
+            await asyncio.sleep(0.002)
+            assert pen.answers == []
+            pen.send(changes=[Put(Namespace.CURSOR, "csms", str(number))], lazy=True)
+        await pen.until(lambda: len(pen.answers) == 10)
+        await pen.writer.close()
+
+    asyncio.run(main())
+
+
 def test_a_row_takes_the_lazy_changes_along_at_once(
     disk: type[Disk], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +200,23 @@ def test_a_lazy_change_does_not_hold_up_the_row_before_it(
         pen.send(changes=[Put(Namespace.CURSOR, "csms", "1")], lazy=True)
         disk.gate.set()
         await pen.until(lambda: len(pen.answers) == 3)
+        await pen.writer.close()
+
+    asyncio.run(main())
+
+
+def test_nothing_to_keep_but_somebody_who_waits_for_what_was_appended_before(path: Path, disk: type[Disk]) -> None:
+    async def main() -> None:
+        pen = Pen(path)
+        disk.gate.clear()
+        told: list[int] = []
+        pen.writer.append([new_row(1)], (), lambda rows: told.append(len(rows)))
+        pen.writer.append(on_durable=lambda rows: told.append(len(rows)))
+        await asyncio.sleep(0.05)
+        assert told == []
+        disk.gate.set()
+        await pen.until(lambda: len(told) == 2)
+        assert told == [1, 0]
         await pen.writer.close()
 
     asyncio.run(main())

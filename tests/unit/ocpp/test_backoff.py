@@ -6,8 +6,17 @@ import random
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.ocpp.backoff import Backoff, BackoffSettings
+from agent.config.catalogue import CONTROLLERS, key
+from agent.ocpp.backoff import DOUBLED_MAX_S, Backoff, BackoffSettings
+
+
+def in_range(name: str) -> st.SearchStrategy[int]:
+    """The values of a variable that a CSMS may set."""
+    spec = CONTROLLERS[key(f"OCPPCommCtrlr.{name}")]
+    return st.integers(spec.minimum, spec.maximum)
 
 
 def waits(settings: BackoffSettings, seed: int, count: int = 10) -> list[float]:
@@ -63,3 +72,22 @@ def test_ws_04_a_raised_minimum_holds_even_when_the_wait_stays() -> None:
 def test_settings_that_would_hammer_the_server_are_refused(values: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="RetryBackOff"):
         BackoffSettings(*values)
+
+
+@given(
+    minimum_s=in_range("RetryBackOffWaitMinimum"),
+    range_s=in_range("RetryBackOffRandomRange"),
+    times=in_range("RetryBackOffRepeatTimes"),
+    seed=st.integers(0, 9),
+)
+def test_no_settings_that_are_taken_keep_a_station_away_for_long(
+    minimum_s: int, range_s: int, times: int, seed: int
+) -> None:
+    sequence = waits(BackoffSettings(minimum_s, range_s, times), seed, 15)
+    assert minimum_s <= min(sequence)
+    assert max(sequence) <= DOUBLED_MAX_S + range_s
+
+
+def test_a_fleet_does_not_come_back_together_where_doubling_ends() -> None:
+    last = {round(waits(BackoffSettings(120, 120, 10), seed, 15)[-1]) for seed in range(20)}
+    assert len(last) > 10 and max(last) - min(last) > 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,22 +11,28 @@ import pytest
 
 from agent.core.facts import BootFact, ClockFact, Fact, SecurityFact
 from agent.ipc.port import CsmsTx, Progress, Record
-from agent.ocpp.delivery import Delivery, Message, RetryPolicy, message_id
+from agent.ocpp.delivery import Delivery, Message, message_id
 from agent.ocpp.dialect import Line, LinkGone
+from agent.ocpp.retry import HANG_UPS, PATIENCE_S, RetryPolicy
 from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
 from agent.sim.virtual_time import now_ms, run_virtual
 from tests.support.fake_station import T0_MS, FakeStation
 
 OK = CallResult({})
 NO = CallError("InternalError", "")
+CUT = LinkLost("cut", sent=True)
+TOO_BIG = LinkLost("closed by the CSMS: 1009", 1009, sent=True)
 
 
 @dataclass
 class Peer:
-    """Outcomes by script; when it is used up everything is taken."""
+    """Outcomes by script; when it is used up everything is taken. Heartbeats are answered all the same, or not."""
 
     script: list[CallOutcome] = field(default_factory=list)
     sent: list[tuple[int, str, Priority, int]] = field(default_factory=list)  # (row, id, priority, at)
+    forms: list[str] = field(default_factory=list)
+    beats: int = 0
+    answers_beats: bool = True
 
     async def call(
         self,
@@ -36,7 +43,11 @@ class Peer:
         timeout_s: float | None = None,
         message_id: str | None = None,
     ) -> CallOutcome:
+        if action == "Heartbeat":
+            self.beats += 1
+            return OK if self.answers_beats else TimedOut()
         assert message_id is not None
+        self.forms.append(payload.get("form", "full"))
         self.sent.append((payload["row"], message_id, priority, now_ms()))
         await asyncio.sleep(0)
         return self.script.pop(0) if self.script else OK
@@ -47,13 +58,16 @@ class Plain:
     """Boot facts are messages, security facts go once, everything else concerns nobody."""
 
     given: list[int] = field(default_factory=list)
+    shorter: tuple[dict[str, Any], ...] = ()
 
     async def begin(self, progress: Progress) -> None:
         pass
 
     async def render(self, record: Record) -> Message | None:
         if isinstance(record.fact, BootFact | SecurityFact):
-            return Message("Any", {"row": record.seq}, once=isinstance(record.fact, SecurityFact))
+            shorter = tuple({"row": record.seq} | each for each in self.shorter)
+            once = isinstance(record.fact, SecurityFact)
+            return Message("Any", {"row": record.seq}, once=once, shorter=shorter)
         return None
 
     async def answered(self, record: Record, message: Message, answer: dict[str, Any]) -> CsmsTx | None:
@@ -144,9 +158,10 @@ def test_a_changed_policy_holds_at_once() -> None:
 def test_16_tx_04_lost_links_never_count_and_repeat_the_id() -> None:
     async def main() -> None:
         pump = Pump(TOLD, TOLD)
-        peers = [Peer([LinkLost("cut")]) for _ in range(10)] + [Peer()]
+        peers = [Peer([CUT]) for _ in range(10)] + [Peer()]
         for peer in peers:
             await pump.run(peer)
+            await asyncio.sleep(PATIENCE_S)
         assert len({peer.sent[0][1] for peer in peers}) == 1
         assert pump.delivery.counters.dropped == 0
         assert pump.station.delivered_seq == 2
@@ -158,10 +173,100 @@ def test_refusals_count_over_reconnects_time_outs_do_not() -> None:
     async def main() -> None:
         pump = Pump(TOLD)
         for outcome in (NO, TimedOut(), TimedOut(), NO):
-            await pump.run(Peer([outcome, LinkLost("cut")]))
+            await pump.run(Peer([outcome, CUT]))
         assert pump.translator.given == []
         await pump.run(Peer([NO]))
         assert pump.translator.given == [1]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("flaps_after_s", [None, 5])
+def test_a_link_that_comes_and_goes_does_not_shorten_the_patience(flaps_after_s: float | None) -> None:
+    """The operator's 400 s x (1 + ... + 9) pass before the tenth refusal, whatever the link does meanwhile."""
+
+    async def main() -> None:
+        pump, peer = Pump(TOLD, TOLD), Peer([NO] * 10)
+        pump.policy = RetryPolicy(10, 400)
+        while not pump.translator.given:
+            await pump.run(peer, for_s=flaps_after_s or 100_000)
+            await asyncio.sleep(15)
+        last_at_ms = [at_ms for row, _, _, at_ms in peer.sent if row == 1][-1]
+        assert 18_000_000 <= last_at_ms < 18_000_000 + 10 * 20_000
+
+    run_virtual(main())
+
+
+async def hang_up(pump: Pump, peers: Sequence[Peer], every_s: float) -> int:
+    """How many of these connections it takes until the first row is over."""
+    for number, peer in enumerate(peers, 1):
+        await pump.run(peer, for_s=600)
+        if pump.station.delivered_seq:
+            return number
+        await asyncio.sleep(every_s)
+    return 0
+
+
+def test_a_message_at_which_the_csms_hangs_up_stops_nothing_for_ever() -> None:
+    """It answers everything else: after patience, shorter; then the next message goes, and the count tells."""
+
+    async def main() -> None:
+        pump = Pump(TOLD, TOLD)
+        pump.translator.shorter = ({"form": "short"}, {"form": "none"})
+        peers = [Peer([CUT]) for _ in range(1_000)]
+        taken = await hang_up(pump, peers, every_s=30)
+        assert taken > PATIENCE_S / 30
+        forms = [form for peer in peers for form in peer.forms]
+        assert forms == ["full"] * (taken - 3) + ["short", "none", "full"], "the last is the next message's"
+        assert pump.translator.given == [1]
+        assert pump.delivery.counters.dropped == 1
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("outcome", [CUT, TimedOut()])
+def test_16_tx_04_a_csms_that_is_away_behind_an_open_link_costs_no_message(outcome: CallOutcome) -> None:
+    """Nothing is answered, so it is not the message: a week of it, then all is told in full."""
+
+    async def main() -> None:
+        pump = Pump(TOLD, TOLD)
+        pump.policy = RetryPolicy(1_000, 60)
+        pump.translator.shorter = ({"form": "short"},)
+        for _ in range(7 * 24):
+            await pump.run(Peer([outcome, CUT], answers_beats=False), for_s=100)
+            await asyncio.sleep(3_600)
+        peer = Peer()
+        await pump.run(peer)
+        assert peer.forms == ["full", "full"]
+        assert pump.delivery.counters.dropped == 0
+
+    run_virtual(main())
+
+
+def test_a_few_hang_ups_in_a_row_need_no_proof_and_waiting_calls_are_none() -> None:
+    async def main() -> None:
+        pump, peers = Pump(TOLD), [Peer([LinkLost("cut")]) for _ in range(100)]
+        await hang_up(pump, peers, every_s=3_600)
+        assert sum(peer.beats for peer in peers) == 0
+        peers = [Peer([CUT]) for _ in range(HANG_UPS)]
+        await hang_up(pump, peers, every_s=1)
+        assert [peer.beats for peer in peers] == [0] * 5 + [1] * (HANG_UPS - 5)
+        assert pump.delivery.counters.dropped == 0, "so many in so short a time are the link's"
+
+    run_virtual(main())
+
+
+def test_what_is_too_big_for_the_csms_goes_shorter_at_once() -> None:
+    """Field fault 5: each closing with 1009 takes the next form, and the last form keeps its patience."""
+
+    async def main() -> None:
+        pump = Pump(TOLD, TOLD)
+        pump.translator.shorter = ({"form": "short"}, {"form": "none"})
+        peers = [Peer([TOO_BIG]), Peer([TOO_BIG]), *(Peer([TOO_BIG]) for _ in range(10)), Peer()]
+        assert await hang_up(pump, peers, every_s=30) == 13
+        assert [peer.forms[0] for peer in peers] == ["full", "short"] + ["none"] * 11
+        assert peers[-1].forms == ["none", "full"], "the next message begins in full"
+        assert pump.delivery.counters.dropped == 0
 
     run_virtual(main())
 

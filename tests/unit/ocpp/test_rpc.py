@@ -165,7 +165,9 @@ def test_the_end_of_the_link_settles_every_call_as_lost() -> None:
     session = machine()
     for message_id, priority in (("a", Priority.REPORT), ("b", Priority.REPORT), ("c", Priority.BOOT)):
         session.call(heartbeat(message_id, priority), 0)
-    assert session.disconnect("cut") == [Settled(message_id, LinkLost("cut")) for message_id in ("a", "c", "b")]
+    told = [("a", True), ("c", False), ("b", False)]  # only the first was in flight
+    lost = [Settled(message_id, LinkLost("cut", 1009, sent=sent)) for message_id, sent in told]
+    assert session.disconnect("cut", 1009) == lost
     assert session.deadline_ms is None
     assert session.disconnect("cut") == []
 

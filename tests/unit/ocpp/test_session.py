@@ -155,8 +155,8 @@ def test_defect_3_the_end_of_the_link_fails_pending_calls_at_once() -> None:
             calls = [heartbeat(session) for _ in range(3)]
             await peer.hear()
             peer.inbound.put_nowait(None)
-            for call in calls:
-                assert await call == LinkLost("cut")
+            lost = [await call for call in calls]
+            assert lost == [LinkLost("cut", sent=sent) for sent in (True, False, False)]
             assert now_ms() == 0
             assert await session.call("Heartbeat", {}, priority=Priority.BOOT) == LinkLost("cut")
 
@@ -348,7 +348,7 @@ def test_a_write_that_never_ends_ends_the_link() -> None:
     async def main() -> None:
         async with opened() as (session, peer):
             peer.reads = False
-            assert await heartbeat(session) == LinkLost("peer does not read")
+            assert await heartbeat(session) == LinkLost("peer does not read", sent=True)
             assert now_ms() == 10_000
 
     run_virtual(main())
@@ -364,7 +364,7 @@ def test_stopping_the_session_settles_calls_and_ends_handlers() -> None:
         await peer.hear()
         await asyncio.sleep(1)
         running.cancel()
-        assert await call == LinkLost("session stopped")
+        assert await call == LinkLost("session stopped", sent=True)
         with pytest.raises(asyncio.CancelledError):
             await running
         await asyncio.sleep(0)

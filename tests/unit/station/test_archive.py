@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,9 +15,12 @@ from agent.core.facts import (
     CheckpointFact,
     ClockFact,
     Fact,
+    ReceiptFact,
     Sample,
     SampleContext,
     SecurityFact,
+    SignedFact,
+    StopFact,
     StopReason,
     Token,
     TransactionFact,
@@ -24,12 +28,15 @@ from agent.core.facts import (
     TxKind,
     kind_of,
 )
-from agent.ipc.codec import encode_fact
-from agent.ipc.port import CsmsTx
+from agent.ipc.codec import encode_fact, to_plain
+from agent.ipc.port import CsmsTx, Record, StationPort
+from agent.ipc.wire import MAX_FRAME_BYTES, frame
+from agent.ledger.reader import PAGE_MAX_ROWS
 from agent.ledger.rows import NewRow
 from agent.ledger.state import Namespace, Put, StateChange
 from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
+from agent.ocpp.rows import rows_of
 from agent.station.archive import Archive
 
 BOOT = "boot-1"
@@ -116,7 +123,7 @@ def test_open_transaction_is_found_with_its_newest_reading_and_next_number(tmp_p
     [found] = archive.open_transactions(BOOT, 10_000, None)
     assert (found.tx_id, found.next_seq_no, found.begin_energy_mwh) == ("t1", 2, 100)
     assert found.last.energy_import_mwh == 180 and found.token == Token("AA")
-    assert (found.gap, found.gap_ms) == (GapKind.PROCESS, 7_000)
+    assert (found.gap, found.gap_ms, found.age_ms) == (GapKind.PROCESS, 7_000, 9_000)
     archive.close()
 
 
@@ -129,10 +136,19 @@ def test_an_open_transaction_remembers_that_its_token_was_refused(tmp_path: Path
     archive.close()
 
 
+def test_an_open_transaction_remembers_that_it_was_stopped(tmp_path: Path) -> None:
+    stop = StopFact("t1", 1, Trigger.STOP_AUTHORIZED, StopReason.LOCAL, Token("AA"))
+    rows = [(fact, 1_000, 0, "S") for fact in (tx(TxKind.STARTED, 0, 100), stop, tx(TxKind.UPDATED, 1, 150))]
+    other = [(fact, 2_000, 0, "S") for fact in (tx(TxKind.STARTED, 0, 100, tx_id="t2"),)]
+    archive = written(tmp_path / "l", *rows, *other)
+    assert [found.stop for found in archive.open_transactions(BOOT, 10_000, None)] == [stop, None]
+    archive.close()
+
+
 def test_gap_over_a_boot_is_told_by_the_wall_clock_or_not_at_all(tmp_path: Path) -> None:
     archive = written(tmp_path / "l", (tx(TxKind.STARTED, 0, 100), 1_000, 1_800_000_000_000, "S"))
     [found] = archive.open_transactions("boot-2", 50, 1_800_000_030_000)
-    assert (found.gap, found.gap_ms) == (GapKind.POWER, 30_000)
+    assert (found.gap, found.gap_ms, found.age_ms) == (GapKind.POWER, 30_000, 30_000)
     [found] = archive.open_transactions("boot-2", 50, None)
     assert found.gap_ms is None
     archive.close()
@@ -147,13 +163,44 @@ def test_progress_counts_only_what_concerns_the_csms(tmp_path: Path) -> None:
         changes=(
             Put(Namespace.CURSOR, "csms", "2"),
             Put(Namespace.CSMS_TX, "t1", "77"),
-            Put(Namespace.CSMS_TX, "t0", "-1 given_up"),
         ),
     )
     progress = archive.progress()
     assert (progress.delivered_seq, progress.undelivered) == (2, 1)
-    assert set(progress.csms_txs) == {CsmsTx("t1", 77), CsmsTx("t0", -1, given_up=True)}
-    assert not archive.told_whole("t1", 2) and archive.told_whole("t1", 4)
+    assert progress.csms_txs == (CsmsTx("t1", 77),)
+    archive.close()
+
+
+def test_progress_names_no_transaction_that_the_csms_has_heard_the_end_of(tmp_path: Path) -> None:
+    """Rows of 1.6 that older software kept: of transactions long told, and of those that retention has removed."""
+    archive = written(
+        tmp_path / "l",
+        (tx(TxKind.STARTED, 0, 100, tx_id="told"), 1_000, 0, "S"),
+        (tx(TxKind.ENDED, 1, 200, tx_id="told"), 2_000, 0, "S"),
+        (tx(TxKind.STARTED, 0, 300, tx_id="ended"), 3_000, 0, "S"),
+        (tx(TxKind.STARTED, 0, 1, tx_id="open"), 4_000, 0, "S"),
+        (tx(TxKind.ENDED, 1, 400, tx_id="ended"), 5_000, 0, "S"),
+        changes=(
+            Put(Namespace.CURSOR, "csms", "5"),
+            *(Put(Namespace.CSMS_TX, f"gone-{number:04}", "7") for number in range(2 * PAGE_MAX_ROWS)),
+            Put(Namespace.CSMS_TX, "told", "8"),
+            Put(Namespace.CSMS_TX, "ended", "9"),
+            Put(Namespace.CSMS_TX, "open", "-1 given_up"),
+        ),
+    )
+    assert archive.progress().csms_txs == (CsmsTx("ended", 9), CsmsTx("open", -1, given_up=True))
+    left_over = archive.left_over_csms_txs()
+    assert left_over == [f"gone-{number:04}" for number in range(PAGE_MAX_ROWS)], "a piece that fits into one commit"
+    archive.close()
+
+
+def test_the_row_that_ends_a_transaction_is_found(tmp_path: Path) -> None:
+    archive = written(
+        tmp_path / "l",
+        (tx(TxKind.STARTED, 0, 100), 1_000, 0, "S"),
+        (tx(TxKind.ENDED, 1, 200), 2_000, 0, "S"),
+    )
+    assert [seq for seq in range(5) if archive.end_at(seq) is not None] == [3]
     archive.close()
 
 
@@ -165,14 +212,49 @@ def test_a_transaction_of_very_many_rows_keeps_its_begin_and_its_end(
     begin = (tx(TxKind.STARTED, 0, 100), 0, 1_000, "S")
     end = (tx(TxKind.ENDED, 2_000, 2_100), 2_000, 3_000, "S")
     archive = written(tmp_path / "ledger", begin, *updates, end)
-    monkeypatch.setattr("agent.station.archive._MAX_TX_RECORDS", 1_000)
-    found = [record.fact for record in archive.transaction("t1")]
+    monkeypatch.setattr("agent.ocpp.rows.FIRST_ROWS", 900)
+    found = [record.fact for record in told(archive)]
     assert len(found) <= 1_000
     assert [fact.seq_no for fact in found if isinstance(fact, TransactionFact)] == sorted(
         fact.seq_no for fact in found if isinstance(fact, TransactionFact)
     )
     assert isinstance(found[0], TransactionFact) and found[0].kind is TxKind.STARTED
     assert isinstance(found[-1], TransactionFact) and found[-1].kind is TxKind.ENDED
+
+
+def test_no_page_of_a_transaction_is_heavy_and_its_end_is_in_the_newest(tmp_path: Path) -> None:
+    """Signed records of a verbose meter, and behind the end a long receipt, which goes to nobody."""
+    record, document = "\\" * 60_000, "x" * 200_000
+    archive = written(
+        tmp_path / "ledger",
+        (tx(TxKind.STARTED, 0, 100), 0, 1_000, "S"),
+        *((SignedFact("t1", 1, record), 1, 1_001, "S") for _ in range(40)),
+        (end := tx(TxKind.ENDED, 1, 200), 2, 1_002, "S"),
+        (ReceiptFact("t1", 1, document), 3, 1_003, "S"),
+        (ReceiptFact("t1", 1, document), 4, 1_004, "S"),
+    )
+    pages: list[list[Record]] = []
+    while page := archive.transaction("t1", pages[-1][-1].seq if pages else 0):
+        pages.append(page)
+    newest = archive.transaction("t1", newest=True)
+    assert sum(map(len, pages)) == 44 and end in [each.fact for each in newest]
+    assert max(len(frame({"value": to_plain(page, list[Record])})) for page in [*pages, newest]) < MAX_FRAME_BYTES / 4
+    archive.close()
+
+
+def told(archive: Archive) -> list[Record]:
+    """What a dialect gets to read of the transaction."""
+
+    class Port:
+        async def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
+            page = archive.transaction(tx_id, after_seq, newest=newest)
+            assert len(page) <= 100, "more would hold up the station's loop"
+            return page
+
+    async def read() -> list[Record]:
+        return [record async for record in rows_of(cast(StationPort, Port()), "t1")]
+
+    return asyncio.run(read())
 
 
 def test_rows_that_are_nobody_elses_do_not_stop_a_reader(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_c10_the_station_bills_what_the_oracle_adds_up(start_ms: int, parts: dic
 def test_another_tariff_holds_from_the_next_reading_on() -> None:
     with BillingWorld(Site.selling(FLAT)) as made:
         made.charge(30)
-        assert made.change_tariff(DEAR) == "Accepted"
+        assert made.change_tariff(DEAR).answer == "Accepted"
         made.advance(30_000)
         receipt = only(made)
         assert letters(receipt) == "BTE" and [each.tariff_id for each in receipt.facts.tariffs] == ["T", "D"]
@@ -192,7 +192,7 @@ def test_the_same_tariff_again_begins_no_other() -> None:
     """Its maximum cost would count anew."""
     with BillingWorld(Site.selling(FLAT)) as made:
         made.charge(10)
-        assert made.change_tariff(FLAT) == "Accepted"
+        assert made.change_tariff(FLAT).answer == "Accepted"
         made.live_tariff(FLAT)
         made.advance(10_000)
         assert prices(made) == [] and len(only(made).facts.tariffs) == 1
@@ -200,13 +200,13 @@ def test_the_same_tariff_again_begins_no_other() -> None:
 
 def test_what_cannot_be_changed_is_refused() -> None:
     with BillingWorld(Site.selling(FLAT)) as made:
-        assert made.change_tariff(DEAR) == "TxNotFound"
+        assert made.change_tariff(DEAR).answer == "TxNotFound"
         made.charge(10)
-        assert made.change_tariff(text("J", "JPY", energy=[kwh(50)])) == "NoCurrencyChange"
-        assert made.change_tariff("{}").startswith("Rejected")
+        assert made.change_tariff(text("J", "JPY", energy=[kwh(50)])).answer == "NoCurrencyChange"
+        assert (made.change_tariff("{}").answer or "").startswith("Rejected")
         made.slow_disk = True
         made.swipe_to_stop()
-        assert made.change_tariff(DEAR) == "Rejected", "it is ending"
+        assert made.change_tariff(DEAR).answer == "Rejected", "it is ending"
         assert len(only(made).facts.tariffs) == 1 and "tariff_refused" in made.log()
 
 
@@ -214,8 +214,10 @@ def test_a_silent_meter_does_not_keep_a_tariff_off() -> None:
     with BillingWorld(Site.selling(FLAT)) as made:
         made.charge(10)
         made.meter_silent = True
-        assert made.change_tariff(DEAR) == "Accepted"
+        asked = made.change_tariff(DEAR)
+        assert asked.answer is None
         made.advance(6_000)
+        assert asked.answer == "Accepted"
         assert [fact.cause for fact in prices(made)] == [PriceCause.TARIFF]
         made.meter_back()
         only(made)
@@ -226,9 +228,10 @@ def test_a_tariff_that_was_accepted_holds_although_the_end_comes_first(stop: str
     with BillingWorld(Site.selling(FLAT)) as made:
         made.charge(10)
         made.meter_silent = True  # its next answer is a second away
-        assert made.change_tariff(DEAR) == "Accepted"
+        asked = made.change_tariff(DEAR)
         getattr(made, stop)()
         made.advance(300)
+        assert asked.answer == "Accepted"
         made.meter_silent = False
         made.advance(10_000)
         receipt = only(made)

@@ -32,17 +32,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
         self.state: dict[str, str] = {}
 
     def book(self, *assign: Assignment, site: bool = True) -> TariffBook:
         config = PriceConfig(tariff=Path("site") if site else None, assign=assign)
-        book = TariffBook(config, [1, 2], self.texts.get, self.state)
+        book = TariffBook(config, [1, 2], self.texts.get, self.sources.get, self.state)
         self.keep(book.read_site({"site": SITE, "house": HOUSE}.__getitem__))
         return book
 
     def keep(self, facts: list[TariffFact]) -> None:
         for fact in facts:
             self.texts[fact.content_hash] = canonical_text(fact.text).decode()
+            self.sources[fact.content_hash] = fact.source
 
     def set_default(self, book: TariffBook, evse: int, tariff: str) -> str:
         status, facts, changes = book.set_default(evse, tariff, NOW_MS)
@@ -125,6 +127,24 @@ def test_a_default_of_the_future_replaces_the_present_one_by_itself() -> None:
     assert [chosen(book, wall_ms=NOW_MS + hours * 3_600_000) for hours in (0, 2)] == ["again", "later"]
 
 
+def test_a_default_that_was_valid_once_is_so_whatever_the_clock_says() -> None:
+    """After a power cut without a clock it is 1970: the default that was in force must not be of the future again."""
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.set_default(book, 0, ALL)
+    ledger.set_default(book, 0, text("noon", validFrom="2026-12-01T12:00:00Z"))
+    ledger.set_default(book, 1, text("night", validFrom="2026-12-02T00:00:00Z"))
+    assert book.settle(NOW_MS) == [] and chosen(book, wall_ms=0) == "all"
+    [change] = book.settle(NOW_MS + 2 * 3_600_000)
+    ledger.state[change.key] = change.value
+    restarted = ledger.book()
+    assert (chosen(restarted, 2, wall_ms=0), chosen(restarted, 1, wall_ms=0)) == ("noon", "noon")
+    assert chosen(restarted, 1, wall_ms=NOW_MS + 24 * 3_600_000) == "night"
+    dates = {each.tariff_id: each.from_wall_ms for each in restarted.assignments(0)}
+    assert dates == {"noon": NOW_MS + 2 * 3_600_000, "night": NOW_MS + 14 * 3_600_000}, "what it replaced is forgotten"
+    assert restarted.settle(NOW_MS + 3 * 3_600_000) == []
+
+
 def test_one_id_never_stands_for_two_contents_also_after_a_restart() -> None:
     ledger = Ledger()
     book = ledger.book()
@@ -147,6 +167,10 @@ def test_what_is_no_tariff_or_no_evse_changes_nothing() -> None:
         status = ledger.set_default(book, 0, text(f"n{number}", validFrom=later))
         assert status == ("Accepted" if number < DEFAULTS_MAX else "Rejected")
     assert chosen(book) == "site"
+    refused = text(f"n{DEFAULTS_MAX}", validFrom=later)
+    book.clear((), None)
+    assert ledger.set_default(book, 0, refused) == "Accepted"
+    assert content_hash(refused) in ledger.texts, "it was refused before, and its text never kept"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +203,35 @@ def test_assignments_of_one_evse() -> None:
     assert [each.tariff_id for each in book.assignments(1)] == ["one"]
 
 
+def test_only_what_the_site_priced_follows_the_live_tariff() -> None:
+    """Also after a restart, and where it is no longer installed."""
+    ledger = Ledger()
+    book = ledger.book(Assignment(token="04aabb", tariff=Path("house")))
+    ledger.keep(book.learn_live(LIVE)[1])
+    ledger.set_default(book, 0, ALL)
+    content, facts = book.learn(ONE)
+    assert not book.follows_live(content), "its text is not on disk yet"
+    ledger.keep(facts)
+    book.clear((), None)
+    for each in (book, ledger.book()):
+        follows = {tariff: each.follows_live(content_hash(tariff)) for tariff in (SITE, LIVE, HOUSE, ALL, ONE)}
+        assert follows == {SITE: True, LIVE: True, HOUSE: False, ALL: False, ONE: False}
+        assert each.follows_live(None), "nobody priced it yet"
+
+
 # ------------------------------------------------------------------------------------------- memory
+
+
+def test_a_content_that_comes_back_is_a_fact_again() -> None:
+    """A cut of the ledger may be on its way that removes it, since another one of its name was newer."""
+    ledger = Ledger()
+    book = ledger.book()
+    news = []
+    for price in (0.3, 0.4, 0.3, 0.3):
+        _, facts = book.learn_live(text("spot", price))
+        ledger.keep(facts)
+        news.append(len(facts))
+    assert news == [1, 1, 1, 0]
 
 
 def test_a_price_that_follows_a_market_for_years_does_not_fill_the_memory() -> None:
@@ -189,7 +241,7 @@ def test_a_price_that_follows_a_market_for_years_does_not_fill_the_memory() -> N
     for number in range(PARSED_MAX * 3):
         _, facts = book.learn_live(text(f"live-{number}", number / 1_000))
         ledger.keep(facts)
-    assert max(len(book._parsed), len(book._new_texts), len(book._hash_of_id)) <= PARSED_MAX
+    assert max(len(book._parsed), len(book._new), len(book._hash_of_id)) <= PARSED_MAX
     old = book.tariff(first)
     assert old is not None and old.tariff_id == "live-0", "the ledger gives it back"
     assert book.tariff(content_hash(SITE)) is not None and book.text(content_hash(SITE)) is not None
@@ -197,7 +249,7 @@ def test_a_price_that_follows_a_market_for_years_does_not_fill_the_memory() -> N
 
 def test_a_tariff_whose_text_is_not_on_disk_yet_is_not_forgotten() -> None:
     book = Ledger().book()
-    contents = [book.learn(text(f"t{number}"), "csms")[0] for number in range(PARSED_MAX * 2)]
+    contents = [book.learn(text(f"t{number}"))[0] for number in range(PARSED_MAX * 2)]
     assert all(book.tariff(content) is not None for content in contents)
 
 

@@ -365,6 +365,15 @@ def test_a_report_of_what_is_not_its_own_is_not_taken(bench: Bench, row: PartHea
     assert lines[-1]["event"] == "report of parts not taken"
 
 
+def test_words_of_a_report_are_cut_where_they_enter(bench: Bench) -> None:
+    for row in (
+        PartHealth(Part.CSMS_LINK, 0, Condition.UNKNOWN, reason="x" * 50_000),
+        PartHealth(Part.CSMS_LINK, 0, Condition.WARNING, "csms_link_down", "x" * 50_000),
+    ):
+        bench.health.take_report("gateway", [row])
+        assert 100 < len(bench.of(Part.CSMS_LINK).reason) < 1_000
+
+
 def test_a_stranger_s_report_is_not_taken(bench: Bench) -> None:
     before = bench.health.parts()
     bench.health.take_report("installer", [PartHealth(Part.CSMS_LINK, 0, Condition.WARNING, "csms_link_down")])

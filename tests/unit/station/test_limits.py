@@ -1,16 +1,27 @@
-"""Profiles and shared supply as limits for the core."""
+"""Profiles and shared supply as limits for the core; direct current and mixed phases at one supply."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.charging.composite import Feed, Transaction
 from agent.charging.profiles import ChargingProfile, Kind, Period, Purpose, RateUnit, Schedule
 from agent.charging.rules import Capabilities, Rules
 from agent.charging.store import Criteria
+from agent.config.load import load
 from agent.core.events import LimitSet
+from agent.sim.stage import Stage
 from agent.station.limits import Limits
+from agent.station.making import feed_of
 
 NOW_MS = 1_800_000_000_000
 CAPABILITIES = Capabilities(evse_count=2, max_stack_level=3, max_periods=24, max_installed=8)
+CAPABILITIES_3 = replace(CAPABILITIES, evse_count=3)
 
 
 def limits(supply_ma: int | None = None) -> Limits:
@@ -33,25 +44,27 @@ def running(*evses: int) -> dict[int, Transaction]:
 
 
 def test_without_profiles_nothing_is_limited() -> None:
-    outlook = limits().outlook(running(1, 2), NOW_MS)
+    outlook = limits().outlook(running(1, 2), NOW_MS, clock_known=True)
     assert outlook.limits == (LimitSet(1, None), LimitSet(2, None)) and outlook.next_change_ms is None
 
 
 def test_supply_is_shared_among_those_who_charge() -> None:
     """16-SC-01, K04: the sum never exceeds the supply; who came first is served first."""
-    shared = limits(20_000)
-    assert [each.share_ma for each in shared.outlook(running(1, 2), NOW_MS).limits] == [10_000, 10_000]
-    assert [each.share_ma for each in shared.outlook(running(2), NOW_MS).limits] == [None, 16_000]
-    tight = limits(10_000)
-    assert [each.share_ma for each in tight.outlook(running(1, 2), NOW_MS).limits] == [10_000, 0]
+
+    def shares(supply_ma: int, *evses: int) -> list[int | None]:
+        outlook = limits(supply_ma).outlook(running(*evses), NOW_MS, clock_known=True)
+        return [each.share_ma for each in outlook.limits]
+
+    assert shares(20_000, 1, 2) == [10_000, 10_000] and shares(20_000, 2) == [None, 16_000]
+    assert shares(10_000, 1, 2) == [10_000, 0]
 
 
 def test_profile_limits_and_says_when_it_ends() -> None:
     made = limits()
     assert made.install(profile(10, Purpose.TX_DEFAULT, duration_s=60), 1, Rules.OCPP16, {}, NOW_MS) is None
-    outlook = made.outlook(running(1), NOW_MS + 1_000)
+    outlook = made.outlook(running(1), NOW_MS + 1_000, clock_known=True)
     assert outlook.limits[0].limit_ma == 10_000 and outlook.next_change_ms == NOW_MS + 60_000
-    assert made.outlook(running(1), NOW_MS + 60_000).limits[0].limit_ma is None
+    assert made.outlook(running(1), NOW_MS + 60_000, clock_known=True).limits[0].limit_ma is None
 
 
 def test_refused_profile_changes_nothing() -> None:
@@ -63,12 +76,102 @@ def test_refused_profile_changes_nothing() -> None:
 def test_cleared_profile_no_longer_limits() -> None:
     made = limits()
     made.install(profile(10), 0, Rules.OCPP16, {}, NOW_MS)
-    assert made.outlook(running(1, 2), NOW_MS).limits[0].share_ma is not None
+    assert made.outlook(running(1, 2), NOW_MS, clock_known=True).limits[0].share_ma is not None
     assert made.clear(Criteria(ids=frozenset({1}))) == 1 and made.clear(Criteria()) == 0
-    assert made.outlook(running(1, 2), NOW_MS).limits[0].share_ma is None
+    assert made.outlook(running(1, 2), NOW_MS, clock_known=True).limits[0].share_ma is None
 
 
 def test_composite_schedule_of_an_unknown_evse_is_none() -> None:
-    assert limits().composite(9, 60, RateUnit.AMPERE, {}, NOW_MS) is None
-    schedule = limits().composite(0, 60, RateUnit.AMPERE, {}, NOW_MS)
+    assert limits().composite(9, 60, RateUnit.AMPERE, {}, NOW_MS, clock_known=True) is None
+    schedule = limits().composite(0, 60, RateUnit.AMPERE, {}, NOW_MS, clock_known=True)
     assert schedule is not None and schedule.periods[0].limit_milli == 32_000
+
+
+AC_ONE, AC_THREE = Feed(1, 32_000, 230_000, 1), Feed(2, 32_000, 230_000, 3)
+DC = Feed(3, 30_000, 400_000, 1, minimum_ma=1_000, dc=True)
+
+
+def station_watt(watt: int, unit: RateUnit = RateUnit.WATT) -> ChargingProfile:
+    schedule = Schedule(unit, (Period(0, watt * 1_000),), start_ms=NOW_MS)
+    return ChargingProfile(1, 0, Purpose.STATION_MAX, Kind.ABSOLUTE, (schedule,))
+
+
+def allowed(made: Limits, feeds: tuple[Feed, ...]) -> list[int]:
+    outlook = made.outlook(running(*(feed.evse_id for feed in feeds)), NOW_MS, clock_known=True)
+    return [
+        min(ma for ma in (feed.hard_limit_ma, limit.limit_ma, limit.share_ma) if ma is not None)
+        for feed, limit in zip(feeds, outlook.limits, strict=True)
+    ]
+
+
+def test_watt_of_a_dc_output_count_at_its_own_voltage() -> None:
+    made = Limits((DC,), None, CAPABILITIES_3)
+    assert made.install(station_watt(5_000), 0, Rules.OCPP201, {}, NOW_MS) is None
+    assert allowed(made, (DC,)) == [12_500]
+    told = made.composite(3, 60, RateUnit.WATT, running(3), NOW_MS, clock_known=True)
+    assert told is not None and told.periods[0].limit_milli == 5_000_000
+
+
+def test_a_dc_evse_is_fed_as_its_fixed_output_says(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, None, boards=("mcu_dc", "mcu_ac"), extra="[auth]\nfree = true\n")
+    stage.lay_out()
+    dc, ac = (feed_of(evse) for evse in load(stage.config_file).evse)
+    assert dc == Feed(1, 30_000, 400_000, 1, minimum_ma=1_000, dc=True)
+    assert (ac.uw_per_ma, ac.dc) == (3 * 230_000, False)
+
+
+def test_direct_current_is_none_of_the_ac_supply() -> None:
+    made = Limits((AC_ONE, AC_THREE, DC), 20_000, CAPABILITIES_3)
+    assert allowed(made, (AC_ONE, AC_THREE, DC)) == [10_000, 10_000, 30_000]
+    told = made.composite(0, 60, RateUnit.AMPERE, running(1, 2, 3), NOW_MS, clock_known=True)
+    # 12 kW over three phases of 230 V are 17.4 A beside the supply's 20 A.
+    assert told is not None and told.periods[0].limit_milli == 20_000 + 17_392
+
+
+@pytest.mark.parametrize("first", [AC_ONE, AC_THREE, DC])
+def test_watt_of_the_station_are_not_exceeded_whatever_evse_comes_first(first: Feed) -> None:
+    feeds = (first, *(feed for feed in (AC_ONE, AC_THREE, DC) if feed is not first))
+    made = Limits(feeds, None, CAPABILITIES_3)
+    assert made.install(station_watt(11_000), 0, Rules.OCPP201, {}, NOW_MS) is None
+    given = allowed(made, feeds)
+    taken_uw = sum(ma * feed.uw_per_ma for ma, feed in zip(given, feeds, strict=True))
+    assert 5_000 * 10**6 < taken_uw <= 11_000 * 10**6
+
+
+hard_ma = st.sampled_from((10_000, 16_000, 32_000, 63_000))
+ac_feeds = st.builds(Feed, st.just(0), hard_ma, st.sampled_from((120_000, 230_000)), st.integers(1, 3))
+dc_feeds = st.builds(
+    Feed, st.just(0), hard_ma, st.sampled_from((200_000, 400_000, 850_000)), st.just(1), minimum_ma=st.just(1_000)
+).map(lambda feed: replace(feed, dc=True))
+stations = st.lists(ac_feeds | dc_feeds, min_size=1, max_size=4).map(
+    lambda feeds: tuple(replace(feed, evse_id=number) for number, feed in enumerate(feeds, 1))
+)
+
+
+@given(stations, st.none() | st.integers(6_000, 80_000), st.integers(0, 60_000), st.sampled_from(RateUnit))
+def test_no_mix_of_evses_takes_more_than_supply_and_station_may(
+    feeds: tuple[Feed, ...], supply_ma: int | None, limit: int, unit: RateUnit
+) -> None:
+    """Watt of all, whatever they are; ampere of AC, which is all that shares phases for certain."""
+    made = Limits(feeds, supply_ma, CAPABILITIES_3)
+    asked = limit if unit is RateUnit.WATT else limit // 1_000
+    assert made.install(station_watt(asked, unit), 0, Rules.OCPP201, {}, NOW_MS) is None
+    given_ma = allowed(made, feeds)
+    ac_ma = sum(ma for ma, feed in zip(given_ma, feeds, strict=True) if not feed.dc)
+    assert supply_ma is None or ac_ma <= supply_ma
+    told = made.composite(0, 60, unit, running(*(feed.evse_id for feed in feeds)), NOW_MS, clock_known=True)
+    assert told is not None
+    if unit is RateUnit.AMPERE:
+        assert ac_ma <= asked * 1_000
+    else:
+        taken_uw = sum(ma * feed.uw_per_ma for ma, feed in zip(given_ma, feeds, strict=True))
+        assert taken_uw // 1_000 <= told.periods[0].limit_milli <= asked * 1_000
+
+
+def test_a_clock_that_nobody_knows_lifts_no_limit_of_the_station() -> None:
+    made = limits()
+    assert made.install(profile(10), 0, Rules.OCPP201, {}, NOW_MS) is None
+    outlook = made.outlook(running(1), 1_000, clock_known=False)
+    assert (outlook.limits[0].limit_ma, outlook.limits[0].share_ma) == (10_000, 10_000)
+    told = made.composite(0, 60, RateUnit.AMPERE, {}, 1_000, clock_known=False)
+    assert told is not None and told.periods[0].limit_milli == 10_000

@@ -23,8 +23,9 @@ WALL_MS = 1_774_738_800_000  # 2026-03-28T23:00Z, midnight in Berlin
 class Meter:
     """A signing meter that notes what it is asked, and fails where it is told to."""
 
-    def __init__(self, held: HeldRecord = HeldRecord.NOTHING, fails: str = "") -> None:
+    def __init__(self, held: HeldRecord = HeldRecord.NOTHING, fails: str = "", record: SignedRecord = RECORD) -> None:
         self.held = held
+        self.record = record
         self.fails = fails
         self.asked: list[str] = []
         self.request: RecordRequest | None = None
@@ -48,7 +49,7 @@ class Meter:
 
     async def end_record(self) -> SignedRecord:
         self._ask("end")
-        return RECORD
+        return self.record
 
     async def abort_record(self) -> None:
         self._ask("abort")
@@ -119,6 +120,13 @@ def test_a_record_that_cannot_end_is_noted() -> None:
     rig.records.resume(1)
     assert asyncio.run(rig.records.end(1)) is None
     assert dict(rig.notes[0].details)["step"] == "end"
+
+
+def test_a_record_that_is_no_text_is_noted_and_ours_takes_its_place() -> None:
+    rig = Rig(Meter(record=SignedRecord(b'OCMF|{"MS":"Z\xe4hler"}|{}', b"key")))
+    rig.records.resume(1)
+    assert asyncio.run(rig.records.end(1)) is None
+    assert [(note.entry, dict(note.details)["step"]) for note in rig.notes] == [(LogEntry.RECORD_FAILED, "end")]
 
 
 def test_a_transaction_found_open_claims_the_meters_record() -> None:

@@ -177,12 +177,14 @@ def test_from_the_request_to_installed(site: Site) -> None:
         assert bench.around.holds == [True]
         assert bench.around.restarts == 1, "whoever stops the station does it for the update"
         bench.boots("b")
-        bench.start()
+        updates = bench.start()
         await bench.until(lambda: bench.around.phase == "idle")
         assert bench.around.told == [*TO_REBOOT, "Installed"]
         assert bench.around.security == ["FirmwareUpdated"]
         assert bench.around.holds == [True, False]
         assert site.installer().status().security_epoch == OLD[1]
+        await updates.request(order())
+        assert list(updates.troubles()) == [], "the trial is over when the next update comes"
 
     play(bench, scene)
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from agent.core.facts import FirmwareFact, UpdateVia
-from agent.firmware.errors import SlotFailed
-from agent.firmware.view import InstallOrder, Origin, StagedView
+from agent.firmware.client import InstallerClient
+from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
+from agent.firmware.native_writer import NativeWriter
+from agent.firmware.view import InstallOrder, Origin, StagedPhase, StagedView
+from agent.station.installer_talks import SocketTalks
 from tests.unit.firmware.installer_site import Site, wait_for
 from tests.unit.station.update_bench import DEADLINE_S, TO_REBOOT, Bench, order, play
 
@@ -120,7 +124,7 @@ def test_when_the_station_ends_no_call_is_waited_for(site: Site, monkeypatch: py
     site.start()
     asked, go_on, in_time = threading.Event(), threading.Event(), []
 
-    def slow(digest: str) -> StagedView:
+    def slow(digest: str, still_wanted: object) -> StagedView:
         asked.set()
         in_time.append(go_on.wait(DEADLINE_S))
         raise SlotFailed("slot", "late")
@@ -140,3 +144,53 @@ def test_when_the_station_ends_no_call_is_waited_for(site: Site, monkeypatch: py
         go_on.set()
     wait_for(lambda: bool(in_time))
     assert in_time == [True]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_station_that_ends_while_the_slot_is_read_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """What nobody hears of is not tried; the next station asks until it is its turn."""
+    bench = Bench(site)
+    site.start()
+    asked, go_on = threading.Event(), threading.Event()
+    right_read_back, right_ask = NativeWriter.read_back, SocketTalks.ask
+    refusals: list[UpdateRefused] = []
+
+    def slow(writer: NativeWriter, slot: str, digest: str) -> None:
+        asked.set()
+        assert go_on.wait(DEADLINE_S)
+        right_read_back(writer, slot, digest)
+
+    async def ask(talks: SocketTalks, question: Callable[[InstallerClient], object]) -> object:
+        try:
+            return await right_ask(talks, question)
+        except UpdateRefused as refused:
+            refusals.append(refused)
+            raise
+
+    monkeypatch.setattr(NativeWriter, "read_back", slow)
+    monkeypatch.setattr(SocketTalks, "ask", ask)
+
+    async def scene() -> None:
+        updates = bench.start()
+        await updates.request(order())
+        await bench.staged(updates)
+        await bench.until(asked.is_set)
+        updates.close()
+        if again:
+            bench.start()
+            await bench.until(lambda: refusals)
+        go_on.set()
+        installer = site.installer()
+        await bench.until(lambda: not installer._changing.locked())
+        if again:
+            await bench.until((site.folder / "rebooted").exists)
+        found = installer.status()
+        assert found.staged is not None
+        wanted = (StagedPhase.ACTIVATED, "b") if again else (StagedPhase.READY, "a")
+        assert (found.staged.phase, found.primary) == wanted
+        assert bench.around.told == (TO_REBOOT if again else TO_REBOOT[:-1])
+
+    play(bench, scene)
+    assert {refused.refusal for refused in refusals} == ({Refusal.BUSY} if again else set())

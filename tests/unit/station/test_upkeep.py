@@ -15,9 +15,10 @@ import pytest
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, TariffFact
 from agent.ledger.space import Reserve
+from agent.sim.virtual_time import run_virtual
 from agent.station.build import make_durable_directory
 from agent.station.logic import PricesChanged
-from agent.station.upkeep import Upkeep
+from agent.station.upkeep import CHECK_EVERY_S, CHECK_FIRST_AFTER_S, ROOM_EVERY_S, Upkeep
 
 TARIFF = {"tariffId": "live-1", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.4}]}}
 
@@ -156,6 +157,83 @@ def test_what_the_whole_check_finds_is_an_alarm_and_two_facts(tmp_path: Path, mo
     asyncio.run(care._check_ledger())
     assert care.alarm()
     assert [type(fact) for fact in world.facts] == [LogFact, SecurityFact]
+
+
+class Process:
+    """A whole check that says nothing until it is killed."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        await asyncio.Future()
+        raise AssertionError
+
+    def kill(self) -> None:
+        self.returncode = -9
+
+
+def run_upkeep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for_s: float, at_s: float, then: Callable[[], None]
+) -> tuple[World, Upkeep, list[Process]]:
+    """Upkeep for some time, beside checks that do not end; ``then`` happens within."""
+    world, checks = World(), list[Process]()
+
+    async def begin(*_: object, **__: object) -> Process:
+        checks.append(Process())
+        return checks[-1]
+
+    monkeypatch.setattr("agent.station.upkeep.asyncio.create_subprocess_exec", begin)
+    monkeypatch.setattr("agent.station.upkeep.os.setpriority", lambda *_: None)
+    care = upkeep(tmp_path, world, live=tmp_path / "price.json")
+    care._config_file = tmp_path / "evsed.toml"
+
+    async def main() -> None:
+        task = asyncio.get_running_loop().create_task(care.run())
+        await asyncio.sleep(at_s)
+        then()
+        await asyncio.sleep(for_s - at_s)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtual(main())
+    return world, care, checks
+
+
+def test_while_the_whole_check_runs_all_else_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace_the_price() -> None:
+        (tmp_path / "price.json").write_text(json.dumps(TARIFF))
+
+    world, _, checks = run_upkeep(tmp_path, monkeypatch, CHECK_FIRST_AFTER_S + 7_300, 660.0, replace_the_price)
+    assert [check.returncode for check in checks] == [-9], "it ends with the station"
+    assert len(world.used) == 1
+    assert world.retired == 3
+    looks = sum(isinstance(each, LedgerRoom) for each in world.given)
+    assert looks == 1 + (CHECK_FIRST_AFTER_S + 7_300) // ROOM_EVERY_S
+
+
+def test_a_whole_check_that_does_not_end_is_ended_told_and_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for_s = CHECK_FIRST_AFTER_S + CHECK_EVERY_S + 60
+    world, care, checks = run_upkeep(tmp_path, monkeypatch, for_s, 0.0, lambda: None)
+    assert [check.returncode for check in checks] == [-9, -9]
+    assert [fact.entry for fact in world.facts if isinstance(fact, LogFact)] == [LogEntry.VERIFICATION_FAILED]
+    assert len(world.facts) == 1, "nobody has tampered with anything"
+    assert care.alarm() == ""
+
+
+def test_an_error_of_ours_in_the_whole_check_ends_upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    care = upkeep(tmp_path, World())
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(care, "_check_ledger", broken)
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        run_virtual(care.run())
 
 
 def test_a_directory_is_made_once_with_all_above_it(tmp_path: Path) -> None:

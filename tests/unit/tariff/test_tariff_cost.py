@@ -11,7 +11,7 @@ import pytest
 
 from agent.tariff.cost import AdjustmentKind, Bill, TaxLine, Unit, bill, cost_cap_incl
 from agent.tariff.currency import MINOR_DIGITS, Rounding, decimal_text, minor_text, round_whole
-from agent.tariff.model import Dimension, Price, Tariff
+from agent.tariff.model import Dimension, Price, Tariff, TaxRate
 from agent.tariff.parse import parse_tariff
 from agent.tariff.prepaid import Limit, TransactionLimits, exhausted, interval_cost
 from agent.tariff.usage import Period, Usage, Volume, from_plain, to_plain
@@ -403,14 +403,62 @@ def test_a_credit_that_is_just_enough_changes_nothing() -> None:
     assert total(plan, used(10_000_000), credit_limit=Fraction("11.899")).total_incl == 1189
 
 
-def test_a_bound_without_rates_follows_those_of_the_first_dimension_that_has_a_price() -> None:
+def test_what_lacks_to_a_minimum_without_rates_has_those_of_the_first_dimension_that_has_a_price() -> None:
+    plan = parsed(idleTime=minute(1, taxRates=VAT), fixedFee=fee(1) | {"taxRates": [{"type": "VAT", "tax": 7}]})
+    found = total(replace(plan, min_cost=Price(excl_tax=Fraction(3))), used(0, 0, 2 * MINUTE_MS))
+    assert (found.total_excl, found.total_incl) == (300, 357)
+    rated = Price(excl_tax=Fraction(3), tax_rates=(TaxRate("VAT", Fraction(10)),))
+    assert total(replace(plan, min_cost=rated), used(0, 0, 2 * MINUTE_MS)).total_incl == 238 + 110
+
+
+MIXED = {"energy": kwh(0.5, taxRates=VAT), "idleTime": minute(0.1)}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "energy_kwh", "idle_min", "excl", "incl"),
+    [
+        ({"minCost": {"exclTax": 5}}, 0, 50, 500, 500),  # reached by what is not taxed
+        ({"minCost": {"exclTax": 5}}, 0, 40, 500, 519),
+        ({"minCost": {"exclTax": 5}}, 0, 0, 500, 595),
+        ({"minCost": {"inclTax": 5.95}}, 0, 40, 564, 595),
+        ({"minCost": {"inclTax": 5.95}}, 0, 60, 600, 600),
+        ({"minCost": {"exclTax": 5}}, 1, 0, 500, 595),  # 0.095 of tax is printed as 0.10
+        ({"maxCost": {"inclTax": 60}}, 60, 220, 5200, 5770),  # not reached
+        ({"maxCost": {"inclTax": 60}}, 60, 400, 5548, 6000),  # of 70.00, 75.70 with tax
+        ({"maxCost": {"exclTax": 50}}, 60, 300, 5000, 5475),
+        ({"maxCost": {"exclTax": 1}}, 0, 400, 100, 100),  # no tax where nothing was taxed
+        ({"maxCost": {"exclTax": 1, "taxRates": VAT}}, 0, 400, 100, 100),
+        ({"maxCost": {"exclTax": 1}}, 20, 0, 100, 119),
+    ],
+)
+def test_a_bound_given_on_one_side_binds_on_that_side_only(
+    bounds: dict[str, Any], energy_kwh: int, idle_min: int, excl: int, incl: int
+) -> None:
+    usage = used(energy_kwh * 1_000_000, 0, idle_min * MINUTE_MS)
+    found = total(parsed(**MIXED, **bounds), usage)
+    assert (found.total_excl, found.total_incl) == (excl, incl)
+
+
+def test_the_cap_of_a_replaced_tariff_given_on_one_side_binds_on_that_side_only() -> None:
+    for cap, excl, incl in (
+        ({"exclTax": 25}, 2500, 2737),
+        ({"inclTax": 42}, 3836, 4200),
+        ({"inclTax": 43.8}, 4000, 4380),
+        ({"exclTax": 40}, 4000, 4380),
+    ):
+        plans = [parsed(**MIXED, maxCost=cap), parsed(tariffId="U", **MIXED)]
+        found = total(plans, used(40_000_000, 0, 200 * MINUTE_MS))
+        assert (found.total_excl, found.total_incl) == (excl, incl)
+
+
+def test_the_most_that_a_session_can_cost_with_tax() -> None:
     plan = parsed(idleTime=minute(1, taxRates=VAT), fixedFee=fee(0) | {"taxRates": [{"type": "VAT", "tax": 7}]})
-    bounded = replace(plan, max_cost=Price(excl_tax=Fraction(1)))
-    found = total(bounded, used(0, 0, 2 * MINUTE_MS))
-    assert (found.total_excl, found.total_incl) == (100, 119)
-    assert cost_cap_incl(bounded) == Fraction("1.19")
-    assert cost_cap_incl(plan) is None
-    assert cost_cap_incl(replace(parsed(), max_cost=Price(excl_tax=Fraction(1)))) == 1
+    capped = replace(parsed(energy=kwh(1)), max_cost=Price(excl_tax=Fraction(1)))
+    assert cost_cap_incl([replace(plan, max_cost=Price(excl_tax=Fraction(1)))]) == Fraction("1.19")
+    assert cost_cap_incl([plan, capped]) == Fraction("1.19")  # what was used under the first is in it
+    assert cost_cap_incl([capped]) == 1
+    assert cost_cap_incl([replace(plan, max_cost=Price(Fraction(1), Fraction(2)))]) == 2
+    assert cost_cap_incl([plan]) is None
 
 
 def test_caps_of_several_replaced_tariffs_bound_what_came_so_far() -> None:

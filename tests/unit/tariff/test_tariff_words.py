@@ -95,8 +95,8 @@ def test_bill_is_explained_line_by_line() -> None:
         "Idle time: 20 min at 0.10 EUR/min = 2.00 EUR",
         "Start fee: 1 at 1.00 EUR = 1.00 EUR",
         "VAT 19 % of 3.00 EUR = 0.57 EUR",
-        "above the maximum cost: -1.00 EUR, tax 0.38 EUR",
-        "Total 5.00 EUR without tax, 5.95 EUR with tax",
+        "above the maximum cost: -1.00 EUR, tax -0.09 EUR",
+        "Total 5.00 EUR without tax, 5.48 EUR with tax",
     )
 
 

@@ -14,7 +14,18 @@ import pytest
 
 from agent.config.load import load
 from agent.config.model import Config
-from agent.core.facts import ReceiptFact, SecurityFact, SignedFact, Token
+from agent.core.facts import (
+    EventFact,
+    EventTrigger,
+    LogEntry,
+    LogFact,
+    MonitorOrigin,
+    ReceiptFact,
+    SecurityFact,
+    SignedFact,
+    Token,
+    VariableName,
+)
 from agent.ipc.port import StationLost, StationStatus
 from agent.telemetry.archive import Manifest
 from agent.telemetry.diagnostics import Wanted, collect, plain_configuration
@@ -23,7 +34,10 @@ from agent.telemetry.ring_file import RingFile
 from tests.support.fake_station import T0_MS, FakeStation, session_facts
 
 PASSWORD = "hunter2-hunter2-hunter2"
-SECRETS = (PASSWORD, "04A2B3C4D5E6F7", "PRICELESS-TOKEN", "a whole record", "a whole receipt", "s3cr3t")
+SECRETS = (
+    *(PASSWORD, "04A2B3C4D5E6F7", "PRICELESS-TOKEN", "a whole record", "a whole receipt", "s3cr3t"),
+    *("MASTERPASS4711", "a-newer-password"),
+)
 
 CONFIG = """
 [station]
@@ -88,6 +102,13 @@ async def busy_station() -> FakeStation:
     station = FakeStation()
     await station.append(
         *session_facts("tx-1"),
+        changed("AuthCtrlr.MasterPassGroupId", "PRICELESS-TOKEN", "MASTERPASS4711"),
+        changed("SecurityCtrlr.BasicAuthPassword", PASSWORD, "a-newer-password"),
+        changed("TxCtrlr.EVConnectionTimeOut", "60", "120"),
+        EventFact(
+            VariableName("AuthCtrlr", "MasterPassGroupId"),
+            *(EventTrigger.DELTA, 1, MonitorOrigin.CUSTOM, 5, "MASTERPASS4711"),
+        ),
         SignedFact("tx-1", 1, "OCMF|a whole record"),
         ReceiptFact("tx-1", 1, "a whole receipt"),
         SecurityFact("InvalidMessages", "from wss://user:s3cr3t@csms.example/"),
@@ -98,6 +119,11 @@ async def busy_station() -> FakeStation:
         _variable("TxCtrlr", "EVConnectionTimeOut", "120"),
     ]
     return station
+
+
+def changed(setting: str, before: str, after: str) -> LogFact:
+    details = (("setting", setting), ("before", before), ("after", after), ("by", "local"))
+    return LogFact(LogEntry.SETTING_CHANGED, details=details)
 
 
 def _variable(component: str, variable: str, value: str) -> dict[str, Any]:
@@ -137,8 +163,13 @@ def test_everything_is_there_and_no_secret_is(config: Config) -> None:
 
 def test_what_is_masked_can_still_be_recognised(config: Config) -> None:
     found, _ = made(config, asyncio.run(busy_station()))
-    first, *_rest, signed, receipt, security = rows(found, "ledger/rows.jsonl")
+    first, *_rest, pass_group, password, timeout, event, signed, receipt, security = rows(found, "ledger/rows.jsonl")
     assert first["fact"]["token"] == {"id_token": "***E6F7", "token_type": "ISO14443"}
+    hidden = [["before", "***"], ["after", "***"], ["by", "local"]]
+    assert pass_group["fact"]["details"] == [["setting", "AuthCtrlr.MasterPassGroupId"], *hidden]
+    assert password["fact"]["details"][1:] == hidden
+    assert timeout["fact"]["details"][1:3] == [["before", "60"], ["after", "120"]]
+    assert event["fact"]["value"] == "***"
     assert signed["fact"] == {"tx_id": "tx-1", "evse": 1, "chars": 19}
     assert receipt["fact"] == {"tx_id": "tx-1", "evse": 1, "chars": 15}
     assert security["fact"]["tech_info"] == "from wss://***@csms.example/"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.core.facts import ChargingState, Token
 from agent.core.status import ConnectorState, FaultCode
+from agent.health.catalogue import CATALOGUE, DRIVERS
 from agent.health.model import Condition, Part, PartHealth
 from agent.ipc.port import PriceView
 from agent.ipc.updates import UpdateView
@@ -82,6 +85,43 @@ def test_driver_hears_why_in_plain_words_without_the_details() -> None:
     part = PartHealth(Part.METER, 1, Condition.FAULT, "meter_lost", "energy meter does not answer: no reply in 500 ms")
     fields = driver(Snapshot(status=status(view(state=S.FAULTED)), health=(part,)))
     assert fields["e1.hint"].startswith("Energy meter does not answer. ")
+
+
+@pytest.mark.parametrize("code", DRIVERS)
+@pytest.mark.parametrize("state", [S.FAULTED, S.FINISHING, S.CHARGING])
+def test_driver_is_warned_of_what_must_not_be_touched_whatever_else_holds(code: str, state: ConnectorState) -> None:
+    entry = CATALOGUE[code]
+    by_health = PartHealth(entry.part, 1, entry.condition, code, entry.text, entry.remedy)
+    shown = view(state=state, cp="B")
+    for snapshot in (
+        Snapshot(status=status(shown), health=(by_health,)),
+        Snapshot(status=status(replace(shown, faults=(FaultCode.METER_LOST, FaultCode(code))))),
+    ):
+        fields = driver(snapshot)
+        assert (fields["e1.title"], fields["e1.tone"]) == ("Out of order", "fault")
+        assert fields["e1.hint"].endswith(DRIVERS[code])
+        assert "Unplug" not in fields["e1.hint"]
+
+
+def test_of_two_dangers_the_worse_is_told_and_that_of_another_evse_is_not() -> None:
+    both = view(state=S.FAULTED, faults=(FaultCode.RESIDUAL_CURRENT, FaultCode.CONTACTOR_WELDED))
+    assert "do not unplug" in driver(Snapshot(status=status(both)))["e1.hint"].lower()
+    other = PartHealth(Part.CONTACTOR, 2, Condition.FAULT, "contactor_welded", "contactor does not open (welded)")
+    assert driver(Snapshot(status=status(view()), health=(other,)))["e1.title"] == "Ready"
+
+
+@pytest.mark.parametrize(("cp", "told"), [("A", False), (None, False), ("B", True), ("C", True)])
+def test_only_where_a_vehicle_is_connected_the_driver_is_told_to_unplug(cp: str | None, told: bool) -> None:
+    hint = driver(Snapshot(status=status(view(state=S.FAULTED, cp=cp))))["e1.hint"]
+    assert ("Unplug" in hint) is told and "another charging point" in hint
+
+
+def test_a_station_without_csms_has_nobody_to_tell() -> None:
+    health = (PartHealth(Part.CSMS_LINK, 0, Condition.ABSENT),)
+    alone = status(online=False, head_seq=1_000, delivered_seq=0)
+    fields = technician_fields(Snapshot(status=alone, health=health), CLOCK)
+    assert (fields["s.link"], fields["s.behind"]) == ("none: this station works alone", "–")
+    assert technician_fields(Snapshot(status=alone), CLOCK)["s.link"] == "down"
 
 
 def test_station_that_is_away_is_said_to_be_away() -> None:

@@ -11,7 +11,7 @@ from agent.ocpp.version import Version
 from agent.sim.virtual_time import run_virtual
 from agent.sim.world.asking import Fate
 from agent.sim.world.order_words import STRANGER, Image, Wish
-from agent.sim.world.orders import BUSY, Availability, Operator
+from agent.sim.world.orders import BUSY, Operator
 from tests.support.fake_station import T0_MS, session_facts
 from tests.unit.world.office_rig import OfficeRig
 
@@ -82,7 +82,7 @@ def test_availability_is_what_was_confirmed_last() -> None:
             await operator.send(Wish.AVAILABILITY, "ChangeAvailability", {"connectorId": connector, "type": kind})
 
         await change(1, "Inoperative")
-        assert operator.availability == {1: Availability(False, False)}
+        assert operator.availability == {1: False}
         await change(9, "Operative")  # rejected: there is none
         assert operator.availability[9] is None
         rig.network.half_open()

@@ -119,6 +119,11 @@ class TrybootRig:
 
 
 class UbootRig:
+    """``broken``: slots whose kernel cannot be loaded."""
+
+    def __init__(self, broken: frozenset[str] = frozenset()) -> None:
+        self._broken = broken
+
     def factory(self) -> PowerDisk:
         disk = _disk()
         settings = (BOARD_VARIABLE, b"BOOT_ORDER=A", b"BOOT_A_GOOD=1", b"BOOT_B_LEFT=0")
@@ -133,7 +138,7 @@ class UbootRig:
         return UbootSelector(storage, ENVIRONMENT, ENVIRONMENT_BYTES, SLOTS, booted)
 
     def boot(self, storage: Storage, *, asked: bool = False) -> str | None:
-        return UbootScript(storage, ENVIRONMENT, ENVIRONMENT_BYTES, SLOTS).boot()
+        return UbootScript(storage, ENVIRONMENT, ENVIRONMENT_BYTES, SLOTS, self._broken).boot()
 
     def keeps(self, disk: PowerDisk) -> bool:
         loaded = EnvironmentPair(disk, ENVIRONMENT, ENVIRONMENT_BYTES).load()

@@ -1,0 +1,71 @@
+"""``evsed limit`` over a real socket, against a station that is a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.cli.main import main
+from agent.ipc.port import StationStatus
+from agent.ipc.server import IpcServer
+from tests.support.fake_station import FakeStation, welcome
+from tests.support.web_rig import view
+
+pytestmark = pytest.mark.wire
+EXAMPLE = Path(__file__).parents[3] / "packaging" / "evsed.example.toml"
+
+
+class Charging(FakeStation):
+    async def status(self) -> StationStatus:
+        return replace(await super().status(), evses=(view(1, tx_id="tx-1"), view(2)))
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[FakeStation]:
+    """On its socket, in a thread of its own."""
+    made, loop = Charging(), asyncio.new_event_loop()
+    server = IpcServer(tmp_path / "station.sock", made, welcome, list, frozenset({os.getuid()}), lambda: None)
+    loop.run_until_complete(server.start())
+    running = threading.Thread(target=loop.run_forever)
+    running.start()
+    yield made
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    running.join(5)
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+def limit(folder: Path, *words: str) -> int:
+    config = folder / "evsed.toml"
+    config.write_text(EXAMPLE.read_text().replace('run_dir = "/run/evsed"', f'run_dir = "{folder}"'))
+    return main(["limit", *words, "--config", str(config)])
+
+
+def test_a_limit_is_told_as_a_technician_s(tmp_path: Path, station: FakeStation) -> None:
+    assert limit(tmp_path, "--max-energy-wh", "20000", "--max-cost", "8") == 0
+    assert station.limits == [("tx-1", "8", 20_000, None)] and station.limits_of_technicians == 1
+
+
+def test_without_any_limit_nothing_is_told(
+    tmp_path: Path, station: FakeStation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert limit(tmp_path) == 2
+    assert "--max-cost" in capsys.readouterr().err
+    assert station.limits == []
+
+
+def test_without_a_transaction_there_is_nothing_to_limit(
+    tmp_path: Path, station: FakeStation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert limit(tmp_path, "--evse", "2", "--max-cost", "5") == 1
+    assert "no transaction runs" in capsys.readouterr().out
+    assert station.limits == []

@@ -1,0 +1,114 @@
+"""One session in two transactions, since the register began anew: what is charged once, and what bounds both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.billing.read import Receipt, parse
+from agent.billing.text import render
+from agent.billing.verdicts import State, verify
+from agent.config.money import Assignment, PriceConfig
+from agent.core.facts import Forerunner, TransactionFact, TxKind
+from agent.ipc.codec import decode_fact, encode_fact
+from agent.ocmf.public_key import PublicKey
+from agent.tariff.currency import from_minor
+from agent.tariff.model import Dimension
+from tests.support.billing_world import BillingWorld, Site
+
+MODULUS_MWH = 1_000_000_000_000
+VAT = {"taxRates": [{"type": "VAT", "tax": 19}]}
+
+
+def tariff(price: float = 1, **more: Any) -> str:
+    energy = {"energy": {"prices": [{"priceKwh": price}]} | VAT}
+    return json.dumps({"tariffId": "T", "currency": "EUR"} | energy | more)
+
+
+def site(text: str, **limits: Any) -> Site:
+    price = PriceConfig(tariff=Path("site"), assign=(Assignment(evse=1, **limits),) if limits else ())
+    return Site(price, {"site": text}, rollover_mwh=MODULUS_MWH)
+
+
+def session(of: Site, *, crash: bool = False, change: str | None = None) -> list[Receipt]:
+    """Some 9 Wh before the register began anew, some 31 Wh after."""
+    with BillingWorld(of) as world:
+        world.register_mwh = MODULUS_MWH - 10_000
+        world.read_meter()
+        world.charge(10)
+        if change is not None:
+            world.change_tariff(change)
+        world.advance(10_000)
+        if crash:
+            world.crash()
+        world.advance(20_000)
+        world.unplug()
+        world.finish()
+        assert world.audit() == []
+        starts = [each for each in world.transactions() if each.kind is TxKind.STARTED]
+        assert [each.follows and each.follows.tx_id for each in starts] == [None, "tx-1"]
+        receipts, key = world.receipts(), PublicKey(der=world.key.public_der)
+    bad = {verdict.name for each in receipts for verdict in verify(each, key) if verdict.state is not State.GOOD}
+    assert bad == ({"billable"} if crash else set()), "time is not known over a restart"
+    return receipts
+
+
+def costs(receipts: list[Receipt]) -> list[Fraction]:
+    return [from_minor(each.bill.total_incl, "EUR") for each in receipts if each.bill is not None]
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_start_fee_counts_once(crash: bool) -> None:
+    receipts = session(site(tariff(fixedFee={"prices": [{"priceFixed": 1.0}]})), crash=crash)
+    fees = [[line.dimension for line in each.bill.lines].count(Dimension.FIXED_FEE) for each in receipts if each.bill]
+    assert fees == [1, 0]
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("side, most", [("inclTax", "5"), ("exclTax", "5.95")])
+def test_the_maximum_bounds_both_together(side: str, most: str, crash: bool) -> None:
+    """At 200 EUR/kWh the first part costs 2.14, the second would cost 7.40."""
+    first, second = costs(session(site(tariff(200, maxCost={side: 5.0})), crash=crash))
+    assert 2 < first < 3 and first + second == Fraction(most)
+
+
+def test_a_maximum_that_comes_in_between_bounds_both_together() -> None:
+    bounded = tariff(200, maxCost={"inclTax": 5.0})
+    assert sum(costs(session(site(tariff(200)), change=bounded))) == 5
+
+
+def test_the_minimum_is_of_both_together() -> None:
+    first, second = costs(session(site(tariff(100, minCost={"inclTax": 4.0}))))
+    assert 1 < first < 2 and second > 3, "the second brings the session above it"
+    first, second = costs(session(site(tariff(10, minCost={"inclTax": 4.0}))))
+    assert first < 1 and first + second == 4
+
+
+def test_a_prepaid_session_that_cannot_cost_more_than_its_credit_is_not_ended() -> None:
+    receipts = session(site(tariff(200, maxCost={"inclTax": 5.0}), max_cost=5))
+    assert sum(costs(receipts)) == 5
+    assert receipts[-1].facts.stop_reason == "EVDisconnected"
+
+
+def test_a_receipt_says_what_it_goes_on_from() -> None:
+    first, second = session(site(tariff(200)))
+    assert first.facts.bounds.follows is None and b"follows" not in first.payload
+    assert first.bill is not None and second.facts.bounds.follows == Forerunner("tx-1", "1.8", "2.14")
+    assert parse(second.sealed) == second
+    page = render(second)
+    assert "Goes on with the session of" in page and "tx-1, which came to 2.14 by then" in page
+
+
+def test_a_row_of_before_is_read_as_that_of_a_session_of_its_own() -> None:
+    with BillingWorld(site(tariff())) as world:
+        world.charge(10)
+        [started] = [each for each in world.transactions() if each.kind is TxKind.STARTED]
+    plain = json.loads(encode_fact(started))
+    assert plain.pop("follows") is None
+    old = decode_fact("tx_started", json.dumps(plain).encode())
+    assert old == replace(started, follows=None) and isinstance(old, TransactionFact)

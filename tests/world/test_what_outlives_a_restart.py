@@ -1,0 +1,241 @@
+"""What must hold at the whole station after a kill, a power cut and a Reset: latched faults, a stop that was accepted,
+a change of availability that waits, the charging profile of a remote start. And that the world would see it if it did
+not."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.core.commands import ClearFaults, RemoteStop
+from agent.core.events import Recovered
+from agent.core.flow import Flow
+from agent.core.status import FaultCode, Outcome
+from agent.ledger.reader import LedgerReader
+from agent.ledger.state import Namespace
+from agent.sim.scenario.expectations import all_told, available, charging, finished, online, preparing
+from agent.sim.scenario.play import expect, play, scenario
+from agent.sim.scenario.rig import RigTrouble
+from agent.sim.scenario.verbs import (
+    CARD,
+    STATION,
+    ChangeAvailability,
+    Kill,
+    Reset,
+    cut_power,
+    plug,
+    restore_power,
+    swipe,
+    unplug,
+)
+from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
+from agent.sim.world.device_faults import Fault
+from agent.sim.world.order_words import Wish
+from agent.station import making
+from agent.station.hardware import Hardware
+from agent.station.live import LiveStation
+from agent.station.making import lasting_faults
+
+CHARGING = scenario("a car charges", expect(online()), plug(), expect(preparing()), swipe(CARD), expect(charging()))
+NEXT_CAR = scenario("the next car", expect(available()), *CHARGING.steps, swipe(CARD), expect(finished()), unplug())
+
+
+async def restart(rig: WorldRig, how: str) -> None:
+    if how == "kill":
+        await rig.do(Kill(STATION))
+    elif how == "power":
+        await rig.do(cut_power())
+        await rig.wait(2_000)
+        await rig.do(restore_power())
+    else:
+        assert await rig.do(Reset()) == "Accepted"
+        await rig.wait(2_000)
+    await rig.wait(120_000)
+
+
+async def shown(rig: WorldRig) -> tuple[str, tuple[str, ...]]:
+    evse = (await rig.look()).evses[0]
+    return evse.state, evse.faults
+
+
+def kept(rig: WorldRig) -> dict[str, str]:
+    with LedgerReader(rig.world.disk.path) as reader:
+        return reader.state(Namespace.FAULT)
+
+
+async def break_self_test(rig: WorldRig) -> None:
+    """The detector fails its self-test in mid-charge; the driver leaves, and the board finds nothing wrong any more."""
+    await play(CHARGING, rig)
+    outlet = rig.world.outlets[1]
+    rig.world.disturb(1)
+    outlet.fault(Fault.RESIDUAL_SELF_TEST)
+    await rig.wait(60_000)
+    outlet.clear(Fault.RESIDUAL_SELF_TEST)
+    outlet.unplug(forced=True)
+    await rig.wait(60_000)
+
+
+@pytest.mark.parametrize("how", ["kill", "power", "reset"])
+def test_a_latched_fault_outlives_every_restart_until_a_technician_clears_it(how: str) -> None:
+    faulted = "Faulted", (FaultCode.RESIDUAL_SELF_TEST.value,)
+
+    async def story(rig: WorldRig) -> None:
+        await break_self_test(rig)
+        assert await shown(rig) == faulted
+        for _ in range(2):
+            await restart(rig, how)
+            assert await shown(rig) == faulted and kept(rig) == {"1": FaultCode.RESIDUAL_SELF_TEST.value}
+        assert rig.world.life is not None
+        await rig.world.life.station.service.command(ClearFaults(1))
+        await rig.wait(2_000)
+        assert kept(rig) == {}
+        await restart(rig, how)
+        await play(NEXT_CAR, rig)
+
+    on_a_world_rig("1.6", story)
+
+
+def test_the_world_sees_a_fault_that_ends_with_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "lasting_faults", lambda _: ())
+
+    async def story(rig: WorldRig) -> None:
+        await break_self_test(rig)
+        await restart(rig, "kill")
+        await shown(rig)
+
+    with pytest.raises(RigTrouble, match="residual_self_test ends by itself, or with a restart"):
+        on_a_world_rig("1.6", story)
+
+
+async def stop_and_kill(rig: WorldRig) -> None:
+    """The process is killed as soon as it has said that it ends; the end itself is not on disk then."""
+    await play(CHARGING, rig)
+    assert rig.world.life is not None
+    running = rig.world.mirror.open[1]
+    answer = await rig.world.life.station.service.command(RemoteStop(running.tx_id))
+    assert answer.outcome is Outcome.ACCEPTED and running.stopped and running.end is None
+    await rig.do(Kill(STATION))
+    await rig.wait(60_000)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_an_accepted_stop_outlives_a_kill(version: str) -> None:
+    async def story(rig: WorldRig) -> None:
+        await stop_and_kill(rig)
+        await play(scenario("it has ended", expect(finished()), unplug(), expect(all_told())), rig)
+        (account,) = (await rig.look()).ledger
+        assert account.reason == "Remote"
+
+    on_a_world_rig(version, story)
+
+
+def test_the_world_sees_a_stop_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    recover = Flow.recover
+
+    def forgetful(flow: Flow, found: Recovered) -> None:
+        recover(flow, replace(found, stop=None))
+
+    monkeypatch.setattr(Flow, "recover", forgetful)
+
+    async def story(rig: WorldRig) -> None:
+        await stop_and_kill(rig)
+        await shown(rig)
+
+    with pytest.raises(RigTrouble, match="goes on after a restart, and had been stopped before"):
+        on_a_world_rig("2.0.1", story)
+
+
+@pytest.mark.parametrize("how", ["kill", "power"])
+@pytest.mark.parametrize("evse", [0, 1])
+def test_a_scheduled_change_of_availability_outlives_a_restart(how: str, evse: int) -> None:
+    async def story(rig: WorldRig) -> None:
+        await play(CHARGING, rig)
+        assert await rig.do(ChangeAvailability(operative=False, evse=evse)) == "Scheduled"
+        await restart(rig, how)
+        await play(scenario("it goes on", expect(charging()), unplug()), rig)
+        await rig.wait(60_000)
+        assert await shown(rig) == ("Unavailable", ())
+        assert await rig.do(ChangeAvailability(operative=True, evse=evse)) == "Accepted"
+        await restart(rig, how)
+        await play(NEXT_CAR, rig)
+
+    on_a_world_rig("1.6", story)
+
+
+def test_the_world_sees_a_scheduled_change_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveStation, "_save_availability", lambda *_: None)
+
+    async def story(rig: WorldRig) -> None:
+        await play(CHARGING, rig)
+        office = rig.world.operator
+        await office.send(Wish.AVAILABILITY, "ChangeAvailability", {"connectorId": 1, "type": "Inoperative"})
+        await restart(rig, "kill")
+        await shown(rig)
+
+    with pytest.raises(RigTrouble, match="availability: operative is True, the CSMS was told False"):
+        on_a_world_rig("1.6", story)
+
+
+def remote_start(version: str, profile_id: int, amperes: int) -> tuple[str, dict[str, Any]]:
+    """With a TxProfile."""
+    schedule = {"chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": amperes}]}
+    profile = {"stackLevel": 0, "chargingProfilePurpose": "TxProfile", "chargingProfileKind": "Relative"}
+    if version == "1.6":
+        profile |= {"chargingProfileId": profile_id, "chargingSchedule": schedule}
+        return "RemoteStartTransaction", {"idTag": CARD, "connectorId": 1, "chargingProfile": profile}
+    profile |= {"id": profile_id, "chargingSchedule": [{"id": 1, **schedule}]}
+    token = {"idToken": CARD, "type": "ISO14443"}
+    return "RequestStartTransaction", {"idToken": token, "evseId": 1, "remoteStartId": 7, "chargingProfile": profile}
+
+
+@pytest.mark.parametrize("how", ["kill", "power"])
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_16_cmd_05_f01_the_profile_of_a_remote_start_holds_for_its_transaction_alone(version: str, how: str) -> None:
+    async def story(rig: WorldRig) -> None:
+        async def start(profile_id: int, amperes: int) -> str:
+            return (await rig.world.office.call(*remote_start(version, profile_id, amperes))).status
+
+        await play(scenario("a car comes", expect(online()), plug(), expect(preparing())), rig)
+        assert await start(5, 10) == "Accepted"
+        await play(scenario("it charges", expect(charging())), rig)
+        assert (await rig.look()).evses[0].limit_ma == 10_000
+        assert await start(5, 16) == await start(6, 16) == "Rejected"
+        await restart(rig, how)
+        await play(scenario("it goes on", expect(charging())), rig)
+        assert (await rig.look()).evses[0].limit_ma == 10_000
+        await play(scenario("it ends", swipe(CARD), expect(finished()), unplug(), expect(available())), rig)
+        await play(CHARGING, rig)
+        assert (await rig.look()).evses[0].limit_ma != 10_000
+
+    on_a_world_rig(version, story)
+
+
+def test_a_fault_of_another_version_keeps_nobody_from_starting() -> None:
+    assert lasting_faults("contactor_welded of_tomorrow") == (FaultCode.CONTACTOR_WELDED,)
+    assert lasting_faults("") == ()
+
+
+def test_what_boards_tell_of_being_closed_is_kept_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards are closed one after another and give up their contacts; meanwhile the rest of the station lives on."""
+    close = Hardware.close
+
+    async def slowly(hardware: Hardware) -> None:
+        monkeypatch.undo()
+        for pilot in hardware._pilots.values():
+            pilot.allow_power(False)  # type: ignore[union-attr]
+        await asyncio.sleep(10)
+        await close(hardware)
+
+    monkeypatch.setattr(Hardware, "close", slowly)
+
+    async def story(rig: WorldRig) -> None:
+        await play(CHARGING, rig)
+        rig.world._station_ended(0)
+        await rig.wait(60_000)
+        assert Hardware.close is close and kept(rig) == {}
+        await play(scenario("it goes on", expect(charging()), swipe(CARD), expect(finished()), unplug()), rig)
+
+    on_a_world_rig("1.6", story)
