@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,7 +105,7 @@ class Supervisor:
                     preexec_fn=functools.partial(_die_with, os.getpid()),
                     env=None if pulse is None else os.environ | pulse.environment,
                 )
-            except OSError as error:  # no memory for another process, no descriptor
+            except (OSError, subprocess.SubprocessError) as error:  # no memory for another process, no descriptor
                 log.error("process cannot be started", process=name, why=str(error))
                 return EXIT_NO_START
             log.info("process started", process=name, pid=process.pid)

@@ -197,8 +197,8 @@ class World(Machine):
         self.later(self.operator.run())
         self.troubles.start()
         while now_ms() < until_ms:
-            runs = [self._make_rounds(), *(traffic.run() for traffic in self._traffic())]
-            people = [self._loop.create_task(run) for run in runs]
+            people = [self._loop.create_task(traffic.run()) for traffic in self._traffic()]
+            people.append(self._loop.create_task(self._make_rounds()))
             for task in people:
                 task.add_done_callback(raise_what_crashed)
             await asyncio.sleep(min(CALM_EVERY_MS, until_ms - now_ms()) / 1_000)
