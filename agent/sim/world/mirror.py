@@ -199,7 +199,7 @@ class Mirror:
         token = "" if fact.token is None else fact.token.id_token
         if fact.authorized_by != "remote" and self.refused(token):
             self.wrong(fact.evse, f"{fact.tx_id} starts with {token}, which nobody knows ({fact.authorized_by})")
-        if self.closed(fact.evse) and fact.evse not in self._rolling:
+        if self.closed(fact.evse) and fact.follows is None:  # else the session that ran goes on in another transaction
             self.wrong(fact.evse, f"{fact.tx_id} starts, and the CSMS was told Inoperative")
         self.open[fact.evse] = Seen(fact.tx_id, fact.evse, begin, truth, last=begin, token=token)
 
