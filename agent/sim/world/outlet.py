@@ -65,6 +65,7 @@ class Outlet:
         self.rng = rng
         self.loop = loop = asyncio.get_running_loop()
         self.faults: dict[Fault, None] = {}  # those that last, in the order they came
+        self.even_since_ms = 0  # since then nothing broke, was mended, or flowed differently
         self.mains = True
         self.voltage_mv = evse.voltage_v * 1_000
         self.vehicle: Vehicle | None = None
@@ -277,6 +278,7 @@ class Outlet:
     # ---------------------------------------------------------------------------------------------- physics
 
     def _look_closer(self) -> None:
+        self.even_since_ms = self.now_ms()
         if self._meter_face is not None:
             self._meter_face.look_closer()
 

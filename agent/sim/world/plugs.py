@@ -110,7 +110,9 @@ class Plugs:
         limit_ma = self._most_ma(number, place) if what == "offers" else outlet.offered_ma
         if not self._is_over(place, what, limit_ma):
             return
-        if limit_ma < then_ma:  # another limit since, which has its own time
+        now_ms = round(self._loop.time() * 1_000)
+        uneven = what == "draws" and (outlet.faults or now_ms - outlet.even_since_ms < within_ms)
+        if limit_ma < then_ma or uneven:  # another limit since, or a meter that cannot tell: it has its own time
             self._mind(number, place, what, limit_ma, within_ms)
         elif what == "offers":
             self._wrong(number, f"the plug offers {outlet.offered_ma} mA, {limit_ma} mA is the most")
