@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -21,6 +22,7 @@ from agent.ipc.codec import CodecError, from_plain, to_plain
 
 T = TypeVar("T")
 ANSWER_MAX_S: Final = 600.0  # reading back a large slot takes its time
+COMING_S: Final = 60.0  # several times within the silence for which the installer leaves a peer
 
 
 class InstallerAway(Exception):
@@ -55,7 +57,8 @@ class InstallerClient:
         return _read(self._call("status"), InstallerView)
 
     def install(self, source: Source, order: InstallOrder, on_progress: Callable[[Progress], None]) -> StagedView:
-        """Give a bundle. Raises ``UpdateRefused``, ``SlotFailed``, and ``SourceLost`` of the source."""
+        """Give a bundle; ``source`` is read in another thread, and may take its time. Raises ``UpdateRefused``,
+        ``SlotFailed``, and ``SourceLost`` of the source."""
         args = {"size": source.size, "order": to_plain(order)}
         return _read(self._call("install", args, source, on_progress), StagedView)
 
@@ -119,7 +122,11 @@ class InstallerClient:
         if offset < 0 or not 0 <= length <= MAX_DATA_BYTES:
             raise InstallerAway(f"the installer asks for {length} bytes at {offset}")
         try:
-            data = source.read(offset, length)
+            with ThreadPoolExecutor(1) as reader:
+                work = reader.submit(source.read, offset, length)
+                while not wait({work}, COMING_S).done:  # a slow link, or a pause before another try
+                    send(self._sock, {"coming": True})
+                data = work.result()
         except SourceLost as lost:
             send(self._sock, {"lost": {"why": lost.why, "retryable": lost.retryable}})
             return

@@ -29,7 +29,7 @@ from agent.ipc.codec import CodecError, from_plain, to_plain
 from agent.ipc.peer import peer_uid
 
 CONNECTIONS_MAX: Final = 8  # for each role: a gateway out of its mind must not keep the station away
-SILENCE_MAX_S: Final = 300.0  # a peer that has to bring bytes brings some, or says that it cannot
+SILENCE_MAX_S: Final = 300.0  # a peer that has to bring bytes brings some, or says that they come or cannot
 _PROGRESS_PARTS: Final = 200
 
 log = structlog.get_logger("installer")
@@ -180,7 +180,8 @@ class _PeerSource:
     def read(self, offset: int, length: int) -> bytes:
         try:
             send(self._peer, {"read": [offset, length]})
-            answer = receive(self._peer)
+            while (answer := receive(self._peer)).get("coming") is True:
+                pass  # it is there, and its link is slow; it is the peer that gives up what does not come
             if isinstance(lost := answer.get("lost"), dict):
                 raise SourceLost(str(lost.get("why", ""))[:500], retryable=lost.get("retryable") is True)
             if answer.get("data") != length:

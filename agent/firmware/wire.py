@@ -3,8 +3,8 @@
 Charter: bytes to messages and back, with limits. A frame is a length in four bytes, big-endian, then JSON; a frame
 ``{"data": n}`` is followed by n raw bytes. The client calls ``{"call": method, "args": {...}}``; the installer answers
 ``{"value": ...}`` or ``{"error": {...}}``. In between, during ``install``, it asks ``{"read": [offset, length]}``,
-which is answered by data or by ``{"lost": {...}}``, and tells ``{"progress": {...}}``. One call at a time on a
-connection.
+which is answered by data or by ``{"lost": {...}}``, after any number of ``{"coming": true}`` where that takes long,
+and tells ``{"progress": {...}}``. One call at a time on a connection.
 """
 
 from __future__ import annotations

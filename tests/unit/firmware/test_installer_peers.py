@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import pytest
 
+from agent.firmware import client as client_module
 from agent.firmware import server as server_module
 from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import Refusal, UpdateRefused
 from agent.firmware.ports import Progress
+from agent.firmware.view import StagedPhase
 from agent.firmware.wire import MAX_FRAME_BYTES, PeerGone, receive, send
 from tests.support.update_world import OLD, release
 from tests.unit.firmware.bundle.making import BytesSource
@@ -171,7 +173,24 @@ def test_a_peer_that_says_nothing_is_left(site: Site, monkeypatch: pytest.Monkey
     with site.raw() as sock:
         send(sock, {"call": "install", "args": {"size": len(BUNDLE), "order": {"origin": "local"}}})
         assert "read" in receive(sock)
-        assert receive(sock)["error"]["kind"] == "lost"
+        send(sock, {"coming": True})  # and then no more of it
+        error = receive(sock)["error"]
+    assert (error["kind"], error["retryable"]) == ("lost", True)
+
+
+def test_a_peer_whose_bytes_come_slowly_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    silence_max_s = 0.5
+    monkeypatch.setattr(server_module, "SILENCE_MAX_S", silence_max_s)
+    monkeypatch.setattr(client_module, "COMING_S", silence_max_s / 50)
+
+    class Slow(BytesSource):
+        def read(self, offset: int, length: int) -> bytes:
+            if not self.reads:
+                threading.Event().wait(2 * silence_max_s)
+            return super().read(offset, length)
+
+    with site.start().client() as client:
+        assert client.install(Slow(BUNDLE), ON_SITE, nobody).phase is StagedPhase.READY
 
 
 def test_it_ends_when_nobody_has_been_there_for_a_while(site: Site) -> None:
