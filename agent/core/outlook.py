@@ -67,11 +67,14 @@ _OF_SESSION = {
 
 
 def connector_state(evse: Evse, *, station_operative: bool) -> ConnectorState:
-    """OCPP 1.6 ChargePointStatus: a fault comes before all, then a transaction, then availability."""
+    """OCPP 1.6 ChargePointStatus: a fault comes before all, then a transaction, then availability.
+
+    A running transaction looks as its rows say, so that a vehicle that toggles floods no CSMS with statuses either.
+    """
     if evse.faults.active:
         return ConnectorState.FAULTED
-    if evse.flow.active:
-        return _OF_CHARGING[charging_state(evse)]
+    if evse.flow.active and evse.flow.tx is not None:
+        return _OF_CHARGING[evse.flow.tx.told_state]
     if not evse.flow.in_transaction and not (evse.operative and station_operative):
         return ConnectorState.UNAVAILABLE
     if evse.flow.state is SessionState.BEGIN_WRITING and evse.flow.tx is not None and evse.flow.tx.ever_closed:

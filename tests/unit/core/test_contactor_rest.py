@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from agent.core.effects import AllowPower
+from agent.core.effects import AllowPower, StatusChanged
 from agent.core.facts import ChargingState, TxKind
 from agent.core.settings import EvseHardware, StationSettings
-from hal.ports import CpState, PilotState
+from agent.core.status import ConnectorState
+from hal.ports import Contactor, CpState, PilotState
 from tests.support.core_world import CoreWorld
 
 
@@ -13,7 +14,17 @@ def world(*, autonomous: bool = False) -> CoreWorld:
     made = CoreWorld(StationSettings((EvseHardware(1, 16_000, autonomous=autonomous),)))
     made.boot()
     made.charge()
+    turn(made, CpState.C)
     return made
+
+
+def turn(made: CoreWorld, cp: CpState) -> None:
+    """The vehicle turns to ``cp``; the relay of a board that closes by itself follows it."""
+    made.cp(1, cp)
+    around = made.evses[1]
+    if around.hardware.autonomous:
+        around.contactor = cp is CpState.C
+        made.pilot(1, Contactor(around.contactor))
 
 
 def chatter(made: CoreWorld, for_ms: int) -> int:
@@ -21,9 +32,9 @@ def chatter(made: CoreWorld, for_ms: int) -> int:
     before = len(made.log)
     end_ms = made.at_ms + for_ms
     while made.at_ms < end_ms:
-        made.cp(1, CpState.B)
+        turn(made, CpState.B)
         made.run(500)
-        made.cp(1, CpState.C)
+        turn(made, CpState.C)
         made.run(500)
     return sum(isinstance(each, AllowPower) and each.allowed for each in made.log[before:])
 
@@ -98,9 +109,19 @@ def test_a_board_that_closes_by_itself_writes_no_row_a_second_and_nobody_pays_fo
     assert told.count(ChargingState.SUSPENDED_EV) <= 16
 
 
+def test_a_board_that_closes_by_itself_floods_nobody_with_statuses() -> None:
+    made = world(autonomous=True)
+    before = len(made.log)
+    chatter(made, 600_000)
+    told = [each.status.state for each in made.log[before:] if isinstance(each, StatusChanged)]
+    assert set(told) == {ConnectorState.CHARGING, ConnectorState.SUSPENDED_EV}
+    assert len(told) <= 2 * (6 + 10) + 2
+
+
 def test_a_pause_that_lasts_is_told_within_a_minute() -> None:
     made = world(autonomous=True)
     chatter(made, 600_000)
-    made.cp(1, CpState.B)
+    turn(made, CpState.B)
     made.run(61_000)
     assert made.transactions()[-1].charging_state is ChargingState.SUSPENDED_EV
+    assert made.station.statuses()[1].state is ConnectorState.SUSPENDED_EV
