@@ -64,6 +64,7 @@ class NativeWriter:
         )
         check_device(manifest, device)
         self._check_whole(manifest)
+        self._check_way_back(manifest, active)
         self._judged = manifest, head.header.encode() + head.manifest_bytes
         return Candidate(manifest.version, manifest.digest.hex(), manifest.security_epoch, manifest.built_ms)
 
@@ -82,6 +83,24 @@ class NativeWriter:
         if missing := [each.target for each in self._config.slot if each.target not in brought]:
             why = f"no slot image for {', '.join(missing)}"
             raise UpdateRefused(Refusal.UNSUPPORTED, "manifest: payloads", why, "bring every part of the slot")
+
+    def _check_way_back(self, manifest: Manifest, active: str) -> None:
+        """A controller may get other firmware only where a rollback can bring back what it runs now."""
+        from agent.firmware.manifest import PayloadType
+
+        for payload in manifest.payloads:
+            if payload.type is not PayloadType.MCU_FIRMWARE:
+                continue
+            staged = self._engine().staged_mcu(payload.target, active)
+            if staged is None:
+                why = f"slot {active} has no firmware staged for it, so a rollback could not bring back what runs now"
+            elif hashlib.sha256(staged.image).digest() != staged.sha256:
+                why = f"what slot {active} has staged for it does not have its hash, so a rollback could not write it"
+            else:
+                continue
+            files = f"mcu-{payload.target}-{active}.bin and .json in {self._config.state_dir}"
+            remedy = f"stage what runs now as {files} (docs/updates.md, Preparing a charger)"
+            raise UpdateRefused(Refusal.REQUIREMENT, f"microcontroller {payload.target}", why, remedy)
 
     def write(
         self, source: Source, target: str, active: str, check_file: CheckFile | None, on_progress: OnProgress

@@ -1,12 +1,15 @@
 """The pilot's microcontroller follows the slot: real installer process, real bundle, its boot loader on a pty.
 
-Forward with an update, back with a rollback, by the same rule at every start of the station.
+Forward with an update, back with a rollback, by the same rule at every start of the station; and nothing goes forward
+that could not come back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +33,7 @@ from tests.support.update_kit import UpdateKit
 from tests.unit.hal.stm32_bench import image
 
 pytestmark = pytest.mark.wire
+UPDATES = Path(__file__).parents[2] / "docs" / "updates.md"
 PAGES = (2048,) * 8
 FACTORY, FIRST, SECOND = (image(version, 7_000) for version in ("1.0", "1.1", "1.2"))
 
@@ -69,6 +73,15 @@ class Device(UpdateKit):
         sign(out, key, self.maker.certificate_pem.encode())
         return out
 
+    def seed(self, slot: str) -> None:
+        """As the factory does, or a technician: the very lines of docs/updates.md."""
+        (self.folder / "pilot.bin").write_bytes(FACTORY)
+        (lines,) = re.findall(r"```sh\n(cd /var/lib/evsed-installer\n.*?)```", UPDATES.read_text(), re.DOTALL)
+        state = self.folder / "state"
+        state.mkdir(exist_ok=True)
+        lines = lines.replace("/var/lib/evsed-installer", str(state)).replace("/mnt/", f"{self.folder}/")
+        subprocess.run(["sh", "-ec", lines.replace("mcu-pilot-a", f"mcu-pilot-{slot}")], check=True, timeout=20)
+
     def update(self, bundle: Path) -> str:
         """Install and boot the bundle; returns the slot, on trial."""
         with self.installer() as installer, opened(FileStorage().open(bundle)) as source:
@@ -98,6 +111,7 @@ class Device(UpdateKit):
 
 def test_the_controller_goes_forward_and_back_with_the_slot(tmp_path: Path) -> None:
     device = Device(tmp_path)
+    device.seed("a")
     assert device.update(device.bundle_with("2.0.0", FIRST, "1.1")) == "b"
     with device.installer() as installer:
         assert device.start() == []
@@ -112,6 +126,39 @@ def test_the_controller_goes_forward_and_back_with_the_slot(tmp_path: Path) -> N
     with device.installer():
         assert device.start() == []
         assert device.runs(FIRST), "the old image gets the firmware that it was built with"
+
+
+@pytest.mark.parametrize("release_between", [False, True])
+def test_the_first_firmware_comes_only_where_the_way_back_is_staged(tmp_path: Path, release_between: bool) -> None:
+    device = Device(tmp_path)
+    slot, first = "a", device.bundle_with("2.0.0", FIRST, "1.1")
+    with pytest.raises(UpdateRefused, match=r"microcontroller pilot: slot a has no firmware staged") as refused:
+        device.update(first)
+    assert refused.value.refusal is Refusal.REQUIREMENT
+    assert "mcu-pilot-a.bin and .json" in str(refused.value)
+    device.seed("a")
+    if release_between:  # it brings none, and must not lose what the factory staged
+        slot = device.update(device.bundle("1.5.0", epoch=1))
+        with device.installer() as installer:
+            assert device.start() == []
+            installer.confirm()
+    assert device.update(first) != slot
+    with device.installer() as installer:
+        assert device.start() == []
+        assert device.runs(FIRST)
+        installer.revert()
+    assert device.boot() == slot
+    with device.installer():
+        assert device.start() == []
+        assert device.runs(FACTORY)
+
+
+def test_a_way_back_that_could_not_be_written_is_none(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.seed("a")
+    (tmp_path / "state" / "mcu-pilot-a.bin").write_bytes(SECOND)
+    with pytest.raises(UpdateRefused, match=r"slot a has staged for it does not have its hash"):
+        device.update(device.bundle_with("2.0.0", FIRST, "1.1"))
 
 
 def test_what_the_running_slot_brought_is_asked_for_by_the_next(tmp_path: Path) -> None:

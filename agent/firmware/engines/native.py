@@ -20,7 +20,7 @@ from agent.firmware.engines.native_files import read_back_files, write_files
 from agent.firmware.engines.native_image import ImageWriter, read_back_image
 from agent.firmware.engines.native_mcu import (
     MCU_BYTES_MAX,
-    forget_mcu,
+    carry_mcu,
     read_back_mcu,
     staged_mcu,
     write_mcu,
@@ -81,7 +81,7 @@ class NativeEngine:
         on_progress: OnProgress,
     ) -> None:
         """The bundle is in ``target_slot``, durably, when it returns; targets that it does not bring stay as they
-        are, but no controller's firmware stays staged. ``whole_file`` has then seen every byte of the file.
+        are, but controllers keep the firmware of ``active_slot``. ``whole_file`` has then seen every byte of the file.
 
         Raises ``UpdateRefused`` (no such target, too large, a file of another size, corrupt bytes), ``SourceLost``,
         ``SlotFailed``, and what ``on_progress`` raises. The slot is then not whole, or as it was.
@@ -94,7 +94,7 @@ class NativeEngine:
         with slot_faults(self._index_folder):
             self._storage.make_folder(self._index_folder)
         for target in self._mcu.keys() - {each.target for each in self._of_type(manifest, PayloadType.MCU_FIRMWARE)}:
-            forget_mcu(self._storage, self._mcu[target], target_slot)
+            carry_mcu(self._storage, self._mcu[target], target_slot, active_slot)
         for payload in bundle.payloads:
             self._write_payload(payload, bundle, tally, target_slot, active_slot)
         bundle.finish()

@@ -3,7 +3,8 @@
 Charter: ``<path>-<slot>.bin`` and beside it ``<path>-<slot>.json`` with its version and hash. The station that boots
 from a slot brings the controller in line with it (``agent.firmware.mcu``), so a slot that is rolled back to brings its
 own firmware back too. The two files are replaced one after the other, each atomically; what lies between them does
-not fit together, and that is seen by the hash. A bundle without such a payload leaves nothing staged for its slot.
+not fit together, and that is seen by the hash. A bundle without such a payload leaves its slot what the running one
+has: once a charger has firmware staged, it always has, and every release finds the way back.
 Source: firmware reference 1.5.
 """
 
@@ -59,16 +60,17 @@ def write_mcu(
         pieces.append(bundle.chunk(payload, index, offset, partial(_find, payload, index, held)))
         tally.add(len(pieces[-1]))
     content = b"".join(pieces)
-    noted = {"version": payload.version, "sha256": hashlib.sha256(content).hexdigest()}
-    for file, data in ((_firmware(path, slot), content), (_note(path, slot), json.dumps(noted).encode())):
-        with slot_faults(file):
-            replace(storage, file, data, _MODE)
+    _stage(storage, path, slot, Staged(payload.version, content, hashlib.sha256(content).digest()))
     tally.written_bytes += len(content)
     tally.tell()
 
 
-def forget_mcu(storage: Storage, path: Path, slot: str) -> None:
-    """Nothing is staged for ``slot``, durably. Raises ``SlotFailed``."""
+def carry_mcu(storage: Storage, path: Path, slot: str, other: str) -> None:
+    """For ``slot`` is staged what ``other`` has, durably; if that has none, none. Raises ``SlotFailed``."""
+    staged = staged_mcu(storage, path, other)
+    if staged is not None:
+        _stage(storage, path, slot, staged)
+        return
     for file in (_note(path, slot), _firmware(path, slot)):
         with slot_faults(file):
             if storage.kind(file) is not None:
@@ -82,6 +84,13 @@ def read_back_mcu(storage: Storage, payload: Payload, path: Path, slot: str, tal
     if staged is None or staged.version != payload.version or not _is_whole(payload, staged):
         raise SlotFailed(str(_firmware(path, slot)), "it does not hold what was written", _REMEDY)
     tally.add(payload.size)
+
+
+def _stage(storage: Storage, path: Path, slot: str, staged: Staged) -> None:
+    noted = {"version": staged.version, "sha256": staged.sha256.hex()}
+    for file, data in ((_firmware(path, slot), staged.image), (_note(path, slot), json.dumps(noted).encode())):
+        with slot_faults(file):
+            replace(storage, file, data, _MODE)
 
 
 def _is_whole(payload: Payload, staged: Staged) -> bool:

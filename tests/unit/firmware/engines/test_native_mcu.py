@@ -59,12 +59,14 @@ def test_until_all_of_it_came_the_old_one_is_staged(world: World) -> None:
         world.read_back(made)
 
 
-def test_a_bundle_without_firmware_leaves_none_staged_for_its_slot(world: World) -> None:
-    for slot in "ab":
-        world.install(bundle(mcu(FIRMWARE, "3.1")), slot)
+def test_a_bundle_without_firmware_leaves_its_slot_what_the_running_one_has(world: World) -> None:
+    world.install(bundle(mcu(FIRMWARE[:-1], "3.2")))
     world.install(bundle(image(b"x")))
     assert world.engine.staged_mcu("pilot", "b") is None
-    assert world.engine.staged_mcu("pilot", "a") == staged("3.1")
+    world.install(bundle(mcu(FIRMWARE, "3.1")), "a")
+    world.install(bundle(mcu(FIRMWARE[:-1], "3.2")))
+    world.install(bundle(image(b"x")))
+    assert world.engine.staged_mcu("pilot", "b") == world.engine.staged_mcu("pilot", "a") == staged("3.1")
 
 
 def test_firmware_that_is_too_large_is_refused(world: World) -> None:
