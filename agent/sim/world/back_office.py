@@ -68,7 +68,7 @@ class _Peer:
     number: int
     desk: Desk
     opened_s: float
-    beat_s: float  # when its last Heartbeat was heard, or it was opened
+    beat_s: float  # when it last asked for the time (Heartbeat, BootNotification), or was opened
     sending: _Sending | None = None
     heard_s: float = -1.0
     said: tuple[str, Payload] | None = None  # the last answer, for a doubled frame
@@ -271,7 +271,7 @@ class BackOffice:
             return
         _kind, message_id, action, payload = array
         self.counts[action] += 1
-        if action == "Heartbeat":
+        if action in ("Heartbeat", "BootNotification"):  # whose answers carry the time
             peer.beat_s = sent_s
         if self._check_schema:
             self._check(peer.desk.version, action, payload, schema.check_request)
