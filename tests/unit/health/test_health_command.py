@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +14,8 @@ from agent.core.status import Outcome
 from agent.health.catalogue import CATALOGUE
 from agent.health.model import Condition, Part, PartHealth
 from agent.ipc.port import CommandAnswer
-from agent.ipc.server import IpcServer
-from tests.support.fake_station import T0_MS, FakeStation, welcome
+from tests.support.fake_station import T0_MS, FakeStation
+from tests.support.station_socket import on_its_socket
 
 pytestmark = pytest.mark.wire
 EXAMPLE = Path(__file__).parents[3] / "packaging" / "evsed.example.toml"
@@ -32,19 +29,9 @@ WELL = [PartHealth(Part.METER, 1, Condition.OK, since_wall_ms=T0_MS), PartHealth
 @pytest.fixture
 def station(tmp_path: Path) -> Iterator[FakeStation]:
     """On its socket, in a thread of its own."""
-    made, loop = FakeStation(parts=list(WELL)), asyncio.new_event_loop()
-    server = IpcServer(tmp_path / "station.sock", made, welcome, list, frozenset({os.getuid()}), lambda: None)
-    loop.run_until_complete(server.start())
-    running = threading.Thread(target=loop.run_forever)
-    running.start()
-    yield made
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    running.join(5)
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    made = FakeStation(parts=list(WELL))
+    with on_its_socket(made, tmp_path):
+        yield made
 
 
 def ask(folder: Path, *words: str) -> int:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +10,8 @@ import pytest
 
 from agent.cli.main import main
 from agent.ipc.port import StationStatus
-from agent.ipc.server import IpcServer
-from tests.support.fake_station import FakeStation, welcome
+from tests.support.fake_station import FakeStation
+from tests.support.station_socket import on_its_socket
 from tests.support.web_rig import view
 
 pytestmark = pytest.mark.wire
@@ -29,19 +26,9 @@ class Charging(FakeStation):
 @pytest.fixture
 def station(tmp_path: Path) -> Iterator[FakeStation]:
     """On its socket, in a thread of its own."""
-    made, loop = Charging(), asyncio.new_event_loop()
-    server = IpcServer(tmp_path / "station.sock", made, welcome, list, frozenset({os.getuid()}), lambda: None)
-    loop.run_until_complete(server.start())
-    running = threading.Thread(target=loop.run_forever)
-    running.start()
-    yield made
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    running.join(5)
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    made = Charging()
+    with on_its_socket(made, tmp_path):
+        yield made
 
 
 def limit(folder: Path, *words: str) -> int:

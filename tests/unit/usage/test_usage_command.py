@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.cli.main import main
-from agent.ipc.server import IpcServer
 from agent.usage.model import HOUR_MS, PAGE_HOURS, STATION, UsageHour
-from tests.support.fake_station import T0_MS, FakeStation, welcome
+from tests.support.fake_station import T0_MS, FakeStation
+from tests.support.station_socket import on_its_socket
 
 pytestmark = pytest.mark.wire
 
@@ -60,20 +57,8 @@ def station(tmp_path: Path) -> Iterator[FakeStation]:
             UsageHour(TODAY, STATION, HOUR_MS, peak_power_w=7_360, link_up_ms=HOUR_MS // 2),
         ]
     )
-    loop = asyncio.new_event_loop()
-    path = tmp_path / "run" / "station.sock"
-    server = IpcServer(path, made, welcome, list, frozenset({os.getuid()}), lambda: None)
-    loop.run_until_complete(server.start())
-    running = threading.Thread(target=loop.run_forever)
-    running.start()
-    yield made
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    running.join(5)
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    with on_its_socket(made, tmp_path / "run"):
+        yield made
 
 
 def ask(folder: Path, *words: str) -> int:
