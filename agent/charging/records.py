@@ -1,8 +1,9 @@
 """Profiles as plain dicts: the neutral form on disk and between processes.
 
 Charter: values <-> dicts of numbers, strings, lists. Keys are the field names of ``profiles`` and ``store``;
-what is None is left out. Reading is strict: an unknown key, a wrong type or a missing field is a
-MalformedRecord that names its place. OCPP payloads are the dialects' business.
+what is None is left out. A wrong type or a missing field is a MalformedRecord that names its place. Profiles may have
+been stored by a newer release (ADR 29): what has a key unknown here is read without it, and one that cannot be read is
+left out, not all of them. OCPP payloads are the dialects' business.
 
 The set of profiles on disk is ``{"format": 1, "installed": [{"evse_id", "source", "installed_ms", "profile"}, ...]}``;
 older software wrote no ``installed_ms``.
@@ -46,18 +47,28 @@ def set_to_plain(profiles: ProfileSet) -> dict[str, Any]:
     return {"format": FORMAT, "installed": installed}
 
 
-def set_from_plain(plain: object) -> ProfileSet:
-    """The set that ``set_to_plain`` wrote; raises MalformedRecord for anything else."""
+def set_from_plain(plain: object) -> tuple[ProfileSet, list[MalformedRecord]]:
+    """The set that ``set_to_plain`` wrote, and what was wrong with the profiles that are left out of it. Raises
+    MalformedRecord for what is no set."""
     record = _Record(plain, "profiles")
     version = record.integer("format")
     if version != FORMAT:
         raise MalformedRecord("profiles.format", f"is {version}, not {FORMAT}")
-    entries = record.items("installed", _installed)
-    record.finish()
-    ids = [entry.profile.id for entry in entries]
-    if len(set(ids)) != len(ids):
-        raise MalformedRecord("profiles.installed", "two profiles have the same id")
-    return ProfileSet(entries)
+    read: dict[int, Installed] = {}
+    wrong: list[MalformedRecord] = []
+
+    def one(item: object, path: str) -> None:
+        try:
+            entry = _installed(item, path)
+            if entry.profile.id in read:
+                raise MalformedRecord(path, f"another profile has the id {entry.profile.id}, too")
+        except MalformedRecord as error:
+            wrong.append(error)
+        else:
+            read[entry.profile.id] = entry
+
+    record.items("installed", one)
+    return ProfileSet(tuple(read.values())), wrong
 
 
 def profile_to_plain(profile: ChargingProfile) -> dict[str, Any]:
@@ -77,7 +88,7 @@ def profile_to_plain(profile: ChargingProfile) -> dict[str, Any]:
 def profile_from_plain(plain: object, path: str = "profile") -> ChargingProfile:
     """A profile of right types; whether it obeys the rules is for ``rules`` to say."""
     record = _Record(plain, path)
-    profile = ChargingProfile(
+    return ChargingProfile(
         id=record.integer("id"),
         stack_level=record.integer("stack_level"),
         purpose=record.member("purpose", Purpose),
@@ -88,8 +99,6 @@ def profile_from_plain(plain: object, path: str = "profile") -> ChargingProfile:
         valid_to_ms=record.optional("valid_to_ms", record.integer),
         transaction_id=record.optional("transaction_id", record.text),
     )
-    record.finish()
-    return profile
 
 
 def criteria_to_plain(criteria: Criteria) -> dict[str, Any]:
@@ -147,14 +156,12 @@ def _installed(plain: object, path: str) -> Installed:
     if (refusal := check_structure(profile, Rules.OCPP16)) is not None:
         raise MalformedRecord(f"{path}.profile", str(refusal))
     installed_ms = record.optional("installed_ms", record.integer) or 0
-    entry = Installed(record.integer("evse_id"), profile, record.member("source", LimitSource), installed_ms)
-    record.finish()
-    return entry
+    return Installed(record.integer("evse_id"), profile, record.member("source", LimitSource), installed_ms)
 
 
 def _schedule(plain: object, path: str) -> Schedule:
     record = _Record(plain, path)
-    schedule = Schedule(
+    return Schedule(
         unit=record.member("unit", RateUnit),
         periods=record.items("periods", _period),
         duration_s=record.optional("duration_s", record.integer),
@@ -162,24 +169,20 @@ def _schedule(plain: object, path: str) -> Schedule:
         id=record.optional("id", record.integer),
         min_charging_rate_milli=record.optional("min_charging_rate_milli", record.integer),
     )
-    record.finish()
-    return schedule
 
 
 def _period(plain: object, path: str) -> Period:
     record = _Record(plain, path)
-    period = Period(
+    return Period(
         start_s=record.integer("start_s"),
         limit_milli=record.integer("limit_milli"),
         number_phases=record.optional("number_phases", record.integer),
         phase_to_use=record.optional("phase_to_use", record.integer),
     )
-    record.finish()
-    return period
 
 
 class _Record:
-    """A dict being read: each field is taken once, and at the end none may be left."""
+    """A dict being read: each field is taken once."""
 
     def __init__(self, plain: object, path: str) -> None:
         if not isinstance(plain, dict):
@@ -214,6 +217,7 @@ class _Record:
         return tuple(read(item, f"{path}[{index}]") for index, item in enumerate(value))
 
     def finish(self) -> None:
+        """Raises MalformedRecord for a field that nobody asked for."""
         if self._left:
             raise MalformedRecord(self._path, f"unknown field {next(iter(self._left))!r}")
 

@@ -275,10 +275,10 @@ def _troubles(counts: Mapping[str, int]) -> str:
 def _table(rows: Mapping[str, str]) -> str:
     """Numbers to the right in their column, words to the left."""
     left = max(map(len, rows))
-    right = max((len(value) for value in rows.values() if value[-1].isdigit()), default=0)
+    right = max((len(value) for value in rows.values() if value[-1:].isdigit()), default=0)
     return "\n".join(
         f"  {name:{left}}  {value:>{right}}"
-        if value[0].isdigit() and value[-1].isdigit()
+        if value[:1].isdigit() and value[-1:].isdigit()
         else f"  {name:{left}}  {value}"
         for name, value in rows.items()
     )

@@ -16,10 +16,11 @@ from agent.firmware.faults import slot_faults
 from agent.firmware.storage import Storage, read_small
 from agent.firmware.storage import replace as replace_file
 from agent.firmware.view import StagedView
-from agent.ipc.codec import CodecError, from_json, from_plain, to_json, to_plain
+from agent.ipc.codec import CodecError, from_json, from_stored, to_json, to_plain
 
 _MAX_BYTES: Final = 64 * 1024
 _FORMAT: Final = 1
+_REMEDY: Final = "restore it, or remove it and set the epoch anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,14 @@ class StateFile:
             data = read_small(self._storage, self._path, _MAX_BYTES)
             if data is None:
                 return InstallerState()
-            state = from_plain(from_json(data), InstallerState)
+            plain = from_json(data)
+            state = from_stored(plain, InstallerState)
         except (OSError, CodecError) as error:
-            raise SlotFailed(str(self._path), str(error), "restore it, or remove it and set the epoch anew") from error
+            raise SlotFailed(str(self._path), str(error), _REMEDY) from error
         if not isinstance(state, InstallerState) or state.format != _FORMAT:
             raise SlotFailed(str(self._path), "written by a newer installer", "boot the newer image")
+        if "security_epoch" not in plain:  # every installer wrote it: what else is there, a person wrote
+            raise SlotFailed(str(self._path), "names no security_epoch", _REMEDY)
         return state
 
     def save(self, state: InstallerState) -> None:

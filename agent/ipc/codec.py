@@ -1,8 +1,9 @@
 """Dataclasses to JSON and back: for the local socket and for the bodies of ledger rows.
 
-Charter: one converter with strict rules (unknown keys are errors), unions told apart by a ``_type``
-tag, canonical bytes (sorted keys, no spaces) because ledger bodies are hashed. Bad bytes raise
-``CodecError`` that names what did not fit; nothing else.
+Charter: strict rules between processes, which are of one release: an unknown key is an error. What is stored outlives
+the release that wrote it, and may be read by an older one: there an unknown key is left out (ADR 29). Unions are
+told apart by a ``_type`` tag, bytes are canonical (sorted keys, no spaces) because ledger bodies are hashed. Bad bytes
+raise ``CodecError`` that names what did not fit; nothing else.
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ def _number(value: Any, kind: type[int]) -> int:
     return number
 
 
-def _make_converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True)
+def _make_converter(*, strict: bool) -> Converter:
+    converter = Converter(forbid_extra_keys=strict)
     converter.register_structure_hook(int, _number)  # also for bool and for enumerations of numbers
     for union in (Fact, Command, News):
         configure_tagged_union(cast(Any, union), converter)
     return converter
 
 
-_CONVERTER = _make_converter()
+_CONVERTER = _make_converter(strict=True)
+_OF_STORED = _make_converter(strict=False)
 
 _FACT_OF_KIND: dict[str, type[Fact]] = {
     "tx_started": TransactionFact,
@@ -56,10 +58,20 @@ def to_plain(value: object, as_type: Any = None) -> Any:
 
 
 def from_plain(plain: Any, as_type: Any) -> Any:
+    """What another process of this release sent."""
+    return _structured(_CONVERTER, plain, as_type)
+
+
+def from_stored(plain: Any, as_type: Any) -> Any:
+    """What was stored, perhaps by a newer release."""
+    return _structured(_OF_STORED, plain, as_type)
+
+
+def _structured(converter: Converter, plain: Any, as_type: Any) -> Any:
     try:
-        return _CONVERTER.structure(plain, as_type)
+        return converter.structure(plain, as_type)
     except Exception as error:
-        # cattrs raises groups of many kinds; all mean that the peer's bytes do not fit.
+        # cattrs raises groups of many kinds; all mean that the bytes do not fit.
         raise CodecError("; ".join(transform_error(error))[:500]) from error
 
 
@@ -90,4 +102,4 @@ def decode_fact(kind: str, body: bytes, tx_id: str | None = None, evse: int | No
     of_kind = _FACT_OF_KIND.get(kind)
     if of_kind is SignedFact or of_kind is ReceiptFact:
         return of_kind(tx_id or "", evse or 0, body.decode(errors="replace"))
-    return None if of_kind is None else cast(Fact, from_plain(from_json(body), of_kind))
+    return None if of_kind is None else cast(Fact, from_stored(from_json(body), of_kind))

@@ -80,7 +80,7 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
     connection = _connect_to_ledger(path, "rw", any_thread=True)
     with typed_errors(path):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
+    if version < SCHEMA_VERSION:
         connection.close()
         raise LedgerUnusable(f"{path}: schema {version} was not brought to {SCHEMA_VERSION} yet")
     return connection
@@ -173,5 +173,14 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
     if application_id != schema.APPLICATION_ID or version < 1 or journal_mode != "wal":
         what = f"application id {application_id:#x}, schema {version}, journal mode {journal_mode}"
         raise LedgerDamaged(f"{path}: not a ledger ({what})")
-    if version > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION and not _is_writable_here(connection):
         raise LedgerNewer(f"{path}: schema {version} is newer than {SCHEMA_VERSION}, the newest known here")
+
+
+def _is_writable_here(connection: sqlite3.Connection) -> bool:
+    """Whether a newer ledger says that our definitions are enough."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'counter'").fetchone():
+        return False
+    query = "SELECT value FROM counter WHERE name = ?"
+    found = connection.execute(query, (schema.WRITABLE_FROM,)).fetchone()
+    return found is not None and bool(found[0] <= SCHEMA_VERSION)

@@ -36,7 +36,8 @@ class ChainBroken(LedgerDamaged):
 
 
 class LedgerNewer(LedgerError):
-    """The file was made by a later version of this software; it is left alone."""
+    """The file was made by a later version of this software, and does not say that this one may write it; it is left
+    alone."""
 
 
 class LedgerUnusable(LedgerError):

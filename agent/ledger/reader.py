@@ -42,7 +42,8 @@ class LedgerReader:
         self._path = path
         self._connection = database.connect_for_reading(path)
         self.schema_version: int = self._select("PRAGMA user_version")[0][0]
-        """Older than this software's only until ``open_ledger``, or in one that was set aside."""
+        """Older than this software's only until ``open_ledger``, or in one that was set aside; newer only after a
+        rollback."""
 
     def close(self) -> None:
         self._connection.close()
@@ -240,7 +241,7 @@ class LedgerReader:
         does the rest when there is time."""
         with database.typed_errors(self._path):
             found = schema.found_in(self._connection)
-        if found != schema.expected(self.schema_version):
+        if not schema.is_as_made(found, self.schema_version):
             raise LedgerDamaged(f"{self._path}: its tables or triggers are not defined as they were made")
         ((pages,),), ((page_bytes,),) = self._select("PRAGMA page_count"), self._select("PRAGMA page_size")
         if pages * page_bytes <= WHOLE_CHECK_MAX_BYTES:

@@ -2,7 +2,9 @@
 
 Charter: SQL text, and the steps from each version to the next. A new file takes all steps, one after
 another, an old one the steps it lacks: so both end with the same definitions, to the letter. A step
-that has been released never changes.
+that has been released never changes. After a step that adds tables, indexes and triggers only, and that
+older software may leave unknown when it writes, the ledger says so (``WRITABLE_FROM``, ADR 29): then the
+image before can be rolled back to.
 
 The triggers guard against bugs, not against attackers: those are found by the chain.
 """
@@ -17,6 +19,10 @@ from typing import Final
 from agent.ledger.kinds import FREQUENT, RECEIPT, TARIFF, TX_ENDED, TX_STARTED
 
 APPLICATION_ID: Final = 0x65767365  # "evse"
+
+WRITABLE_FROM: Final = "ledger.writable_from"
+"""The counter that says with which version's definitions alone a newer ledger may be read and written. Not there: only
+with all that it has."""
 
 NOT_FREQUENT: Final = f"kind NOT IN ({', '.join(repr(kind) for kind in FREQUENT)})"
 """A query that says this, to the letter, may use the index of rare kinds."""
@@ -222,9 +228,16 @@ def found_in(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
     return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
 
 
+def is_as_made(found: list[tuple[str, ...]], version: int) -> bool:
+    """Whether this is what a sound ledger of a version defines; one of a newer version than ours has more."""
+    if version <= VERSION:
+        return found == expected(version)
+    return set(found) >= set(expected(VERSION))
+
+
 @functools.cache
 def expected(version: int) -> list[tuple[str, ...]]:
-    """What ``found_in`` must say of a sound ledger."""
+    """What ``found_in`` says of a sound ledger."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         for step in STEPS[:version]:
             for statement in step:

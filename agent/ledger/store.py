@@ -134,7 +134,7 @@ def _check(path: Path) -> Head:
 def _migrate_when_older(path: Path) -> None:
     """Only a ledger that was found sound is migrated: a damaged one stays as it is, for evidence."""
     with LedgerReader(path) as reader:
-        if reader.schema_version == database.SCHEMA_VERSION:
+        if reader.schema_version >= database.SCHEMA_VERSION:
             return
     with _changing(path) as connection:
         database.migrate(connection)

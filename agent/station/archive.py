@@ -3,7 +3,8 @@
 Charter: rows to facts, with their wall times put right. A row made before the clock was set carries
 ``time_status`` "U"; a later ``clock`` row of the same boot fixes the offset between the clocks, and
 with it the time of all rows of that boot. A clock that is set while a transaction runs leaves its rows
-on the clock of its start: it lasts as long as it lasted (field fault 6). Reads only; the writer is elsewhere.
+on the clock of its start: it lasts as long as it lasted (field fault 6). What a newer release wrote and this one cannot
+read is logged and left out; it stays in the ledger (ADR 29). Reads only; the writer is elsewhere.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import structlog
 
 from agent.billing.books import Stamp
 from agent.core.events import GapKind, Recovered
@@ -28,7 +31,7 @@ from agent.core.facts import (
     TransactionFact,
     Trigger,
 )
-from agent.ipc.codec import decode_fact
+from agent.ipc.codec import CodecError, decode_fact
 from agent.ipc.port import CsmsTx, Progress, Record
 from agent.ledger.reader import PAGE_MAX_ROWS, LedgerReader
 from agent.ledger.rows import Row
@@ -44,6 +47,8 @@ _TOLD_BYTES = 256 * 1024
 _DOCUMENTS = frozenset({KIND_OF[ReceiptFact], KIND_OF[TariffFact]})  # they go without their text: ``_for_others``
 _STARTS_KEPT = 16
 
+log = structlog.get_logger("archive")
+
 
 class Archive:
     """The ledger as a source of records."""
@@ -53,6 +58,7 @@ class Archive:
         self._offsets: dict[str, int] = {}
         self._starts: dict[str, Row] = {}
         self._clock_seq = 0
+        self._unreadable_seq = 0  # the last that was logged
 
     def close(self) -> None:
         self._reader.close()
@@ -89,12 +95,15 @@ class Archive:
         return rows
 
     def transactions(self, before_seq: int | None, limit: int) -> list[tuple[Transaction, Record, Record | None]]:
-        """Transactions that began before a row, the newest first, with their first rows and, where ended, last ones."""
-        found = []
-        for each in self._reader.newest_transactions(before_seq, limit):
-            ends = [] if each.end_seq is None else self._records(self._reader.rows(each.end_seq - 1, 1))
-            (begin,) = self._records(self._reader.rows(each.begin_seq - 1, 1))
-            found.append((each, begin, ends[0] if ends else None))
+        """Transactions that began before a row, the newest first, with their first rows and, where ended, last ones;
+        empty only where none is left that can be read."""
+        found: list[tuple[Transaction, Record, Record | None]] = []
+        while not found and (page := self._reader.newest_transactions(before_seq, limit)):
+            for each in page:
+                ends = [] if each.end_seq is None else self._records(self._reader.rows(each.end_seq - 1, 1))
+                for begin in self._records(self._reader.rows(each.begin_seq - 1, 1)):
+                    found.append((each, begin, ends[0] if ends else None))
+            before_seq = page[-1].begin_seq
         return found
 
     def receipt(self, tx_id: str) -> bytes | None:
@@ -108,7 +117,7 @@ class Archive:
     def told_cost(self, tx_id: str) -> CostToldFact | None:
         """What the CSMS said last that a transaction costs."""
         rows = self._reader.rows(0, 1, kinds=("cost_told",), tx_id=tx_id, newest=True)
-        fact = decode_fact(rows[0].kind, rows[0].body) if rows else None
+        fact = self._fact(rows[0]) if rows else None
         return fact if isinstance(fact, CostToldFact) else None
 
     def costs_told(self, tx_id: str) -> int | None:
@@ -171,12 +180,22 @@ class Archive:
         self._learn_clock()
         found = []
         for row in rows:
-            fact = _for_others(decode_fact(row.kind, row.body, row.tx_id, row.evse))
+            fact = _for_others(self._fact(row))
             if fact is None:
                 continue
             offset_ms, known = self._clock_of(row)
             found.append(Record(row.seq, row.kind, fact, row.mono_ms + offset_ms, offset_ms, known))
         return found
+
+    def _fact(self, row: Row) -> Fact | None:
+        """None also for what cannot be read: whoever asks again and again must not end the station."""
+        try:
+            return decode_fact(row.kind, row.body, row.tx_id, row.evse)
+        except CodecError as error:
+            if row.seq > self._unreadable_seq:
+                self._unreadable_seq = row.seq
+                log.error("row of another release cannot be read", row=row.seq, kind=row.kind, why=str(error))
+            return None
 
     def _clock_of(self, row: Row) -> tuple[int, bool]:
         """What to add to the monotonic times of a row, and whether that is known or all there is."""
@@ -205,21 +224,23 @@ class Archive:
         """The first fix of each boot restamps what came before it."""
         while page := self._reader.rows(self._clock_seq, _PAGE_ROWS, kinds=("clock",)):
             for row in page:
-                fact = decode_fact(row.kind, row.body)
-                assert isinstance(fact, ClockFact)
-                self._offsets.setdefault(row.boot_id, fact.wall_ms - row.mono_ms)
+                if isinstance(fact := self._fact(row), ClockFact):
+                    self._offsets.setdefault(row.boot_id, fact.wall_ms - row.mono_ms)
             self._clock_seq = page[-1].seq
 
     # ------------------------------------------------------------------------------------ recovery
 
     def open_transactions(self, boot_id: str, mono_ms: int, wall_ms: int | None) -> list[Recovered]:
-        """Transactions with a start row and no end row, as the core wants to hear of them.
+        """Transactions with a start row and no end row, as the core wants to hear of them. One whose start cannot be
+        read waits for the release that can.
 
         ``wall_ms`` None: no clock can be trusted yet, so only a gap within one boot is known."""
-        return [self._recovered(row, boot_id, mono_ms, wall_ms) for row in self._reader.open_transactions()]
+        found = (self._recovered(row, boot_id, mono_ms, wall_ms) for row in self._reader.open_transactions())
+        return [each for each in found if each is not None]
 
     def history(self, tx_id: str) -> Iterator[tuple[Fact, Stamp]]:
-        """A transaction's facts with the clocks of their rows as they stood then."""
+        """A transaction's facts with the clocks of their rows as they stood then. Raises ``CodecError`` for one that
+        cannot be read: a bill must not be made without it."""
         for row in self._rows_of(tx_id):
             fact = decode_fact(row.kind, row.body, row.tx_id, row.evse)
             if fact is not None:
@@ -235,9 +256,11 @@ class Archive:
         found = self._reader.tariff(bytes.fromhex(content_hash))
         return None if found is None else found.source
 
-    def _recovered(self, start: Row, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
+    def _recovered(self, start: Row, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered | None:
         assert start.tx_id is not None
         records = self._records(self._rows_of(start.tx_id))
+        if not records or records[0].seq != start.seq:
+            return None
         first = records[0].fact
         assert isinstance(first, TransactionFact)
         last, next_seq_no, blocked, stop = first.samples[-1], 0, False, None

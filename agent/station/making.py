@@ -90,7 +90,9 @@ def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
     stored = archive.state(Namespace.PROFILE).get("installed")
     if stored is not None:
         try:
-            limits.profiles = set_from_plain(from_json(stored.encode()))
+            limits.profiles, wrong = set_from_plain(from_json(stored.encode()))
+            for each in wrong:
+                log.error("a stored charging profile cannot be read, it does not hold", reason=str(each))
         except (MalformedRecord, CodecError) as error:
             log.error("stored charging profiles cannot be read, none hold", reason=str(error))
     return limits

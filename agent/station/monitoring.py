@@ -42,7 +42,7 @@ from agent.core.facts import EventFact, EventTrigger, Fact, MonitorOrigin
 from agent.core.station import Station
 from agent.health.catalogue import CATALOGUE
 from agent.health.model import Condition, Part, PartHealth
-from agent.ipc.codec import CodecError, from_json, from_plain, to_json, to_plain
+from agent.ipc.codec import CodecError, from_json, from_stored, to_json, to_plain
 from agent.ipc.monitors import ClearMonitorStatus, Monitor, MonitorAnswer, MonitorWrite, SetMonitorStatus
 from agent.ipc.port import SettingsChanged
 from agent.ledger.errors import LedgerFailed
@@ -382,13 +382,13 @@ class Monitoring:
 
 
 def _custom(kept: dict[str, str]) -> list[Monitor]:
-    """The CSMS's monitors as they were kept; what cannot be read (written by other software) is left out."""
+    """The CSMS's monitors as they were kept; what cannot be read (written by a newer release) is left out."""
     found = []
     for name, text in kept.items():
         if not name.startswith(f"{_CUSTOM} "):
             continue
         try:
-            found.append(from_plain(from_json(text.encode()), Monitor))
+            found.append(from_stored(from_json(text.encode()), Monitor))
         except CodecError as error:
             log.warning("kept monitor cannot be read", monitor=name, why=str(error))
     return sorted(found, key=lambda monitor: monitor.id)

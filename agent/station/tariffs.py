@@ -62,7 +62,7 @@ class TariffBook:
         self._parsed: dict[str, Tariff] = {}
         self._new: dict[str, TariffFact] = {}  # learned by this process; they may still be on their way to disk
         self._hash_of_id: dict[str, str] = {}
-        self._defaults = [_Default(*row) for row in json.loads(stored.get(_KEY, "[]"))]
+        self._defaults = [_Default(*row[:3]) for row in json.loads(stored.get(_KEY, "[]"))]  # a newer release may add
         self._site: str | None = None
         self._live: str | None = None
         self._assigned: list[tuple[Assignment, str | None]] = []

@@ -42,7 +42,7 @@ from agent.firmware.machine import (
 from agent.firmware.phases import CANCELLABLE, WAITS, Phase
 from agent.firmware.view import InstallerView, StagedPhase
 from agent.health.fold import Finding
-from agent.ipc.codec import CodecError, from_plain, to_plain
+from agent.ipc.codec import CodecError, from_stored, to_plain
 from agent.ipc.port import FetchWanted, News, UpdateChanged
 from agent.ipc.updates import (
     FetchReport,
@@ -403,11 +403,11 @@ async def _until(reached: Callable[[], bool], within_s: float | None = None) -> 
 
 
 def _read(kept: str | None) -> Update | None:
-    """The record of the last boot. One that a later version wrote is worth nothing here: the slot that runs tells."""
+    """The record of the last boot. One that cannot be read is worth nothing here: the slot that runs tells."""
     if kept is None:
         return None
     try:
-        update: Update = from_plain(json.loads(kept), Update)
+        update: Update = from_stored(json.loads(kept), Update)
     except (CodecError, ValueError) as error:
         log.error("record of an update cannot be read", why=str(error))
         return None

@@ -122,7 +122,7 @@ def test_16_sc_10_tx_profiles_live_as_long_as_their_transaction() -> None:
 
 def test_16_sc_10_field_fault_9_profiles_survive_a_reboot_unchanged() -> None:
     on_disk = json.dumps(set_to_plain(PROFILES))
-    assert set_from_plain(json.loads(on_disk)) == PROFILES
+    assert set_from_plain(json.loads(on_disk)) == (PROFILES, [])
 
 
 def test_none_is_left_out_of_records() -> None:
@@ -135,13 +135,22 @@ def test_none_is_left_out_of_records() -> None:
         (("format",), 2, "not 1"),
         (("format",), None, "is None"),
         (("installed",), {}, "not a list"),
-        (("surprise",), 1, "unknown field 'surprise'"),
+    ],
+)
+def test_what_is_no_set_is_refused(path: tuple[str | int, ...], value: object, detail: str) -> None:
+    with pytest.raises(MalformedRecord, match=detail) as caught:
+        set_from_plain(_changed(path, value))
+    assert caught.value.path.startswith("profiles")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "detail"),
+    [
         (("installed", 0), 5, "not an object"),
         (("installed", 0, "evse_id"), "1", "not an integer"),
         (("installed", 0, "source"), "Me", "not one of"),
         (("installed", 0, "profile", "id"), True, "not an integer"),
         (("installed", 0, "profile", "purpose"), ["TxProfile"], "not one of"),
-        (("installed", 0, "profile", "colour"), "red", "unknown field"),
         (("installed", 0, "profile", "schedules"), [], "InvalidSchedule"),
         (("installed", 0, "profile", "schedules", 0, "unit"), "V", "not one of"),
         (("installed", 0, "profile", "schedules", 0, "periods"), [], "no period"),
@@ -149,20 +158,53 @@ def test_none_is_left_out_of_records() -> None:
         (("installed", 0, "profile", "schedules", 0, "periods", 0, "limit_milli"), -1, "out of range"),
         (("installed", 0, "profile", "schedules", 0, "periods", 0, "start_s"), 3, "must be 0"),
         (("installed", 0, "profile", "kind"), "Recurring", "recurrencyKind"),
-        (("installed", 0, "profile", "id"), 2, "same id"),
         (("installed", 3, "profile", "transaction_id"), 1, "not a string"),
     ],
 )
-def test_loading_is_strict_and_names_the_place(path: tuple[str | int, ...], value: object, detail: str) -> None:
+def test_a_profile_that_cannot_be_read_is_left_out_and_its_place_named(
+    path: tuple[str | int, ...], value: object, detail: str
+) -> None:
+    """The limits of the others must hold on (ADR 29)."""
+    read, [wrong] = set_from_plain(_changed(path, value))
+    left_out = PROFILES.entries[int(path[1])]
+    assert read.entries == tuple(each for each in PROFILES.entries if each is not left_out)
+    assert detail in str(wrong) and wrong.path.startswith(f"profiles.installed[{path[1]}]")
+
+
+def test_of_two_profiles_with_one_id_the_first_holds() -> None:
+    read, [wrong] = set_from_plain(_changed(("installed", 1, "profile", "id"), 1))
+    assert ids(read.entries) == [1, 3, 4, 5, 6, 7] and "another profile has the id 1" in str(wrong)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("colour",),
+        ("installed", 0, "colour"),
+        ("installed", 0, "profile", "colour"),
+        ("installed", 0, "profile", "schedules", 0, "colour"),
+        ("installed", 0, "profile", "schedules", 0, "periods", 0, "colour"),
+    ],
+)
+def test_what_a_newer_release_adds_to_a_profile_is_left_out_of_it(path: tuple[str | int, ...]) -> None:
+    assert set_from_plain(_changed(path, "red")) == (PROFILES, [])
+
+
+def test_criteria_with_a_field_that_nobody_knows_clear_nothing() -> None:
+    """They would clear more than was meant."""
+    with pytest.raises(MalformedRecord, match="unknown field 'colour'"):
+        criteria_from_plain({"evse_id": 1, "colour": "red"})
+
+
+def _changed(path: tuple[str | int, ...], value: object) -> Any:
+    """The profiles as they are stored, with one thing changed."""
     plain: Any = json.loads(json.dumps(set_to_plain(PROFILES)))
     *parents, last = path
     place = plain
     for key in parents:
         place = place[key]
     place[last] = value
-    with pytest.raises(MalformedRecord, match=detail) as caught:
-        set_from_plain(plain)
-    assert caught.value.path.startswith("profiles")
+    return plain
 
 
 @pytest.mark.parametrize("key", ["id", "stack_level", "purpose", "kind", "schedules"])
@@ -179,7 +221,7 @@ def test_a_set_of_older_software_was_installed_before_any_clock() -> None:
     plain = set_to_plain(PROFILES)
     for entry in plain["installed"]:
         del entry["installed_ms"]
-    assert {entry.installed_ms for entry in set_from_plain(plain).entries} == {0}
+    assert {entry.installed_ms for entry in set_from_plain(plain)[0].entries} == {0}
 
 
 def test_a_profile_is_bound_in_place_of_one_with_its_id_and_of_no_other() -> None:

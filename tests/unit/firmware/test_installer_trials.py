@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,9 @@ from typing import Final
 import pytest
 
 from agent.firmware.errors import Refusal, SlotFailed, SourceLost
-from agent.firmware.installer_state import StateFile
+from agent.firmware.installer_state import InstallerState, SlotRecord, StateFile
 from agent.firmware.ports import Progress
+from agent.firmware.storage import FileStorage
 from agent.firmware.view import StagedPhase
 from tests.support.update_world import NEW, NEXT, OLD, STATE_DIR, TRIES, release
 from tests.unit.firmware.bundle.making import BUILT_MS, CHUNK, BytesSource, image, make_bundle
@@ -315,6 +317,18 @@ def test_the_epoch_rises_when_an_image_is_marked_good_and_not_before(tmp_path: P
     assert device.epoch == 2
     assert StateFile(device.disk, STATE).load().trusted_wall_ms == BUILT_MS
     assert refused(lambda: device.install(release(*OLD))).refusal is Refusal.DOWNGRADE
+
+
+def test_a_record_with_more_in_it_than_is_known_is_read(tmp_path: Path) -> None:
+    """The installer of a newer image kept it, and was rolled back (ADR 29)."""
+    path = tmp_path / "state.json"
+    file = StateFile(FileStorage(), path)
+    file.save(InstallerState(security_epoch=3, slots={"a": SlotRecord("1.0", "ab" * 32, 3, 0, 0)}))
+    kept = file.load()
+    plain = json.loads(path.read_text()) | {"colour": "red"}
+    plain["slots"]["a"]["colour"] = "red"
+    path.write_text(json.dumps(plain))
+    assert file.load() == kept
 
 
 @rigs

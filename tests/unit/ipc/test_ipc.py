@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import json
 import os
 import socket
 import tempfile
@@ -309,6 +310,14 @@ def test_fact_bodies_are_canonical_and_whole() -> None:
     assert decode_fact("tx_started", body) == FACT and encode_fact(FACT) == body
     assert decode_fact("genesis", b"{}") is None
     assert decode_fact("security", encode_fact(SecurityFact("X", "y"))) == SecurityFact("X", "y")
+
+
+def test_what_is_stored_may_hold_more_than_is_known_and_what_is_sent_may_not() -> None:
+    """Processes are of one release; a ledger outlives it (ADR 29)."""
+    newer = json.loads(encode_fact(FACT)) | {"colour": "red"}
+    assert decode_fact("tx_started", json.dumps(newer).encode()) == FACT
+    with pytest.raises(CodecError, match="colour"):
+        from_plain(newer, TransactionFact)
 
 
 @given(st.binary(max_size=200))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.ledger import database, store
+from agent.ledger import database, schema, store
 from agent.ledger.errors import ChainBroken, ChainFault, LedgerNewer, LedgerUnusable
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import START
 from agent.ledger.state import Namespace, Put
+from tests.support.newer_release import take_next_schema
 from tests.unit.ledger.making import BIRTH, Pen, new_row, opened, read_all, write
 
 
@@ -282,6 +284,36 @@ def test_a_newer_ledger_is_left_alone(path: Path) -> None:
         LedgerReader(path)
     assert path.read_bytes() == content
     assert names(path) <= {"ledger.db", "ledger.db-wal"}
+
+
+def test_after_a_rollback_a_newer_ledger_that_allows_it_goes_on(path: Path) -> None:
+    """Otherwise an image on trial that has migrated the ledger could not be taken back (ADR 29)."""
+    leave_unclean(path)
+    take_next_schema(path, writable_from=schema.VERSION)
+    assert opened(path).damaged is None
+    write(path, new_row(9))
+    with LedgerReader(path) as reader:
+        assert reader.schema_version == schema.VERSION + 1
+        assert reader.verify().seq == 5 and reader.audit() == []
+    assert opened(path).head.seq == 5
+    assert store.evidence_of(path) == []
+
+
+def test_a_newer_ledger_that_allows_only_newer_ones_is_left_alone(path: Path) -> None:
+    opened(path)
+    take_next_schema(path, writable_from=schema.VERSION + 1)
+    content = path.read_bytes()
+    with pytest.raises(LedgerNewer):
+        opened(path)
+    assert path.read_bytes() == content
+
+
+def test_what_we_know_of_a_newer_ledger_must_be_as_we_made_it(path: Path) -> None:
+    opened(path)
+    take_next_schema(path, writable_from=schema.VERSION)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER ledger_update")
+    assert "not defined as they were made" in (opened(path).damaged or "")
 
 
 def test_a_place_that_cannot_hold_a_ledger_is_named(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
+import structlog.testing
 
 from agent.core.events import GapKind
 from agent.core.facts import (
@@ -28,7 +31,7 @@ from agent.core.facts import (
     TxKind,
     kind_of,
 )
-from agent.ipc.codec import encode_fact, to_plain
+from agent.ipc.codec import CodecError, encode_fact, to_plain
 from agent.ipc.port import CsmsTx, Record, StationPort
 from agent.ipc.wire import MAX_FRAME_BYTES, frame
 from agent.ledger.reader import PAGE_MAX_ROWS
@@ -62,7 +65,11 @@ def tx(kind: TxKind, seq_no: int, energy_mwh: int, at_ms: int = 0, tx_id: str = 
 
 
 def written(
-    path: Path, *rows: tuple[Fact, int, int, str], changes: tuple[StateChange, ...] = (), boot: str = BOOT
+    path: Path,
+    *rows: tuple[Fact, int, int, str],
+    changes: tuple[StateChange, ...] = (),
+    boot: str = BOOT,
+    body_of: Callable[[Fact], bytes] = encode_fact,
 ) -> Archive:
     """An archive over a ledger with these (fact, monotonic, wall, time status) rows."""
 
@@ -72,7 +79,7 @@ def written(
         new = [
             NewRow(
                 kind=kind_of(fact),
-                body=encode_fact(fact),
+                body=body_of(fact),
                 boot_id=boot,
                 mono_ms=mono_ms,
                 wall_ms=wall_ms,
@@ -294,4 +301,53 @@ def test_security_events_are_found_among_all_rows(tmp_path: Path) -> None:
     first = archive.security_records(0, 2)
     assert [record.fact for record in first] == events[:2]
     assert [record.fact for record in archive.security_records(first[-1].seq, 2)] == events[2:]
+    archive.close()
+
+
+# ------------------------------------------------------------------ after a rollback to this release (ADR 29)
+
+
+def of_newer_release(*unreadable: Fact) -> Callable[[Fact], bytes]:
+    """Bodies as a newer release writes them: all with more in them than is known here, these with a word that is no
+    value here."""
+
+    def body_of(fact: Fact) -> bytes:
+        plain = json.loads(encode_fact(fact)) | {"colour": "red"}
+        for sample_plain in plain.get("samples", []):
+            sample_plain["colour"] = "red"
+        if fact in unreadable:
+            plain |= {name: "Magic" for name in ("trigger", "severity", "wall_ms") if name in plain} | {"text": 7}
+            plain.pop("event_type", None)
+        return json.dumps(plain).encode()
+
+    return body_of
+
+
+def test_rows_with_more_in_them_than_is_known_are_read(tmp_path: Path) -> None:
+    started, told = tx(TxKind.STARTED, 0, 5), SecurityFact("StartupOfTheDevice", "FirmwareUpdate")
+    archive = written(tmp_path / "l", (started, 0, 0, "S"), (told, 1, 1, "S"), body_of=of_newer_release())
+    assert [record.fact for record in archive.records(0, 10)] == [started, told]
+    assert [found.tx_id for found in archive.open_transactions(BOOT, 10, None)] == ["t1"]
+    archive.close()
+
+
+def test_rows_that_cannot_be_read_stay_and_stop_nobody(tmp_path: Path) -> None:
+    """An error here would end the station each time the gateway asks."""
+    clock, security = ClockFact(1_800_000_010_000, "CSMS", 10_000), SecurityFact("Magic", "")
+    lost_begin, lost_update = tx(TxKind.STARTED, 0, 1, tx_id="t2"), tx(TxKind.UPDATED, 1, 700)
+    kept_begin, ended = tx(TxKind.STARTED, 0, 5), SecurityFact("SettingSystemTime", "")
+    unreadable: list[Fact] = [clock, security, lost_begin, lost_update]
+    facts: list[Fact] = [kept_begin, *unreadable, ended]
+    rows = [(each, at, at, "S") for at, each in enumerate(facts)]
+    archive = written(tmp_path / "l", *rows, body_of=of_newer_release(*unreadable))
+    with structlog.testing.capture_logs() as logged:
+        assert [record.fact for record in archive.records(0, 10)] == [kept_begin, ended]
+        assert archive.records(2, 1)[0].fact == ended, "a page of nothing but such rows is not the last"
+        assert [begin.fact for _, begin, _ in archive.transactions(None, 1)] == [kept_begin]
+        assert [record.fact for record in archive.security_records(0, 10)] == [ended]
+        [found] = archive.open_transactions(BOOT, 10, None)
+        assert (found.tx_id, found.last.energy_import_mwh) == ("t1", 5)
+        with pytest.raises(CodecError):
+            list(archive.history("t1"))
+    assert [each["row"] for each in logged] == [3, 4, 5, 6], "each once"
     archive.close()

@@ -145,6 +145,15 @@ def test_a_default_that_was_valid_once_is_so_whatever_the_clock_says() -> None:
     assert restarted.settle(NOW_MS + 3 * 3_600_000) == []
 
 
+def test_defaults_with_more_in_them_than_is_known_hold() -> None:
+    """After a rollback from a newer release (ADR 29)."""
+    ledger = Ledger()
+    ledger.set_default(ledger.book(), 0, ALL)
+    [(key, rows)] = ledger.state.items()
+    ledger.state[key] = json.dumps([[*row, "red"] for row in json.loads(rows)])
+    assert chosen(ledger.book()) == "all"
+
+
 def test_one_id_never_stands_for_two_contents_also_after_a_restart() -> None:
     ledger = Ledger()
     book = ledger.book()

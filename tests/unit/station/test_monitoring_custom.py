@@ -130,6 +130,22 @@ def test_n04_n07_fr_14_monitors_and_their_alerts_outlive_a_restart() -> None:
     on_a_bench(story)
 
 
+def test_a_kept_monitor_with_more_in_it_than_is_known_holds() -> None:
+    """After a rollback from a newer release (ADR 29)."""
+
+    async def story(bench: Bench) -> None:
+        monitor_id = await bench.set(MonitorType.DELTA, "1")
+        bench.kept[Namespace.MONITOR][f"custom {monitor_id}"] = (
+            bench.kept[Namespace.MONITOR][f"custom {monitor_id}"].rstrip("}") + ',"colour":"red"}'
+        )
+        bench.monitoring.close()
+        bench.start()
+        custom = [each.id for each in bench.monitoring.monitors() if each.origin is MonitorOrigin.CUSTOM]
+        assert custom == [monitor_id]
+
+    on_a_bench(story)
+
+
 def test_a_kept_monitor_that_cannot_be_read_or_has_no_variable_any_more_is_left_out() -> None:
     async def story(bench: Bench) -> None:
         await bench.set(MonitorType.DELTA, "1")
