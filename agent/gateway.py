@@ -37,7 +37,7 @@ from agent.ipc.updates import FetchOrder
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings
-from agent.ocpp.link import Connection, Link, LinkPhase, LinkState
+from agent.ocpp.link import PROVEN_AFTER_MS, Connection, Link, LinkPhase, LinkState
 from agent.ocpp.link_failure import SECURITY_EVENTS, FailureKind
 from agent.ocpp.link_passwords import Passwords, forms_of
 from agent.ocpp.log_requests import LogUploads, Uploader
@@ -129,7 +129,8 @@ class Gateway:
         self._link: Link | None = None
         self._fetcher: Downloads | None = None
         self._passwords = Passwords()
-        self._alarms: set[str] = set()  # security events since the link was last up
+        self._connected_ms = 0
+        self._alarms: set[str] = set()  # security events since what they tell of was last well
         self.counters = LinkCounters(outside.now_ms)
         page = None if config.web is None else config.web.certificate_file
         self._health = GatewayHealth(config.csms, outside.process, outside.now_ms, page_certificate=page)
@@ -209,6 +210,7 @@ class Gateway:
             self._endpoint,
             self._dialect,
             on_state=self._link_changed,
+            on_heard=self._csms_speaks,
             backoff=self._backoff(),
             ping_interval_s=float(self._view.integer(_PING, 60)),
             hooks=Hooks(on_frame=self._frame, on_invalid_messages=self._invalid),
@@ -232,17 +234,23 @@ class Gateway:
         self.counters.link(state)
         self._health.link(state)
         if state.phase is LinkPhase.CONNECTED:
-            if (news := self._passwords.worked()) is not None:
-                _begin(self._port.station.password_worked(news.hex()))
-            self._alarms.clear()
+            self._connected_ms = self._outside.now_ms()
+            self._alarms &= {SECURITY_EVENTS[FailureKind.UNAUTHORIZED]}  # the handshake proves the rest
         if state.failure is None:
             return
         if state.failure.kind is FailureKind.UNAUTHORIZED:
             self._passwords.refused()
+        elif state.failure.kind is FailureKind.CLOSED and self._outside.now_ms() - self._connected_ms < PROVEN_AFTER_MS:
+            self._passwords.closed()
         alarm = SECURITY_EVENTS.get(state.failure.kind)
         if alarm is not None and alarm not in self._alarms:  # once, not at every attempt of a week (WS-08)
             self._alarms.add(alarm)
             self._security(alarm, state.failure.detail)
+
+    def _csms_speaks(self) -> None:
+        if (news := self._passwords.worked()) is not None:
+            _begin(self._port.station.password_worked(news.hex()))
+        self._alarms.clear()
 
     def _backoff(self) -> BackoffSettings:
         assert self._view is not None

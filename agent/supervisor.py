@@ -53,13 +53,20 @@ class Supervisor:
         self._data_dir = data_dir
         self._stopping = asyncio.Event()
         self._exit_code = 0
+        self._ends: dict[subprocess.Popen[bytes], asyncio.Future[int]] = {}
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
         await asyncio.gather(*(self._keep(name) for name in self._names))
         return self._exit_code
+
+    def _child_ended(self) -> None:
+        for process, end in self._ends.items():
+            if process.poll() is not None and not end.done():
+                end.set_result(process.returncode)
 
     async def _keep(self, name: str) -> None:
         wait_s = _FIRST_WAIT_S
@@ -86,7 +93,7 @@ class Supervisor:
         if code not in (0, EXIT_RESTART, EXIT_NOT_ALONE):
             log.error("station died, opening the contactors", exit_code=code)
             try:
-                await asyncio.to_thread(_make_safe, self._config_file, self._data_dir)
+                _make_safe(self._config_file, self._data_dir)  # here: a thread cannot always be had
             except Exception as error:
                 log.critical("the contactors could not be opened", exc_info=error)
         if code in (EXIT_CONFIG, EXIT_NOT_ALONE):
@@ -98,22 +105,17 @@ class Supervisor:
         with contextlib.ExitStack() as at_end:
             try:
                 pulse = at_end.enter_context(contextlib.closing(_Pulse())) if name == "station" else None
-                # A session of its own: a Ctrl-C at the terminal reaches the supervisor only, which stops them in order.
-                process = await asyncio.create_subprocess_exec(
-                    *_command(name, self._config_file),
-                    start_new_session=True,
-                    preexec_fn=functools.partial(_die_with, os.getpid()),
-                    env=None if pulse is None else os.environ | pulse.environment,
-                )
+                process = _start(_command(name, self._config_file), {} if pulse is None else pulse.environment)
             except (OSError, subprocess.SubprocessError) as error:  # no memory for another process, no descriptor
                 log.error("process cannot be started", process=name, why=str(error))
                 return EXIT_NO_START
             log.info("process started", process=name, pid=process.pid)
             return await self._watch(name, process, pulse)
 
-    async def _watch(self, name: str, process: asyncio.subprocess.Process, pulse: _Pulse | None) -> int:
+    async def _watch(self, name: str, process: subprocess.Popen[bytes], pulse: _Pulse | None) -> int:
         """Until it has ended, of its own accord or because we stop or it stands still."""
-        ended = asyncio.create_task(process.wait())
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ends[process] = ended
         others: list[asyncio.Task[Any]] = [asyncio.create_task(self._stopping.wait())]
         if pulse is not None:
             others.append(asyncio.create_task(pulse.silence(process.pid)))
@@ -121,11 +123,12 @@ class Supervisor:
         for each in others:
             each.cancel()
         if not ended.done():
-            with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
-                await self._end(name, process, ended)
-        return await ended
+            await self._end(name, process, ended)
+        code = await ended
+        del self._ends[process]
+        return code
 
-    async def _end(self, name: str, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
+    async def _end(self, name: str, process: subprocess.Popen[bytes], ended: asyncio.Future[int]) -> None:
         if self._stopping.is_set():
             process.terminate()
             try:
@@ -189,6 +192,18 @@ class _Pulse:
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Not by asyncio, which wants a thread for each process: where none can be had, one runs that nobody knows.
+
+    In a session of its own: a Ctrl-C at the terminal reaches the supervisor only, which stops them in order."""
+    return subprocess.Popen(
+        command,
+        start_new_session=True,
+        preexec_fn=functools.partial(_die_with, os.getpid()),
+        env=os.environ | environment,
+    )
 
 
 def _die_with(supervisor: int) -> None:

@@ -5,7 +5,8 @@ signatures of this station's keys, stand where they say, and have numbers; and t
 starting again at 0, where the log book says so). How long a transaction took is told by its usage, which counts
 elapsed time: a clock that was set back meanwhile is no finding.
 Given to ``LedgerReader.audit`` as ``number_of``; collects findings of its own, in constant memory. A receipt
-that says honestly that its readings are not fit for a bill is no finding.
+that says honestly that its readings are not fit for a bill is no finding. Nor is what another release wrote and
+this one cannot read (ADR 29): the chain covers its bytes, and a receipt must be signed by this station all the same.
 
 Invariants (metering reference 5): E2, E3, L2, L3, R3.
 """
@@ -18,6 +19,7 @@ from typing import Final
 
 from agent.billing import consistency, read, verdicts
 from agent.billing.errors import ReceiptError
+from agent.billing.seal import opened, signed_by
 from agent.core.facts import CheckpointFact, Fact, LogEntry, LogFact, PriceFact, Sample, TransactionFact
 from agent.ipc.codec import CodecError, decode_fact
 from agent.ledger.rows import Row
@@ -50,6 +52,7 @@ class DocumentCheck:
         self._begin_anew: set[str] = set()  # meters whose register may fall once
         self.findings: list[DocumentFinding] = []
         self.signed = self.receipts = 0
+        self.unread = 0  # rows of another release
 
     def number_of(self, row: Row) -> tuple[str, int] | None:
         """Judge a row; the number of its counter that is in it, if any."""
@@ -88,8 +91,12 @@ class DocumentCheck:
         try:
             receipt = read.parse(row.body)
         except ReceiptError as error:
-            self._find(row, "document", str(error))
-            return None
+            number = self._number_of_unread(row.body)
+            if number is None:
+                self._find(row, "document", str(error))
+                return None
+            self.unread += 1
+            return "receipt", number
         if (receipt.seq, receipt.prev_hash) != (row.seq, row.prev_hash.hex()):
             self._find(row, "place", f"receipt {receipt.number} was signed for another place in the ledger")
         for verdict in verdicts.verify(receipt, self._key_of(receipt)):
@@ -98,6 +105,16 @@ class DocumentCheck:
         for text in consistency.implausible(_by_elapsed_time(receipt)):
             self._find(row, "plausibility", f"receipt {receipt.number}: {text}")
         return "receipt", receipt.number
+
+    def _number_of_unread(self, sealed: bytes) -> int | None:
+        """Of a receipt in another form than ours: its number, if the station has signed it."""
+        try:
+            payload, signature = opened(sealed)
+            number = read.number_in(payload)
+        except ReceiptError:
+            return None
+        signed = (key.der is not None and signed_by(payload, signature, key.der) for key in self._keys)
+        return number if any(signed) else None
 
     def _key_of(self, receipt: read.Receipt) -> PublicKey | None:
         """The station's key that the receipt names; the first where it names none of them."""
@@ -110,8 +127,8 @@ class DocumentCheck:
     def _registers_of(self, row: Row) -> None:
         try:
             fact = decode_fact(row.kind, row.body, row.tx_id, row.evse)
-        except CodecError as error:
-            self._find(row, "document", str(error))
+        except CodecError:
+            self.unread += 1
             return
         if isinstance(fact, LogFact) and fact.entry is LogEntry.METER_ROLLOVER:
             self._begin_anew.add(dict(fact.details).get("serial", ""))  # at the transaction after this one

@@ -76,6 +76,14 @@ def parse(sealed: bytes) -> Receipt:
     return found
 
 
+def number_in(payload: bytes) -> int:
+    """The number of a receipt, whatever else another release has put into it. Raises ``ReceiptError``."""
+    number = _json(payload).get("number")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ReceiptError("number", f"expected a number, found {number!r:.60}")
+    return number
+
+
 def _receipt(sealed: bytes, payload: bytes, signature: bytes, plain: dict[str, Any]) -> Receipt:
     try:
         facts: ReceiptFacts = from_plain({name: plain[name] for name in _FACTS}, ReceiptFacts)

@@ -2,8 +2,8 @@
 
 Charter: values <-> dicts of numbers, strings, lists. Keys are the field names of ``profiles`` and ``store``;
 what is None is left out. A wrong type or a missing field is a MalformedRecord that names its place. Profiles may have
-been stored by a newer release (ADR 29): what has a key unknown here is read without it, and one that cannot be read is
-left out, not all of them. OCPP payloads are the dialects' business.
+been stored by a newer release (ADR 29): what has a key unknown here is read without it, and one that cannot be read
+does not hold, but is stored again as it was. OCPP payloads are the dialects' business.
 
 The set of profiles on disk is ``{"format": 1, "installed": [{"evse_id", "source", "installed_ms", "profile"}, ...]}``;
 older software wrote no ``installed_ms``.
@@ -44,17 +44,18 @@ def set_to_plain(profiles: ProfileSet) -> dict[str, Any]:
         }
         for entry in profiles.entries
     ]
-    return {"format": FORMAT, "installed": installed}
+    return {"format": FORMAT, "installed": [*installed, *profiles.unread]}
 
 
 def set_from_plain(plain: object) -> tuple[ProfileSet, list[MalformedRecord]]:
-    """The set that ``set_to_plain`` wrote, and what was wrong with the profiles that are left out of it. Raises
-    MalformedRecord for what is no set."""
+    """The set that ``set_to_plain`` wrote, and what is wrong with what is ``unread`` in it. Raises MalformedRecord for
+    what is no set."""
     record = _Record(plain, "profiles")
     version = record.integer("format")
     if version != FORMAT:
         raise MalformedRecord("profiles.format", f"is {version}, not {FORMAT}")
     read: dict[int, Installed] = {}
+    unread: list[object] = []
     wrong: list[MalformedRecord] = []
 
     def one(item: object, path: str) -> None:
@@ -63,12 +64,13 @@ def set_from_plain(plain: object) -> tuple[ProfileSet, list[MalformedRecord]]:
             if entry.profile.id in read:
                 raise MalformedRecord(path, f"another profile has the id {entry.profile.id}, too")
         except MalformedRecord as error:
+            unread.append(item)
             wrong.append(error)
         else:
             read[entry.profile.id] = entry
 
     record.items("installed", one)
-    return ProfileSet(tuple(read.values())), wrong
+    return ProfileSet(tuple(read.values()), tuple(unread)), wrong
 
 
 def profile_to_plain(profile: ChargingProfile) -> dict[str, Any]:

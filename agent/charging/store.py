@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agent.charging.profiles import ChargingProfile, Kind, LimitSource, Purpose
 from agent.charging.rules import Capabilities, Reason, Refusal, Rules, check_profile
@@ -51,9 +52,11 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSet:
-    """All installed profiles, in order of installation."""
+    """All installed profiles, in order of installation. ``unread``: what a newer release stored and this one cannot
+    read (ADR 29); it does not hold, takes its place, and is stored again as it was."""
 
     entries: tuple[Installed, ...] = ()
+    unread: tuple[Any, ...] = ()
 
     def install(
         self,
@@ -80,10 +83,10 @@ class ProfileSet:
         for other in others:
             if (refusal := _conflict(new, other, rules)) is not None:
                 return refusal
-        if len(others) >= capabilities.max_installed:
-            detail = f"{len(others)} profiles are installed, at most {capabilities.max_installed}"
+        if (count := len(others) + len(self.unread)) >= capabilities.max_installed:
+            detail = f"{count} profiles are installed, at most {capabilities.max_installed}"
             return Refusal(Reason.TOO_MANY, "16-SC-07, K01", detail)
-        return ProfileSet((*others, new))
+        return replace(self, entries=(*others, new))
 
     def bind(self, profile: ChargingProfile, evse_id: int, transaction_id: str, wall_ms: int) -> ProfileSet:
         """The set with the TxProfile that came with the start of this transaction, in place of one with its id.
@@ -92,17 +95,29 @@ class ProfileSet:
         out any more."""
         others = (entry for entry in self.entries if entry.profile.id != profile.id)
         new = Installed(evse_id, replace(profile, transaction_id=transaction_id), installed_ms=wall_ms)
-        return ProfileSet((*others, new))
+        return replace(self, entries=(*others, new))
+
+    def hand_on(self, transaction_id: str, to: str) -> ProfileSet:
+        """The set in which the TxProfiles of a transaction are those of another, which goes on with its session."""
+        entries = (
+            replace(entry, profile=replace(entry.profile, transaction_id=to))
+            if entry.profile.transaction_id == transaction_id
+            else entry
+            for entry in self.entries
+        )
+        return replace(self, entries=tuple(entries))
 
     def clear(self, criteria: Criteria, *, source: LimitSource = LimitSource.CSO) -> tuple[ProfileSet, int]:
         """The set without the matching profiles, and how many matched (0: answer Unknown).
 
         An id stands alone: other criteria beside it are ignored (16-SC-09). Whoever clears reaches only
-        what he installed himself; so the CSMS cannot clear external constraints (K10).
+        what he installed himself; so the CSMS cannot clear external constraints (K10). What cannot be read goes when
+        all is cleared.
         """
         wanted = criteria if criteria.ids is None else Criteria(ids=criteria.ids)
         kept = tuple(entry for entry in self.entries if entry.source is not source or not wanted.match(entry))
-        return ProfileSet(kept), len(self.entries) - len(kept)
+        unread = () if wanted == Criteria() else self.unread
+        return ProfileSet(kept, unread), len(self.entries) - len(kept)
 
     def select(self, criteria: Criteria) -> tuple[Installed, ...]:
         """The matching profiles (K09); an empty answer is NoProfiles."""
@@ -110,13 +125,12 @@ class ProfileSet:
 
     def keep_transactions(self, running: Collection[str]) -> ProfileSet:
         """The set without the TxProfiles of all transactions but these."""
-        return ProfileSet(
-            tuple(
-                entry
-                for entry in self.entries
-                if entry.profile.purpose is not Purpose.TX or entry.profile.transaction_id in running
-            )
+        kept = (
+            entry
+            for entry in self.entries
+            if entry.profile.purpose is not Purpose.TX or entry.profile.transaction_id in running
         )
+        return replace(self, entries=tuple(kept))
 
 
 def _check_transaction(

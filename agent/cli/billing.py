@@ -101,9 +101,13 @@ def _newest_receipt(reader: LedgerReader, found: Transaction) -> Receipt | None:
 
 def _told(reader: LedgerReader, tx_id: str) -> Told | None:
     """What the CSMS said last that the transaction costs."""
-    fact, after_seq = None, 0
-    while page := reader.rows(after_seq, _PAGE_ROWS, kinds=[_COST_TOLD], tx_id=tx_id):
-        fact, after_seq = decode_fact(_COST_TOLD, page[-1].body), page[-1].seq
+    rows = reader.rows(0, 1, kinds=[_COST_TOLD], tx_id=tx_id, newest=True)
+    try:
+        fact = decode_fact(_COST_TOLD, rows[0].body) if rows else None
+    except CodecError as error:
+        why = words.shown(str(error))
+        print(f"evsed: left out, what the CSMS said that it costs (row {rows[0].seq}): {why}", file=sys.stderr)
+        return None
     return Told(fact.cost, fact.final, fact.text) if isinstance(fact, CostToldFact) else None
 
 
@@ -302,6 +306,6 @@ def _with_ledger(parsed: argparse.Namespace, action: Callable[[LedgerReader, Con
     try:
         with LedgerReader(config.station.data_dir / "ledger.sqlite") as reader:
             return action(reader, config)
-    except (LedgerError, ReceiptError, CodecError, _Refused, OSError) as error:
+    except (LedgerError, ReceiptError, _Refused, OSError) as error:
         print(f"evsed: {words.shown(str(error))}", file=sys.stderr)
         return 1

@@ -55,15 +55,16 @@ def verify(parsed: argparse.Namespace) -> int:
         findings += [{"row": each.seq, "what": each.what, "text": each.detail} for each in check.findings]
         head = reader.head()
         if parsed.json:
-            counts = {"rows": head.seq, "records": check.signed, "receipts": check.receipts}
+            counts = {"rows": head.seq, "records": check.signed, "receipts": check.receipts, "unread": check.unread}
             print(json.dumps({"whole": not findings, **counts, "head": head.hash.hex(), "findings": findings}))
         else:
             for each in findings:
                 where = "" if each["row"] is None else f"row {each['row']}: "
                 print(f"WRONG  {where}{each['text']} ({each['what']})")
+            unread = f" {check.unread} rows that only another release can read," if check.unread else ""
             print(
                 f"{'not whole' if findings else 'whole'}: rows up to {head.seq}, {check.signed} signed records,"
-                f" {check.receipts} receipts, head {head.seq}:{head.hash.hex()}"
+                f" {check.receipts} receipts,{unread} head {head.seq}:{head.hash.hex()}"
             )
         return EXIT_WRONG if findings else 0
 
@@ -195,7 +196,10 @@ def _show_rows(rows: list[Row]) -> None:
     for row in rows:
         mark = "" if row.time_status == "S" else f" {row.time_status}"
         tx, evse = (row.tx_id or "")[:8], "" if row.evse is None else str(row.evse)
-        what = _what(row.kind, _body(row))
+        try:
+            what = _what(row.kind, _body(row))
+        except (LookupError, TypeError):
+            what = "(of another release)"  # in a form that is not known here (ADR 29)
         table.add_row(str(row.seq), utc_text(row.wall_ms) + mark, row.kind, evse, tx, what, row.hash.hex()[:8])
     print_table(table)
 

@@ -177,7 +177,8 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
-    """``[session]``. A transaction cut by a restart goes on within ``resume_window_s``, else it ends."""
+    """``[session]``. A transaction cut by a restart goes on within ``resume_window_s``, else it ends; so does one whose
+    pilot board was lost, for which the window is 30 s at least."""
 
     resume_window_s: int = ruled(integer_rule(0, 86_400, 60), 60)
 

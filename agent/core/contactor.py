@@ -8,6 +8,8 @@ Rules:
 * Mirror contact still closed ``contactor_open_ms`` after opening was commanded: welded, latched.
   Closed without being commanded starts the same clock.
 * Mirror contact not closed ``contactor_close_ms`` after closing was commanded: stuck.
+* Time in which the process stood still does not count there: what the board says may wait to be heard, and a polled
+  board is not even asked. Power is away meanwhile.
 * A board without mirror contact is believed after the same times; welding is then found by the
   meter (current through an open contactor), which feeds ``WELD_SEEN``.
 * An autonomous board closes by itself when offered and the vehicle is ready, so CLOSING has no
@@ -81,6 +83,7 @@ CONTACTOR = Table(
     },
 )
 
+_LOOK_MS = 100  # while the board is waited for; the process stood still where a look comes later
 _SHORT_MS = 10_000  # a closure that ends sooner
 _SHORTS_FREE = 3  # a vehicle may need some tries
 _REST_FIRST_MS = 2_000
@@ -100,6 +103,7 @@ class Contactor:
         self.state = _S.WELDED if welded else _S.UNKNOWN
         self.since_ms = 0  # when this state was entered
         self.deadline_ms: int | None = None
+        self._looked_ms = 0
         self.rests_until_ms = 0
         self._shorts = 0  # closures in a row that were short
 
@@ -115,7 +119,7 @@ class Contactor:
             return
         if self.state is _S.CLOSED:
             self._note_closure(at_ms - self.since_ms, at_ms)
-        self.state, self.since_ms = state, at_ms
+        self.state, self.since_ms, self._looked_ms = state, at_ms, at_ms
         timing = self._timing
         after = {
             _S.CLOSING: None if self._autonomous else timing.contactor_close_ms,
@@ -141,8 +145,21 @@ class Contactor:
         """Another vehicle comes: nothing is held against it."""
         self._shorts = self.rests_until_ms = 0
 
+    @property
+    def look_ms(self) -> int | None:
+        """When ``tick`` is due at the latest."""
+        if self.deadline_ms is None or self.state is _S.RELEASING:
+            return self.deadline_ms
+        return min(self.deadline_ms, self._looked_ms + _LOOK_MS)
+
     def tick(self, at_ms: int) -> None:
-        if self.deadline_ms is None or at_ms < self.deadline_ms:
+        """Time passed, and what the board had said by now has been heard."""
+        if self.deadline_ms is None:
+            return
+        if self.state is not _S.RELEASING:
+            self.deadline_ms += max(0, at_ms - self._looked_ms - _LOOK_MS)
+            self._looked_ms = at_ms
+        if at_ms < self.deadline_ms:
             return
         self.deadline_ms = None
         if not self._has_feedback and self.state is _S.CLOSING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.core.commands import Command
-from agent.core.facts import Sample, StopFact, StopReason, Token, Trigger
+from agent.core.facts import Forerunner, Sample, StopFact, StopReason, Token, Trigger
 from agent.core.settings import Behaviour
 from hal.ports import MeterEvent, PilotEvent, PowerEvent
 
@@ -36,7 +36,7 @@ class FromPower:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passed; deadlines are looked at."""
+    """Time passed; deadlines are looked at. From a timer only: what devices had said by then has been heard before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +169,9 @@ class Recovered:
     """A transaction that has a start but no end in the ledger; told before any device event.
 
     ``last`` is the newest durable reading. ``gap_ms`` is None where no clock can tell it; ``age_ms`` is the time since
-    it began, without a gap that nobody knows.
-    ``energy_blocked``: the CSMS had refused the token. ``stop``: it was to end."""
+    the session began, without a gap that nobody knows.
+    ``energy_blocked``: the CSMS had refused the token. ``stop``: it was to end. ``follows``: the session did not begin
+    with it."""
 
     evse: int
     tx_id: str
@@ -185,6 +186,7 @@ class Recovered:
     energy_blocked: bool = False
     stop: StopFact | None = None
     age_ms: int = 0
+    follows: Forerunner | None = None
 
 
 Event = (

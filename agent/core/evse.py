@@ -88,8 +88,7 @@ class Evse:
         self._aligned = AlignedClock()
         self._dc: DcBench | None = hardware.dc_bench
         self._output: PowerOutput | None = None
-        self._over_since_ms: int | None = None
-        self._leak_since_ms: int | None = None
+        self._over, self._leak = _Lasting(), _Lasting()
         self._told: Wanted | None = None
 
     # ------------------------------------------------------------------------------ device events
@@ -191,12 +190,10 @@ class Evse:
         offered_ma = self.limit.offered_ma
         bound_ma = (offered_ma + timing.over_current_margin_ma) * timing.over_current_factor_percent // 100
         over = offered_ma > 0 and current_ma > bound_ma
-        self._over_since_ms = (self._over_since_ms or now_ms) if over else None
-        too_long = self._over_since_ms is not None and now_ms - self._over_since_ms >= timing.over_current_ms
+        too_long = self._over.lasts_ms(over, now_ms) >= timing.over_current_ms
         self.faults.set(FaultCode.OVER_CURRENT, "meter", too_long, now_ms)
         leaking = self.contactor.state is ContactorState.OPEN and current_ma > timing.weld_current_ma
-        self._leak_since_ms = (self._leak_since_ms or now_ms) if leaking else None
-        if self._leak_since_ms is not None and now_ms - self._leak_since_ms >= timing.weld_current_ms:
+        if self._leak.lasts_ms(leaking, now_ms) >= timing.weld_current_ms:
             self.contactor.feed(_C.WELD_SEEN, now_ms)
 
     # -------------------------------------------------------------------------------- other events
@@ -217,13 +214,16 @@ class Evse:
 
     # ------------------------------------------------------------------------------------ settling
 
-    def settle(self) -> None:
-        """Let time and all machines have their say, then tell the outputs what follows."""
+    def settle(self, *, devices_heard: bool) -> None:
+        """Let time and all machines have their say, then tell the outputs what follows.
+
+        ``devices_heard``: nothing that a device has said waits behind this event, so its deadlines may pass."""
         now_ms = self._ctx.at_ms
-        self.vehicle.settle(now_ms)
-        self.contactor.tick(now_ms)
-        if self.lock is not None:
-            self.lock.tick(now_ms)
+        self.vehicle.settle(now_ms, devices_heard=devices_heard)
+        if devices_heard:
+            self.contactor.tick(now_ms)
+            if self.lock is not None:
+                self.lock.tick(now_ms)
         self._derive_faults()
         self.faults.tick(now_ms, vehicle_gone=self.vehicle.connected is False)
         before = None
@@ -274,11 +274,21 @@ class Evse:
         if self.register.wrong in ENDS and self.flow.active:
             self.flow.stop(Stop.abnormal(None))
         self.flow.follow(self.vehicle.connected)
+        self._doubt_vehicle()
         self._begin_without_waiting()
         is_open = self.contactor.known_open
         if is_open:
             self.flow.opened()
         self.flow.tick(self.vehicle.connected, is_open or self.contactor.state is ContactorState.WELDED)
+
+    def _doubt_vehicle(self) -> None:
+        """Out of sight for too long: whoever is there now is another one, and must not charge on this transaction."""
+        tx, doubt_at_ms = self.flow.tx, self._doubt_at_ms()
+        if tx is None or doubt_at_ms is None or self._ctx.at_ms < doubt_at_ms:
+            return
+        if tx.stop is None and self.flow.state is not SessionState.RECOVERING:  # which minds the vehicle by itself
+            self.flow.stop(Stop.abnormal(None))
+            tx.vehicle_left = True
 
     def _begin_without_waiting(self) -> None:
         """A register cannot have moved while the contactor was open: a fresh reading taken since then
@@ -406,21 +416,46 @@ class Evse:
     def deadlines(self) -> Iterator[int]:
         """Every instant at which time alone will change something."""
         now_ms = self._ctx.at_ms
-        candidates = (
+        of_devices = (
             self.vehicle.deadline_ms,
-            self.contactor.deadline_ms,
-            self.contactor.rests_until_ms,
+            self.contactor.look_ms,
             self.lock.deadline_ms if self.lock is not None else None,
+        )
+        yield from (max(at_ms, now_ms + 1) for at_ms in of_devices if at_ms is not None)
+        candidates = (
+            self.contactor.rests_until_ms,
             self.faults.deadline_ms,
             self.flow.deadline_ms,
             self.limit.deadline_ms,
             self.limit.expires_at_ms,
             self._ready_at_ms(),
+            self._doubt_at_ms(),
         )
-        return (at_ms for at_ms in candidates if at_ms is not None and at_ms > now_ms)
+        yield from (at_ms for at_ms in candidates if at_ms is not None and at_ms > now_ms)
 
     def _ready_at_ms(self) -> int | None:
         tx = self.flow.tx
         if tx is None or tx.ever_closed or tx.offered_since_ms is None:
             return None
         return tx.offered_since_ms + self._timing.vehicle_ready_ms
+
+    def _doubt_at_ms(self) -> int | None:
+        """From when on. Where no transaction outlives a restart, a damaged frame is still no reason to end one."""
+        since_ms = self.vehicle.unseen_since_ms
+        if since_ms is None:
+            return None
+        return since_ms + max(self._ctx.behaviour.resume_window_ms, self._timing.recover_ms)
+
+
+class _Lasting:
+    """What the meter's readings in a row show. Two of them prove nothing: one from before a stall is heard after it."""
+
+    def __init__(self) -> None:
+        self._readings = self._since_ms = 0
+
+    def lasts_ms(self, shown: bool, at_ms: int) -> int:
+        """For how long it has been shown now; 0 where that is not proven."""
+        self._readings = self._readings + 1 if shown else 0
+        if self._readings == 1:
+            self._since_ms = at_ms
+        return at_ms - self._since_ms if self._readings > 2 else 0

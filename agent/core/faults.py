@@ -6,7 +6,8 @@ Rules:
 * ``Clears.SELF``: gone when its cause has been gone for ``fault_clear_ms`` (damps flapping).
 * ``Clears.UNPLUG``: stays until the cause is gone *and* the vehicle has left.
 * ``Clears.ACTION``: stays until somebody with authority clears it, and the cause is gone.
-* ``ends``: the fault ends a running transaction for this reason; without it the session waits.
+* ``ends``: the fault ends a running transaction for this reason; without it the session waits, as
+  long as the vehicle can be seen.
 * A restart ends no fault of the two latter kinds: they are kept, and end by their own rule. Only ``ledger`` ends with
   the process: the next one opens the ledger anew, and cannot work where it still fails.
 """

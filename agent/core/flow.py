@@ -70,6 +70,7 @@ class Flow:
         self._recovery_reading: MeterReading | None = None
         self._ticket: int | None = None
         self._rolled_over = False  # the register began anew: the last reading is the end reading
+        self._before: str | None = None  # the transaction whose end is being written with the start of this one
         self._blind = False  # nothing is known of the time since the last row (a restart)
         self.meter_state = "T"  # what is wrong with the meter, should the end reading be missing
 
@@ -108,6 +109,8 @@ class Flow:
         tx, stop = self.tx, None if self.tx is None else self.tx.stop
         if tx is None or stop is None or tx.stop_ticket is not None or self.state is _S.END_WRITING:
             return
+        if self._before is not None:
+            return  # a row of the transaction must not overtake its start, which may wait for the meter's record
         if not tx.stop_is_durable:
             tx.stop_ticket = self._ctx.append(StopFact(tx.tx_id, self._evse, stop.trigger, stop.reason, stop.token))
 
@@ -167,7 +170,10 @@ class Flow:
         if self.state is _S.BEGIN_READING:
             self._begin(to_sample(reading, SampleContext.BEGIN, offered_ma))
         elif self.state is _S.END_READING:
-            assert self.tx is not None
+            assert self.tx is not None and self.tx.stop is not None
+            if self.tx.stop.follow_up and not self.tx.vehicle_left and self.tx.token is not None:
+                self._go_on(self.tx, self.tx.token, to_sample(reading, SampleContext.BEGIN, 0))
+                return
             if not self._rolled_over:
                 self.tx.last = to_sample(reading, SampleContext.END, offered_ma)
             self._feed(_E.READING)
@@ -235,9 +241,6 @@ class Flow:
         if tx.vehicle_left:
             self.held_token = None
             self._feed(_E.UNPLUG)
-        elif tx.stop.follow_up and tx.token is not None:
-            # The register began anew: what follows is a transaction of its own in the same session.
-            self.authorize(tx.token, tx.group, None, tx.authorized_by, Forerunner(tx.tx_id))
 
     def _want_reading(self, within_ms: int) -> None:
         self._reading_after_ms = self._ctx.at_ms
@@ -247,6 +250,10 @@ class Flow:
     # -------------------------------------------------------------------------------- begin to end
 
     def _begin(self, sample: Sample) -> None:
+        self._ticket = self._ctx.append(self._start(sample))
+        self._feed(_E.READING)
+
+    def _start(self, sample: Sample) -> TransactionFact:
         assert self._authorization is not None
         token, group, remote_start_id, source, follows = self._authorization
         tx = Transaction(self._ctx.new_tx_id(), token, group, remote_start_id, authorized_by=source, follows=follows)
@@ -256,13 +263,31 @@ class Flow:
         self.tx = tx
         interval_ms = self._ctx.behaviour.sample_interval_ms
         tx.next_sample_ms = self._ctx.at_ms + interval_ms if interval_ms else None
-        self._ticket = self._append(TxKind.STARTED, self._begin_trigger, sample, token=token)
-        self._feed(_E.READING)
+        return self._fact(TxKind.STARTED, self._begin_trigger, sample, token=token)
+
+    def _go_on(self, tx: Transaction, token: Token, sample: Sample) -> None:
+        """The register began anew: what follows is a transaction of its own in the same session. End and start are one
+        commit: what is charged once in a session (a fee, the least cost) is then in the bills of both, whatever
+        happens next."""
+        assert tx.stop is not None and tx.last is not None
+        end = self._fact(
+            TxKind.ENDED, tx.stop.trigger, replace(tx.last, context=SampleContext.END), reason=tx.stop.reason
+        )
+        self._authorization = (token, tx.group, None, tx.authorized_by, Forerunner(tx.tx_id))
+        self._profile, self._begin_trigger = None, Trigger.AUTHORIZED
+        self._before, self._rolled_over = tx.tx_id, False
+        self._ticket = self._ctx.append(end, self._start(sample))
+        self._feed(_E.RESUME)
 
     def _enter_active(self) -> None:
         assert self.tx is not None
+        if self._before is not None:
+            self._ctx.emit(TransactionEnded(self._evse, self._before))
+            self._before = None
         if self.tx.stop is not None:
             self._feed(_E.STOP)
+        else:
+            self._tell_refusal()
 
     def _end(self, *, substituted: bool) -> None:
         tx = self.tx
@@ -285,6 +310,18 @@ class Flow:
         token: Token | None = None,
         reason: StopReason | None = None,
     ) -> int:
+        return self._ctx.append(self._fact(kind, trigger, sample, token=token, reason=reason))
+
+    def _fact(
+        self,
+        kind: TxKind,
+        trigger: Trigger,
+        sample: Sample | None,
+        *,
+        token: Token | None = None,
+        reason: StopReason | None = None,
+    ) -> TransactionFact:
+        """The next row of the transaction."""
         tx = self.tx
         assert tx is not None
         fact = TransactionFact(
@@ -310,7 +347,7 @@ class Flow:
         if sample is not None:
             tx.last = tx.durable = sample
             tx.last_durable_ms = self._ctx.at_ms
-        return self._ctx.append(fact)
+        return fact
 
     # ------------------------------------------------------------------------------- while it runs
 
@@ -367,9 +404,14 @@ class Flow:
     def block_energy(self) -> None:
         """The CSMS refused the token: no energy, but the transaction stays open."""
         if self.tx is not None:
-            self.tx.energy_blocked = True
-            if self.state is _S.ACTIVE:
-                self._append(TxKind.UPDATED, Trigger.DEAUTHORIZED, None)
+            self.tx.energy_blocked = self.tx.refusal_unsaid = True
+            self._tell_refusal()
+
+    def _tell_refusal(self) -> None:
+        """As soon as the transaction may have a row: a restart must not forget it."""
+        if self.state is _S.ACTIVE and self.tx is not None and self.tx.refusal_unsaid:
+            self.tx.refusal_unsaid = False
+            self._append(TxKind.UPDATED, Trigger.DEAUTHORIZED, None)
 
     # ------------------------------------------------------------------------------------ recovery
 
@@ -378,7 +420,7 @@ class Flow:
         self._recovered = found
         tx = Transaction(found.tx_id, found.token, found.group, next_seq_no=found.next_seq_no)
         tx.begin_energy_mwh, tx.last = found.begin_energy_mwh, found.last
-        tx.authorized_by, tx.energy_blocked = found.authorized_by, found.energy_blocked
+        tx.authorized_by, tx.energy_blocked, tx.follows = found.authorized_by, found.energy_blocked, found.follows
         if found.stop is not None:
             tx.stop = Stop(found.stop.trigger, found.stop.reason, found.stop.token)
             tx.stop_is_durable = True

@@ -12,8 +12,11 @@ connected; OCPP 1.6 section 4.8):
   durable, and a transaction that was stopped does not go on after a restart.
 * Without a fresh reading at the start there is no transaction; at the end the last good reading
   stands, marked as substituted.
+* Where the register begins anew, the start of the transaction that follows is one commit with the end of this one,
+  so that neither is there without the other. Without a fresh reading, nothing follows.
 * A transaction found open after a restart is RECOVERING: it goes on if nobody had stopped it and the same vehicle
   is still there within the resume window, else it is closed with what the register says.
+* A vehicle that nobody could see for longer than that (its board is lost, its pilot is shorted) counts as gone.
 """
 
 from __future__ import annotations
@@ -106,6 +109,7 @@ SESSION = Table(
         _S.END_READING: {
             _E.READING: _S.END_WRITING,
             _E.NO_READING: _S.END_WRITING,
+            _E.RESUME: _S.BEGIN_WRITING,
             _E.STOP: _S.END_READING,
             _E.UNPLUG: _S.END_READING,
             _E.PLUG: _S.END_READING,
@@ -183,6 +187,7 @@ class Transaction:
     ever_closed: bool = False
     offered_since_ms: int | None = None
     energy_blocked: bool = False  # the CSMS refused the token, but the transaction stays open
+    refusal_unsaid: bool = False  # of which there is no row yet
     next_sample_ms: int | None = None
     stop: Stop | None = None
     vehicle_left: bool = False  # since it was stopped: whoever is plugged in at the end is another one

@@ -38,6 +38,7 @@ from agent.core.events import (
     LinkChanged,
     Recovered,
     StopAuthorized,
+    Tick,
     UpdateHold,
 )
 from agent.core.evse import Evse
@@ -48,7 +49,7 @@ from agent.core.session import SessionState, Stop
 from agent.core.settings import StationSettings
 from agent.core.status import ConnectorState, ConnectorStatus, EvseView, FaultCode, Outcome
 
-_UNLOCK_ANSWER_MS = 4_500  # the CSMS waits for the answer; the motor goes on regardless
+UNLOCK_ANSWER_MS = 4_000  # the CSMS waits for the answer; the motor goes on regardless
 _WHO_MAX_CHARS = 100
 _CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row
 
@@ -83,7 +84,7 @@ class Station:
         self.ctx.at_ms = at_ms
         self._handle(event)
         for evse in self.evses.values():
-            evse.settle()
+            evse.settle(devices_heard=isinstance(event, Tick))
         self._after()
         return self.ctx.take_effects()
 
@@ -300,7 +301,7 @@ class Station:
         evse.force_unlock, evse.flow.held_token = True, None
         if evse.flow.engaged:
             evse.flow.stop(Stop(Trigger.UNLOCK_COMMAND, StopReason.UNLOCK, at_once=True))
-        return self._unlocks.append((command.evse, answer.command_id, self.ctx.at_ms + _UNLOCK_ANSWER_MS))
+        return self._unlocks.append((command.evse, answer.command_id, self.ctx.at_ms + UNLOCK_ANSWER_MS))
 
     def _take_sample(self, command: TakeSample, answer: _Answerer) -> None:
         if command.evse is not None and command.evse not in self.evses:
@@ -358,8 +359,8 @@ class Station:
     def _answer_unlocks(self) -> None:
         for unlock in self._unlocks[:]:
             evse_id, command_id, by_ms = unlock
-            lock = self.evses[evse_id].lock
-            unlocked = lock is not None and lock.unlocked
+            evse = self.evses[evse_id]
+            unlocked = evse.lock is not None and evse.lock.unlocked and not evse.flow.stop_is_pending
             if unlocked or self.ctx.at_ms >= by_ms:
                 self._unlocks.remove(unlock)
                 _Answerer(self.ctx, command_id)(Outcome.UNLOCKED if unlocked else Outcome.UNLOCK_FAILED)

@@ -4,7 +4,8 @@ Rules (IEC 61851-1, charging-behaviour reference):
 
 * Power reacts to ``raw`` at once and only ever downwards: leaving C needs no debounce.
 * The session (plugged, unplugged, ready) believes a state after it has lasted ``debounce_ms``.
-* While the board is lost nothing is known: ``raw`` and ``stable`` are None, power is off.
+* While the board is lost nothing is known: ``raw`` and ``stable`` are None, power is off. ``unseen_since_ms`` is when
+  that began; where it lasts, another vehicle may have come.
 * F is what *we* send; a board that reports it says nothing of the vehicle, so ``stable`` stays.
 """
 
@@ -23,6 +24,7 @@ class Vehicle:
         self._debounce_ms = debounce_ms
         self.raw: CpState | None = None
         self.stable: CpState | None = None
+        self.unseen_since_ms: int | None = None
         self._settles_at_ms: int | None = None
 
     def observe(self, cp: CpState, at_ms: int) -> None:
@@ -39,11 +41,15 @@ class Vehicle:
     def lose(self) -> None:
         self.raw = self.stable = self._settles_at_ms = None
 
-    def settle(self, at_ms: int) -> None:
-        """Time passed: believe the raw state if it has lasted long enough."""
-        if self._settles_at_ms is not None and at_ms >= self._settles_at_ms:
+    def settle(self, at_ms: int, *, devices_heard: bool) -> None:
+        """Time passed: believe the raw state if it has lasted long enough, and no news may wait behind a stall."""
+        if devices_heard and self._settles_at_ms is not None and at_ms >= self._settles_at_ms:
             self.stable = self.raw
             self._settles_at_ms = None
+        if self.connected is not None:
+            self.unseen_since_ms = None
+        elif self.unseen_since_ms is None:
+            self.unseen_since_ms = at_ms
 
     @property
     def deadline_ms(self) -> int | None:

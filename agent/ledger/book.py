@@ -153,12 +153,23 @@ def _place(job: Job, head: Head, numbers: _Numbers) -> list[Row]:
     rows: list[Row] = []
     for new in job.rows:
         if isinstance(new, Sealed):
-            number = None if new.counter is None else numbers.next(new.counter)
-            new = new.made(Slot(head.seq + 1, head.hash, number))
+            new = _made(new, head, numbers)
         row = chain(head, new)
         head = Head(row.seq, row.hash)
         rows.append(row)
     return rows
+
+
+def _made(sealed: Sealed, after: Head, numbers: _Numbers) -> NewRow:
+    used = dict(numbers.used)
+    number = None if sealed.counter is None else numbers.next(sealed.counter)
+    try:
+        return sealed.made(Slot(after.seq + 1, after.hash, number))
+    except Exception as error:
+        if sealed.instead is None:
+            raise
+        numbers.used = used
+        return sealed.instead(error)
 
 
 def _size(written: Sequence[Sequence[Row]]) -> int:

@@ -87,8 +87,9 @@ class Sealed:
 
     ``make`` is called in the writer's thread, within the transaction. It may be called again, with
     another slot or the same, for a commit that did not come about: it must change nothing outside.
-    An exception from it is our own error and ends the ledger. ``counter`` gives out numbers without
-    gaps: one is used up by the commit that stores the row, and by nothing else.
+    Where it raises, the row that ``instead`` makes of the exception takes its place; without that, it is our own
+    error and ends the ledger. ``counter`` gives out numbers without gaps: one is used up by the commit that stores
+    the row, and by nothing else.
 
     Raises ``ValueError`` as ``NewRow`` does, and for a counter's name."""
 
@@ -101,6 +102,7 @@ class Sealed:
     tx_id: str | None = None
     evse: int | None = None
     counter: str | None = None
+    instead: Callable[[Exception], NewRow] | None = None
 
     def __post_init__(self) -> None:
         _check_fields(self)

@@ -17,7 +17,8 @@ looked up in the directory, not handed over.
 No number of a record or receipt may be given out twice under one key, and nobody can rely on a damaged ledger
 to tell which were. So nothing of it is asked: the ledgers of a station are counted, and each begins its counters
 ``NUMBERS_APART`` above the one before. The count is the name of an empty file beside them, ``<name>.numbers-<n>``,
-which stays when the evidence is taken away, and outlives a ledger that vanishes.
+which stays when the evidence is taken away, and outlives a ledger that vanishes. It rises when the new ledger is
+whole, just before that is renamed into place: one that cannot be made, at however many starts, takes no numbers.
 
 Sources: metering reference 4.1 (ways to lose a database), 4.5 (recovery).
 """
@@ -48,6 +49,9 @@ EVIDENCE_MAX: Final = 16
 
 NUMBERS_APART: Final = 1_000_000_000
 """More numbers than any ledger gives out in the life of a station."""
+
+PLACES: Final = 1_000
+"""Ledgers that can be counted: the number of a signed record has at most twelve digits (OCMF, ``PG``)."""
 
 # SQLite file format 1.3: the header's length, and in it the format versions for writing and reading.
 _HEADER_BYTES: Final = 100
@@ -168,8 +172,7 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
     new = _beside(path, ".new")
     for leftover in (new, *(_beside(new, suffix) for suffix in ("-journal", *_SIDE_FILES))):
         leftover.unlink(missing_ok=True)
-    if place := _next_place(path):
-        _count(path, place)  # before the ledger is there: a place is left out rather than taken twice
+    place = _next_place(path)
     row = chain(
         START,
         NewRow(
@@ -197,6 +200,8 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
             raise LedgerUnusable(f"{new}: in use by another process")
     finally:
         connection.close()
+    if place:
+        _count(path, place)  # before the ledger is there: a place is left out rather than taken twice
     new.rename(path)
     _sync_directory(path)
     return Head(row.seq, row.hash)
@@ -235,10 +240,14 @@ def _readable_head(evidence: Path) -> Head | None:
 
 
 def _next_place(path: Path) -> int:
-    """How many ledgers there were here before the one that is to be made."""
+    """How many ledgers there were here before the one that is to be made. Raises ``LedgerUnusable``."""
     counted, kept = _counted(path), evidence_of(path)
     last_kept = _evidence_number(path, kept[-1].name) if kept else 0
-    return max(0 if counted is None else counted + 1, last_kept)
+    place = max(0 if counted is None else counted + 1, last_kept)
+    if place >= PLACES:
+        remedy = f"give the station a new metering key, then remove {path.name}.numbers-{counted}"
+        raise LedgerUnusable(f"{path}: after {place} ledgers no number is left for records under one key; {remedy}")
+    return place
 
 
 def _counted(path: Path) -> int | None:

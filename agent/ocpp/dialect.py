@@ -213,13 +213,17 @@ class Jobs:
         self._under_way = 0
 
     def later(self, job: Coroutine[object, object, None]) -> bool:
-        """Run ``job`` in the background of this connection; False: no connection, or too many already."""
+        """Run ``job`` in the background of this connection; False: there is none, it ends, or too many already run."""
         if self._group is None or self._under_way >= ASYNC_JOBS_MAX:
             job.close()
             return False
-        self._under_way += 1
         group = self._group
-        task = group.create_task(job)
+        try:
+            task = group.create_task(job)
+        except RuntimeError:  # it is being cancelled: the connection has just been lost
+            job.close()
+            return False
+        self._under_way += 1
         task.add_done_callback(lambda _task: self._finished(group))
         return True
 

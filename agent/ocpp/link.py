@@ -90,8 +90,9 @@ class Link:
     """The link of one station. Create in any order, then await ``run`` for ever; cancel it to stop.
 
     ``endpoint()`` is asked before each attempt; ``open`` then connects, or raises ``NotConnected``;
-    ``converse(version)`` is asked at each connection, for the version the CSMS chose. What else any of them or the
-    conversation raises ends ``run``: it is no fault of the link.
+    ``converse(version)`` is asked at each connection, for the version the CSMS chose; ``on_heard()`` is called for each
+    good answer of the CSMS and each call that the conversation takes. What else any of them or the conversation raises
+    ends ``run``: it is no fault of the link.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Link:
         converse: Callable[[Version], Conversation],
         *,
         on_state: Callable[[LinkState], None] = lambda _state: None,
+        on_heard: Callable[[], None] = lambda: None,
         backoff: BackoffSettings = DEFAULT_BACKOFF,
         ping_interval_s: float = PING_INTERVAL_S,
         pong_timeout_s: float = PONG_TIMEOUT_S,
@@ -114,6 +116,7 @@ class Link:
         self._endpoint = endpoint
         self._converse = converse
         self._on_state = on_state
+        self._on_heard = on_heard
         self._backoff = Backoff(backoff, random_source or random.SystemRandom())
         self._hooks = hooks
         self._validate_outgoing = validate_outgoing
@@ -204,15 +207,20 @@ class Link:
         if version is None:
             return LinkFailure(FailureKind.NO_SUBPROTOCOL, "the CSMS chose no OCPP version")
         conversation = self._converse(version)
+
+        async def handle(action: str, payload: Payload) -> Payload | Reply:
+            self._on_heard()
+            return await conversation.handle(action, payload)
+
         session = Session(
             connection,
             version,
-            conversation.handle,
+            handle,
             conversation.supported,
             message_timeout_s=endpoint.message_timeout_s,
             validate_outgoing=self._validate_outgoing,
             hooks=self._hooks,
-            on_result=self._backoff.reset,  # WS-05: only now has the link proved itself
+            on_result=self._answered,
             on_timed_out=self._want_ping,
             clock_ms=self._clock_ms,
             new_id=self._new_id,
@@ -224,7 +232,7 @@ class Link:
         async with asyncio.TaskGroup() as tasks:
             children = [
                 tasks.create_task(self._run_session(session)),
-                tasks.create_task(self._keep_alive(connection)),
+                tasks.create_task(self._keep_alive(connection, session)),
                 tasks.create_task(self._drop_when_settled(session)),
                 tasks.create_task(conversation.run(session)),
             ]
@@ -234,6 +242,10 @@ class Link:
         if self._clock_ms() - connected_ms >= PROVEN_AFTER_MS:  # WS-05, without a single answer
             self._backoff.reset()
         return failure
+
+    def _answered(self) -> None:
+        self._backoff.reset()  # WS-05: only now has the link proved itself
+        self._on_heard()
 
     async def _drop_when_settled(self, session: Session) -> None:
         await self._drop_wanted.wait()
@@ -260,7 +272,7 @@ class Link:
         self._ping_wanted = True
         self._ping_wake.set()
 
-    async def _keep_alive(self, connection: Connection) -> None:
+    async def _keep_alive(self, connection: Connection, session: Session) -> None:
         self._ping_wanted = False
         while True:
             await self._ping_due()
@@ -269,7 +281,9 @@ class Link:
                 async with asyncio.timeout(timeout_s):
                     await connection.ping()
             except TimeoutError:
-                self._end(LinkFailure(FailureKind.SILENT, f"no pong within {timeout_s:g} s"))
+                failure = LinkFailure(FailureKind.SILENT, f"no pong within {timeout_s:g} s")
+                session.lose(failure.detail)  # not cancelled: it may be the message under way that silenced the link
+                self._end(failure)
                 return
             except TransportClosed:
                 return  # the session's reader sees it too and tells why

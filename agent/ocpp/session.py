@@ -191,6 +191,11 @@ class Session:
         if self._calls:
             await asyncio.wait(self._calls.values())
 
+    def lose(self, reason: str) -> None:
+        """The link carries nothing any more: every call is settled as lost, and so is each that comes."""
+        self._end_reason = reason
+        self._apply(self._rpc.disconnect(reason, self._end_code))
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the link; ``run`` ends and every call is settled as lost."""
         await self._transport.close(code, reason)
@@ -213,8 +218,7 @@ class Session:
         return self._end_reason
 
     async def _end(self, reason: str) -> None:
-        self._end_reason = reason
-        self._apply(self._rpc.disconnect(reason, self._end_code))
+        self.lose(reason)
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)

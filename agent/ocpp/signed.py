@@ -49,8 +49,10 @@ def wanted_at_start(view: StationView) -> bool:
 
 
 def at_start(view: StationView, evse: int, rows: Sequence[Record]) -> list[Carried]:
-    """What goes with the start of a transaction."""
-    return _carried(view, evse, begin_records(rows), key_told=False) if wanted_at_start(view) else []
+    """What goes with the start of a transaction: nothing where its first row cannot be read (ADR 29)."""
+    if not (wanted_at_start(view) and rows and rows[0].kind == "tx_started"):
+        return []
+    return _carried(view, evse, begin_records(rows), key_told=False)
 
 
 def at_end(view: StationView, evse: int, rows: Sequence[Record], *, start_told: bool) -> list[Carried]:

@@ -26,19 +26,22 @@ from agent.core.facts import (
     PriceFact,
     ReceiptFact,
     Sample,
+    SampleContext,
     StopFact,
     TariffFact,
     TransactionFact,
     Trigger,
 )
-from agent.ipc.codec import CodecError, decode_fact
+from agent.ipc.codec import CodecError, decode_fact, from_json, from_stored
 from agent.ipc.port import CsmsTx, Progress, Record
 from agent.ledger.reader import PAGE_MAX_ROWS, LedgerReader
 from agent.ledger.rows import Row
 from agent.ledger.side_records import Transaction
 from agent.ledger.state import Namespace
+from agent.station.recovery import Stranded
 
 CURSOR = "csms"
+_EVENT_KINDS = frozenset({"tx_started", "tx_updated", "tx_ended"})  # each with the next seqNo
 TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security", "event")
 _PAGE_ROWS = 500
 # Of rows for others: to read, decode and send them takes a station less than the pilot may wait.
@@ -46,6 +49,7 @@ _TOLD_ROWS = 100
 _TOLD_BYTES = 256 * 1024
 _DOCUMENTS = frozenset({KIND_OF[ReceiptFact], KIND_OF[TariffFact]})  # they go without their text: ``_for_others``
 _STARTS_KEPT = 16
+_REGISTER = ("at_ms", "meter_serial", "energy_import_mwh")
 
 log = structlog.get_logger("archive")
 
@@ -70,7 +74,9 @@ class Archive:
         return self._page(after_seq, lambda seq: _weighed(self._reader.rows(seq, limit)))
 
     def security_records(self, after_seq: int, limit: int) -> list[Record]:
-        return self._records(self._reader.rows(after_seq, max(1, min(limit, _TOLD_ROWS)), kinds=("security",)))
+        """As ``records``."""
+        limit = max(1, min(limit, _TOLD_ROWS))
+        return self._page(after_seq, lambda seq: self._reader.rows(seq, limit, kinds=("security",)))
 
     def transaction(self, tx_id: str, after_seq: int = 0, *, newest: bool = False) -> list[Record]:
         """See ``agent.ipc.port.StationPort.transaction``."""
@@ -136,7 +142,7 @@ class Archive:
 
     def oldest_untold_wall_ms(self, delivered_seq: int) -> int | None:
         """The time of the first row after this one that concerns the CSMS; None: there is none."""
-        records = self._records(self._reader.rows(delivered_seq, 1, kinds=TOLD_KINDS))
+        records = self._page(delivered_seq, lambda seq: self._reader.rows(seq, 1, kinds=TOLD_KINDS))
         return records[0].wall_ms if records else None
 
     def last_row(self) -> Row:
@@ -230,13 +236,30 @@ class Archive:
 
     # ------------------------------------------------------------------------------------ recovery
 
-    def open_transactions(self, boot_id: str, mono_ms: int, wall_ms: int | None) -> list[Recovered]:
-        """Transactions with a start row and no end row, as the core wants to hear of them. One whose start cannot be
-        read waits for the release that can.
+    def open_transactions(self, boot_id: str, mono_ms: int, wall_ms: int | None) -> list[Recovered | Stranded]:
+        """Transactions with a start row and no end row, as the core wants to hear of them, or as they must end here.
+
+        One with a row of another release that cannot be read is not resumed: that row may have stopped it. One after
+        which others began at its EVSE has been left open by such a release, and what has flowed since is not its own.
+        One of which not even a reading can be read waits for the release that can.
 
         ``wall_ms`` None: no clock can be trusted yet, so only a gap within one boot is known."""
-        found = (self._recovered(row, boot_id, mono_ms, wall_ms) for row in self._reader.open_transactions())
+        found: list[Recovered | Stranded | None] = []
+        for start in self._reader.open_transactions():
+            assert start.tx_id is not None
+            rows = self._rows_of(start.tx_id)
+            facts = [self._fact(row) for row in rows]
+            if None in facts:
+                found.append(_stranded(rows, facts, boot_id, "it has rows that only another release can read"))
+            elif self._began_since(start):
+                found.append(_stranded(rows, facts, boot_id, "others have charged here since"))
+            else:
+                found.append(self._recovered(rows, boot_id, mono_ms, wall_ms))
         return [each for each in found if each is not None]
+
+    def _began_since(self, start: Row) -> bool:
+        newest = self._reader.newest_transactions(None, PAGE_MAX_ROWS)
+        return any(each.evse == start.evse and each.begin_seq > start.seq for each in newest)
 
     def history(self, tx_id: str) -> Iterator[tuple[Fact, Stamp]]:
         """A transaction's facts with the clocks of their rows as they stood then. Raises ``CodecError`` for one that
@@ -256,32 +279,27 @@ class Archive:
         found = self._reader.tariff(bytes.fromhex(content_hash))
         return None if found is None else found.source
 
-    def _recovered(self, start: Row, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered | None:
-        assert start.tx_id is not None
-        records = self._records(self._rows_of(start.tx_id))
-        if not records or records[0].seq != start.seq:
-            return None
+    def _recovered(self, rows: list[Row], boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
+        # What the CSMS says of its cost may come while it is being recovered: no sign that it ran in this boot.
+        rows = [row for row in rows if row.kind != KIND_OF[CostToldFact]]
+        records = self._records(rows)
         first = records[0].fact
         assert isinstance(first, TransactionFact)
         last, next_seq_no, blocked, stop = first.samples[-1], 0, False, None
         for record in records:
             fact = record.fact
+            last = _newest([last, *_readings(fact)])
             if isinstance(fact, TransactionFact):
                 next_seq_no = fact.seq_no + 1
                 blocked = blocked or fact.trigger is Trigger.DEAUTHORIZED
-                last = _newest(last, fact.samples)
-            elif isinstance(fact, CheckpointFact):
-                last = _newest(last, (fact.sample,))
-            elif isinstance(fact, PriceFact):
-                last = _newest(last, fact.samples)
             elif isinstance(fact, StopFact):
                 stop = fact
-        newest = self._reader.rows(records[-1].seq - 1, 1)[0]
-        same_boot = newest.boot_id == boot_id
+        same_boot = rows[-1].boot_id == boot_id
+        gap_ms: int | None = None
         if same_boot:
-            gap_ms: int | None = mono_ms - newest.mono_ms
-        else:
-            gap_ms = max(0, wall_ms - records[-1].wall_ms) if wall_ms is not None else None
+            gap_ms = mono_ms - rows[-1].mono_ms
+        elif wall_ms is not None and wall_ms >= records[-1].wall_ms:  # else it is behind, and tells nothing
+            gap_ms = wall_ms - records[-1].wall_ms
         return Recovered(
             evse=first.evse,
             tx_id=first.tx_id,
@@ -295,8 +313,18 @@ class Archive:
             authorized_by=first.authorized_by,
             energy_blocked=blocked,
             stop=stop,
-            age_ms=records[-1].wall_ms - records[0].wall_ms + (gap_ms or 0),
+            age_ms=records[-1].wall_ms - self._session_began_ms(records[0]) + (gap_ms or 0),
+            follows=first.follows,
         )
+
+    def _session_began_ms(self, start: Record) -> int:
+        """By the clock, as far as the rows are still there."""
+        while isinstance(start.fact, TransactionFact) and start.fact.follows is not None:
+            before = self._records(self._reader.rows(0, 1, tx_id=start.fact.follows.tx_id))
+            if not before:
+                break
+            start = before[0]
+        return start.wall_ms
 
 
 def _for_others(fact: Fact | None) -> Fact | None:
@@ -326,6 +354,38 @@ def _csms_tx(tx_id: str, text: str) -> CsmsTx:
     return CsmsTx(tx_id, int(number), given_up == "given_up")
 
 
-def _newest(last: Sample, samples: tuple[Sample, ...]) -> Sample:
+def _newest(samples: list[Sample]) -> Sample:
     """Registers only rise, so the greatest is the newest, whatever order rows were made in."""
-    return max((last, *samples), key=lambda sample: sample.energy_import_mwh)
+    return max(samples, key=lambda sample: sample.energy_import_mwh)
+
+
+def _readings(fact: Fact) -> tuple[Sample, ...]:
+    match fact:
+        case TransactionFact(samples=samples) | PriceFact(samples=samples):
+            return samples
+        case CheckpointFact(sample=sample):
+            return (sample,)
+        case _:
+            return ()
+
+
+def _stranded(rows: list[Row], facts: list[Fact | None], boot_id: str, why: str) -> Stranded | None:
+    """None: not even a reading is there."""
+    pairs = zip(rows, facts, strict=True)
+    read = [each for row, fact in pairs for each in (_left_in(row.body) if fact is None else _readings(fact))]
+    if not read:
+        return None
+    start, last = rows[0], rows[-1]
+    assert start.tx_id is not None and start.evse is not None
+    gap = GapKind.PROCESS if last.boot_id == boot_id else GapKind.POWER
+    next_seq_no = sum(row.kind in _EVENT_KINDS for row in rows)
+    return Stranded(start.evse, start.tx_id, next_seq_no, _newest(read), gap, why)
+
+
+def _left_in(body: bytes) -> tuple[Sample, ...]:
+    """The registers in a row that cannot be read as a whole."""
+    try:
+        kept = [{name: each[name] for name in _REGISTER} for each in from_json(body)["samples"]]
+        return tuple(from_stored({"context": SampleContext.END, **each}, Sample) for each in kept)
+    except (CodecError, KeyError, TypeError):
+        return ()

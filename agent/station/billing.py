@@ -22,7 +22,6 @@ from agent.core.effects import Append, Effect, ReadMeter, TransactionEnded
 from agent.core.events import ClockSet, Exhausted, FromMeter, Tick
 from agent.core.facts import (
     Fact,
-    Forerunner,
     LimitFact,
     LogEntry,
     LogFact,
@@ -43,6 +42,7 @@ from agent.tariff.usage import Usage
 from hal.ports import MeterReading
 
 BOUNDARY_RETRY_MS = 5_000  # the meter did not answer at a boundary: it is asked again
+CHANGE_WAIT_MS = 2_000  # a reading a second, and one may be missing; the CSMS waits for the answer
 CHOICE_EVERY_MS = 10_000  # conditions on power, current and energy are looked at so often (OCPP 2.1 I12.FR.31)
 CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row (the core's measure, too)
 _ENDING = (SessionState.RELEASING, SessionState.END_READING)
@@ -69,15 +69,6 @@ class _Open:
     ending: bool = False  # told the core that a limit is reached
 
 
-@dataclass(frozen=True, slots=True)
-class _Carried:
-    """What a transaction leaves to the one that follows it in the same session (the meter began anew)."""
-
-    follows: Forerunner
-    limit: LimitFact | None
-    tariff: str | None
-
-
 class Billing:
     """Books and prices of one station. ``boot_id`` is that of the rows that will be written, ``most_mw``
     what each EVSE can deliver."""
@@ -98,7 +89,6 @@ class Billing:
         self._min_energy_mwh = min_energy_mwh
         self._most_mw = most_mw
         self._open: dict[str, _Open] = {}
-        self._carried: dict[int, _Carried] = {}
         self._unsaid: list[LogFact] = []
         self._clock = (core.ctx.wall_offset_ms, core.ctx.time_status)
         self.tariffs = tariffs
@@ -151,34 +141,46 @@ class Billing:
             tx = self._running(each)
             each.seen = None if tx is None else tx.last
         self._clock = (self._core.ctx.wall_offset_ms, self._core.ctx.time_status)
-        idle = [evse for evse in self._carried if self._core.evses[evse].flow.state is SessionState.IDLE]
-        for evse in idle:
-            del self._carried[evse]
 
-    def _note_all(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
+    def _note_all(self, effects: list[Effect]) -> None:
+        for place, effect in enumerate(effects):
             if isinstance(effect, Append):
                 stamp = Stamp(self._boot_id, effect.at_ms, effect.wall_ms, effect.time_status)
                 for fact in effect.facts:
                     each = self._open.get(getattr(fact, "tx_id", ""))
                     with self._surviving(each):
                         self._note(fact, stamp)
+                effects[place] = self._with_limits(effect, stamp)
+
+    def _with_limits(self, effect: Append, stamp: Stamp) -> Append:
+        """What is left of its limits to a transaction that follows another is one commit with its start."""
+        facts = list(effect.facts)
+        for fact in effect.facts:
+            each = self._open.get(fact.tx_id) if isinstance(fact, TransactionFact) and fact.follows else None
+            if each is not None and each.limit is not None:
+                facts.append(each.limit)
+                self._note(each.limit, stamp)
+                each.limit = None
+        return replace(effect, facts=tuple(facts))
 
     def _note(self, fact: Fact, stamp: Stamp) -> None:
         tx_id = getattr(fact, "tx_id", None)
         if isinstance(fact, TransactionFact) and fact.kind is TxKind.STARTED:
+            before = None if fact.follows is None else self._open.get(fact.follows.tx_id)
+            limit = None
+            if before is not None:
+                with self._surviving(before):
+                    fact, limit = self._carry_on(before.books, fact)
             books = Books(fact, stamp, self.tariffs.tariff, self._terms(fact.evse))
             self._open[fact.tx_id] = each = _Open(books, fact.evse)
             if fact.tariff is not None and not books.tariff_hashes:
                 self._unsaid.append(LogFact(LogEntry.TARIFF_REFUSED, fact.evse, (("tariff", fact.tariff),)))
-            self._carry_on(each, fact)
+            each.limit, each.site_asked = limit, limit is not None
         elif tx_id in self._open:
             self._open[tx_id].books.note(fact, stamp)
             self._open[tx_id].looked_ahead = False
             if isinstance(fact, LimitFact) and fact.source != TECHNICIAN:
                 self._open[tx_id].told = fact
-            if isinstance(fact, TransactionFact) and fact.kind is TxKind.ENDED:
-                self._carry_over(self._open[tx_id])
 
     def _running(self, each: _Open) -> Transaction | None:
         """The transaction while energy may flow."""
@@ -206,8 +208,7 @@ class Billing:
 
     def _give_up(self, tx_id: str, evse: int | None, error: Exception) -> None:
         self._open.pop(tx_id, None)
-        why = f"{type(error).__name__}: {error}"[:300]
-        self._unsaid.append(LogFact(LogEntry.RECORD_FAILED, evse, (("tx", tx_id), ("why", why))))
+        self._unsaid.append(record_failed(tx_id, evse, error))
 
     def failed(self, tx_id: str, evse: int, error: Exception) -> LogFact:
         """The books cannot be closed as they are: they are given up."""
@@ -265,7 +266,7 @@ class Billing:
         if each.changed_ms is None:
             each.changed_ms = now_ms
             self._core.ctx.emit(ReadMeter(each.evse))
-        if last.at_ms >= each.changed_ms or now_ms >= each.changed_ms + BOUNDARY_RETRY_MS:
+        if last.at_ms >= each.changed_ms or now_ms >= each.changed_ms + CHANGE_WAIT_MS:
             cause = PriceCause.CLOCK if each.wanted is None else PriceCause.TARIFF
             self._write(each, cause, (last,), each.wanted)
             each.wanted, each.clock_moved, each.changed_ms = None, False, None
@@ -379,32 +380,14 @@ class Billing:
         limits = None if started.token is None else self.tariffs.limits_for(started.evse, started.token, started.group)
         return None if limits is None else site_limit(started, limits)
 
-    def _carry_over(self, each: _Open) -> None:
-        """The end of a transaction that another follows: what it leaves of its limits, and its tariff."""
-        stop = tx.stop if (tx := self._core.evses[each.evse].flow.tx) is not None else None
-        if stop is None or not stop.follow_up:
-            return
-        books, usage = each.books, each.books.usage()
+    def _carry_on(self, books: Books, started: TransactionFact) -> tuple[TransactionFact, LimitFact | None]:
+        """The start of what follows the transaction of these books, with the tariff and the cost of the session so far;
+        and what is left of the limits."""
+        usage = books.usage()
         cost = self.bill(books, usage, final=False)
-        limit = None if books.limits is None else rest_of(books.limits, cost, usage)
-        tariff = books.tariff_hashes[-1] if books.tariff_hashes else None
-        self._carried[each.evse] = _Carried(forerunner(books.started, cost), limit, tariff)
-
-    def _carry_on(self, each: _Open, started: TransactionFact) -> None:
-        carried = self._carried.pop(each.evse, None)
-        if carried is None or started.follows is None or carried.follows.tx_id != started.follows.tx_id:
-            return
-        if carried.limit is not None:
-            each.limit, each.site_asked = replace(carried.limit, tx_id=started.tx_id), True
-        if carried.tariff is not None:
-            status = self._accepts(each, carried.tariff)
-            if status == "Accepted":
-                each.books.started = replace(started, follows=carried.follows)
-            self._want(each, carried.tariff, status)
-
-    def goes_on(self, evse: int) -> bool:
-        """Whether the transaction that just ended there goes on in another: its meter began anew."""
-        return evse in self._carried
+        limit = None if books.limits is None else replace(rest_of(books.limits, cost, usage), tx_id=started.tx_id)
+        tariff = books.tariff_hashes[-1] if books.tariff_hashes else started.tariff
+        return replace(started, tariff=tariff, follows=forerunner(books.started, cost)), limit
 
     def _reached(self, each: _Open) -> tuple[Trigger, StopReason] | None:
         limits, tx = each.books.limits, self._running(each)
@@ -466,11 +449,17 @@ class Billing:
             each.due_ms if each.asked_at_ms is None else each.asked_at_ms + BOUNDARY_RETRY_MS
             for each in self._open.values()
         ]
+        times += [each.changed_ms + CHANGE_WAIT_MS for each in self._open.values() if each.changed_ms is not None]
         return min((at_ms for at_ms in times if at_ms is not None and at_ms > now_ms), default=None)
 
     def _stamp(self) -> Stamp:
         ctx = self._core.ctx
         return Stamp(self._boot_id, ctx.at_ms, ctx.wall_ms, ctx.time_status)
+
+
+def record_failed(tx_id: str, evse: int | None, error: Exception) -> LogFact:
+    why = f"{type(error).__name__}: {error}"[:300]
+    return LogFact(LogEntry.RECORD_FAILED, evse, (("tx", tx_id), ("why", why)))
 
 
 def _concerns(effect: Effect, tx_id: str) -> bool:

@@ -75,7 +75,7 @@ class Disk:
         started = next((fact for fact in signed if fact.kind is TxKind.STARTED), None)
         ended = next((fact for fact in signed if fact.kind is TxKind.ENDED), None)
         if ended is not None:
-            self._run(self._append_signed(effect, ended))
+            self._run(self._append_signed(effect, ended, started))
         elif started is not None:
             self._write(effect, lambda rows: self._run(self._begin_signed(effect, started, rows)), meter_begins=True)
         else:
@@ -103,16 +103,23 @@ class Disk:
         await self._signers.begin(started.evse, started.token, started.authorized_by, words, wall_ms)
         self._durable(effect.ticket, rows)
 
-    async def _append_signed(self, effect: Append, ended: TransactionFact) -> None:
-        """The meter's record goes to disk with the end; then the meter may forget it."""
+    async def _append_signed(self, effect: Append, ended: TransactionFact, started: TransactionFact | None) -> None:
+        """The meter's record goes to disk with the end; then the meter may forget it. ``started``: what follows in the
+        same session, since the register began anew."""
         record = await self._signers.end(ended.evse)
 
-        def durable(rows: list[Row]) -> None:
-            self._durable(effect.ticket, rows)
+        async def go_on(rows: list[Row]) -> None:
             if record is not None:
-                self._run(self._signers.confirm(ended.evse))
+                await self._signers.confirm(ended.evse)
+            if started is not None:
+                await self._begin_signed(effect, started, rows)
 
-        self._write(effect, durable, record)
+        def durable(rows: list[Row]) -> None:
+            if started is None:
+                self._durable(effect.ticket, rows)
+            self._run(go_on(rows))
+
+        self._write(effect, durable, record, meter_begins=started is not None)
 
     def _run(self, work: Coroutine[object, object, None]) -> None:
         """Do something that waits for a device; an error of ours in it ends the process as any other."""

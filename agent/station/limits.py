@@ -58,6 +58,7 @@ class Limits:
         self._capabilities = capabilities
         self.profiles = ProfileSet()
         self.bound = False  # a profile came into force with its transaction, and is not yet on disk
+        self._handed_on = False  # on disk they may still be those of the transaction before
 
     def outlook(self, running: dict[int, Transaction], wall_ms: int, *, clock_known: bool) -> Outlook:
         """The limits while these transactions run (by EVSE)."""
@@ -132,15 +133,22 @@ class Limits:
         self.profiles = self.profiles.bind(profile_from_plain(plain), evse, tx_id, wall_ms)
         self.bound = True
 
+    def hand_on(self, tx_id: str, to: str) -> None:
+        """A session goes on in another transaction, and the profiles with it; so it does after a restart, should the
+        disk not know it yet. To be stored when the first has ended: before, a restart may find it still running."""
+        self.profiles = self.profiles.hand_on(tx_id, to)
+        self._handed_on = True
+
     def clear(self, criteria: Criteria) -> int:
         """Remove the profiles that match; returns how many."""
         self.profiles, count = self.profiles.clear(criteria)
         return count
 
     def keep_transactions(self, tx_ids: set[str]) -> bool:
-        """Drop the profiles of transactions that no longer run; True if any went."""
+        """Drop the profiles of transactions that no longer run; True if the disk is to know."""
         kept = self.profiles.keep_transactions(tx_ids)
-        changed, self.profiles = kept != self.profiles, kept
+        changed = self._handed_on or kept != self.profiles
+        self.profiles, self._handed_on = kept, False
         return changed
 
     def composite(

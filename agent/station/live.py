@@ -74,7 +74,7 @@ from agent.station.making import (
     unseen_damage,
 )
 from agent.station.platform import Platform
-from agent.station.recovery import end_without_evse
+from agent.station.recovery import Stranded, end_stranded
 from agent.station.self_test import DeviceWatch
 from agent.station.service import StationService, profiles_change
 from agent.station.signers import MeterRecords
@@ -111,8 +111,9 @@ class LiveStation:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         wall_ms = platform.machine_wall_ms()
-        # Whether the machine's clock can be believed at all ("I") or not ("U").
+        # Whether the machine's clock can be believed at all ("I") or not ("U"), and whether it ran without power, too.
         self._clock_at_start = wall_ms, (status := "I" if wall_ms >= BUILD_TIME_MS else "U")
+        self._clock_is_proven = status == "I" and platform.clock_is_proven(wall_ms)
         # Of the clocks that were believed in this run, how far the one that is furthest behind is from monotonic time.
         self._least_offset_ms = wall_ms - self._now_ms() if status == "I" else None
         birth = Birth(
@@ -134,7 +135,8 @@ class LiveStation:
         self._tariffs = make_tariffs(build, self._archive)
         core = make_core(build, self._archive, self._model, platform.new_tx_id, self._tariff_for)
         self._billing = make_billing(build, core, self._tariffs)
-        self.logic = Logic(core, make_limits(build, self._archive, self._model), self._billing)
+        limits = make_limits(build, self._archive, self._model)
+        self.logic = Logic(core, limits, self._billing, clock_is_proven=self._clock_is_proven)
         self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
         self._watch = DeviceWatch(build.config)
         self._updates = self._make_updates(platform)
@@ -391,17 +393,21 @@ class LiveStation:
         now_ms, (wall_ms, status) = self._now_ms(), self._clock_at_start
         source = "rtc" if status == "I" else "none"
         self.logic.step(ClockSet(wall_ms, source, trusted=False), now_ms)
-        trusted_wall = wall_ms if status == "I" else None
-        unconfigured: list[Fact] = []
+        trusted_wall = wall_ms if self._clock_is_proven else None
+        stranded: list[Fact] = []
         for found in self._archive.open_transactions(self._build.boot_id, now_ms, trusted_wall):
-            log.warning("open transaction found", tx=found.tx_id, evse=found.evse, gap_ms=found.gap_ms)
-            if found.evse in self.logic.core.evses:
+            log.warning("open transaction found", tx=found.tx_id, evse=found.evse)
+            if isinstance(found, Stranded):
+                stranded += end_stranded(found, now_ms)
+            elif found.evse in self.logic.core.evses:
                 self._billing.restore(self._archive.history(found.tx_id))
                 self._signers.resume(found.evse)
                 self._statistics.resume(found.evse)
                 self.logic.step(found, now_ms)
             else:
-                unconfigured += end_without_evse(found, now_ms)
+                why = f"EVSE {found.evse} is not configured any more"
+                lost = Stranded(found.evse, found.tx_id, found.next_seq_no, found.last, found.gap, why)
+                stranded += end_stranded(lost, now_ms)
         running = {tx.id for tx in self.logic.running().values()}
         if self.logic.limits.keep_transactions(running):
             self._writer.append((), [profiles_change(self.logic.limits.profiles)])
@@ -410,8 +416,8 @@ class LiveStation:
         if self._build.boot_cause in UNCLEAN and last.seq > 1:
             times = (("boot_id", last.boot_id), ("mono_ms", str(last.mono_ms)), ("wall_ms", str(last.wall_ms)))
             self.append(LogFact(LogEntry.UNCLEAN_STOP, details=(("last_row", str(last.seq)), *times)))
-        if unconfigured:
-            self.append(*unconfigured)
+        if stranded:
+            self.append(*stranded)
         if self._key.key_id not in (known := self._archive.known_keys()):
             entry = LogEntry.KEY_IN_USE if known else LogEntry.KEY_CREATED
             used = LogFact(entry, details=(("key_id", self._key.key_id),))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.charging.composite import Transaction
 from agent.core.effects import Effect, TransactionEnded
-from agent.core.events import ClockSet, Event, LimitSet, Recovered, Tick
+from agent.core.events import ClockSet, Configured, Event, LimitSet, Recovered
 from agent.core.station import Station
 from agent.station.billing import Billing
 from agent.station.limits import Limits
@@ -28,12 +28,14 @@ class PricesChanged:
 
 
 class Logic:
-    """Core, limits and prices as one."""
+    """Core, limits and prices as one. ``clock_is_proven``: limits may go by the machine's own clock; else by none until
+    the CSMS has told the time."""
 
-    def __init__(self, core: Station, limits: Limits, billing: Billing) -> None:
+    def __init__(self, core: Station, limits: Limits, billing: Billing, *, clock_is_proven: bool) -> None:
         self.core = core
         self.limits = limits
         self.billing = billing
+        self._clock_is_proven = clock_is_proven
         self._started_at_ms: dict[str, int] = {}
         self._told: dict[int, LimitSet] = {}
         self._next_change_wall_ms: int | None = None
@@ -42,8 +44,11 @@ class Logic:
     def step(self, event: Event | ProfilesChanged | PricesChanged, at_ms: int) -> list[Effect]:
         if isinstance(event, Recovered):
             self._started_at_ms[event.tx_id] = at_ms - event.age_ms
-        effects = self.core.step(Tick() if isinstance(event, ProfilesChanged | PricesChanged) else event, at_ms)
-        self._bind_profiles()
+        if isinstance(event, ProfilesChanged | PricesChanged):  # for the core nothing has changed
+            effects = self.core.step(Configured(self.core.ctx.behaviour), at_ms)
+        else:
+            effects = self.core.step(event, at_ms)
+        self._follow_transactions()
         if self._limits_are_due(event):
             effects += self._apply_limits(at_ms)
         effects += self.billing.follow(event, effects)
@@ -59,6 +64,12 @@ class Logic:
             times.append(self._next_change_wall_ms - self.core.ctx.wall_offset_ms)
         return min((at_ms for at_ms in times if at_ms is not None), default=None)
 
+    @property
+    def clock_known(self) -> bool:
+        """Whether limits may go by the clock."""
+        status = self.core.ctx.time_status
+        return status == "S" or (status == "I" and self._clock_is_proven)
+
     def running(self) -> dict[int, Transaction]:
         """Running transactions by EVSE, with their start in today's wall time."""
         offset_ms = self.core.ctx.wall_offset_ms
@@ -69,12 +80,19 @@ class Logic:
                 found[evse_id] = Transaction(tx.tx_id, started_ms + offset_ms)
         return found
 
-    def _bind_profiles(self) -> None:
-        """The profile of a remote start comes into force with the transaction, and goes with it."""
+    def _follow_transactions(self) -> None:
+        """The profile of a remote start comes into force with the transaction, and goes with it. Where the session
+        only goes on in another transaction, its start and its profiles stay."""
         for evse_id, evse in self.core.evses.items():
             tx = evse.flow.tx
-            if tx is not None and tx.profile is not None and tx.tx_id not in self._known:
+            if tx is None or tx.tx_id in self._known:
+                continue
+            if tx.profile is not None:
                 self.limits.bind(tx.profile, evse_id, tx.tx_id, self.core.ctx.wall_ms)
+            if tx.follows is not None:
+                self.limits.hand_on(tx.follows.tx_id, tx.tx_id)
+                if (started_at_ms := self._started_at_ms.get(tx.follows.tx_id)) is not None:
+                    self._started_at_ms[tx.tx_id] = started_at_ms
 
     def _limits_are_due(self, event: object) -> bool:
         now = {tx.id for tx in self.running().values()}
@@ -84,8 +102,7 @@ class Logic:
     def _apply_limits(self, at_ms: int) -> list[Effect]:
         running = self.running()
         self._known = {tx.id for tx in running.values()}
-        ctx = self.core.ctx
-        outlook = self.limits.outlook(running, ctx.wall_ms, clock_known=ctx.time_status != "U")
+        outlook = self.limits.outlook(running, self.core.ctx.wall_ms, clock_known=self.clock_known)
         self._next_change_wall_ms = outlook.next_change_ms
         effects: list[Effect] = []
         for limit in outlook.limits:

@@ -4,7 +4,8 @@ Charter: everything that is neither decided by the station nor the same in every
 takes it from the machine (``this_machine``); the simulated world makes its own, and runs the same station in
 virtual time.
 
-Units: ms; ``now_ms`` is monotonic, ``machine_wall_ms`` what the machine's clock shows (UTC).
+Units: ms; ``now_ms`` is monotonic, ``machine_wall_ms`` what the machine's clock shows (UTC), and ``clock_is_proven``
+whether something vouches for that.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from agent.ledger.space import Look
 from agent.ledger.writer import LedgerWriter, OnCut, OnDurable
 from agent.security.keys import MeteringKey, load_or_create_key
 from agent.station.build import monotonic_ms
+from agent.station.clock_proof import clock_is_proven
 from agent.station.hardware import Hardware, open_hardware
 from agent.telemetry.own_process import OwnProcess
 
@@ -88,6 +90,7 @@ class Platform:
 
     now_ms: Callable[[], int]
     machine_wall_ms: Callable[[], int]
+    clock_is_proven: Callable[[int], bool]
     new_tx_id: Callable[[], str]
     metering_key: Callable[[Path], MeteringKey]
     open_writer: OpenWriter
@@ -103,6 +106,7 @@ def this_machine(loop: asyncio.AbstractEventLoop) -> Platform:
     return Platform(
         now_ms=monotonic_ms,
         machine_wall_ms=lambda: time.time_ns() // 1_000_000,
+        clock_is_proven=clock_is_proven,
         new_tx_id=lambda: str(uuid.uuid4()),
         metering_key=load_or_create_key,
         open_writer=lambda path, failed, make_room: LedgerWriter(path, loop, failed, make_room=make_room),

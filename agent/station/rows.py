@@ -2,7 +2,8 @@
 
 Charter: one fact is one row; a start or an end of a transaction also brings the meter record (OCMF) and,
 at the end, the receipt, in the same commit. The documents name their place in the chain, so their bytes
-are made in the writer's own transaction (and thread: signing may take long). Order in the commit: at the
+are made in the writer's own transaction (and thread: signing may take long); one that cannot be made there is a line
+of the log book instead, since an error would end the ledger, again after every restart. Order in the commit: at the
 start the fact, then the record; at the end the record, then the fact, then the receipt, so that whoever
 reads up to the end has the record.
 
@@ -29,7 +30,7 @@ from agent.ledger.side_records import PutTariff
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.ocmf.record import Draft, payload
 from agent.ocmf.sign import SigningKey, seal
-from agent.station.billing import Billing
+from agent.station.billing import Billing, record_failed
 from agent.station.tariffs import canonical_text
 from agent.tariff.cost import Bill
 from agent.tariff.currency import minor_text
@@ -100,14 +101,15 @@ class RowMaker:
                 plain = self.plain(books.started, stamp)
                 rows += [plain, *(self._begin(fact, books, stamp) if self._signs_begin() and not meter_begins else ())]
             elif fact.kind is TxKind.ENDED:
-                rows += self._end(fact, books, stamp, meter_record)
-                changes.append(self._end_change(fact))
+                goes_on = any(_follows(each, fact) for each in facts)
+                rows += self._end(fact, books, stamp, meter_record, final=not goes_on)
+                changes.append(self._end_change(fact, goes_on=goes_on))
             else:
                 rows.append(plain)
         return rows, changes
 
     def _end(
-        self, fact: TransactionFact, books: Books, stamp: Stamp, meter_record: SignedRecord | None
+        self, fact: TransactionFact, books: Books, stamp: Stamp, meter_record: SignedRecord | None, *, final: bool
     ) -> list[AnyRow]:
         """The end with its documents. Where these cannot be made the end comes without them, and the log book says
         so: a crash would come again after every restart."""
@@ -119,7 +121,7 @@ class RowMaker:
             else:
                 made, signed = self._records(fact, stamp, ocmf_record.drafts(books, self._who))
                 records += made
-            bill = self._billing.bill(books, books.usage(), final=not self._billing.goes_on(fact.evse))
+            bill = self._billing.bill(books, books.usage(), final=final)
             receipt = self._receipt(fact, books, bill, stamp, signed, meter_record)
         except Exception as error:
             failed = self._billing.failed(fact.tx_id, fact.evse, error)
@@ -194,6 +196,7 @@ class RowMaker:
             tx_id=fact.tx_id,
             evse=fact.evse,
             counter=counter,
+            instead=lambda error: self.plain(record_failed(fact.tx_id, fact.evse, error), stamp),
         )
 
     # ------------------------------------------------------------------------------------- receipt
@@ -210,14 +213,15 @@ class RowMaker:
         usage = books.usage()
         record_key = "" if meter_record is None else meter_record.public_key.hex().upper()
         facts = replace(self._receipt_facts(fact, books), record_key=record_key)
-        # An error in the writer's thread would end the ledger: whatever cannot be written shows here. Of the records
-        # only a meter's own is there by now, and only that one can be no text.
+        # Whatever cannot be written shows here, before the row of the end tells a cost. Of the records only a meter's
+        # own is there by now, and only that one can be no text.
         receipt_payload(facts, usage, bill, seq=0, prev_hash=b"", number=0, records=_texts(signed))
 
         def make(slot: Slot) -> bytes:
             assert slot.number is not None
             records = _texts(signed)
-            assert len(records) == len(signed), "records are made before the receipt that holds them"
+            if len(records) != len(signed):
+                raise ValueError("a record that it would hold was not made")
             text = receipt_payload(
                 replace(facts, local_number=slot.number),
                 usage,
@@ -292,9 +296,9 @@ class RowMaker:
         ran_mwh = begin.sample.energy_import_mwh - int(register)
         return ran_mwh if ran_mwh >= 0 else None
 
-    def _end_change(self, fact: TransactionFact) -> Put | Delete:
+    def _end_change(self, fact: TransactionFact, *, goes_on: bool) -> Put | Delete:
         end = fact.samples[-1]
-        if self._billing.goes_on(fact.evse):
+        if goes_on:
             self._last_ends.pop(str(fact.evse), None)
             return Delete(Namespace.METER, str(fact.evse))
         self._last_ends[str(fact.evse)] = kept = f"{end.meter_serial} {end.energy_import_mwh}"
@@ -304,6 +308,11 @@ class RowMaker:
 def _texts(signed: Sequence[bytes | None]) -> list[str]:
     """The records that are made. ``UnicodeDecodeError`` for one that is no text."""
     return [record.decode() for record in signed if record is not None]
+
+
+def _follows(fact: Fact, ended: TransactionFact) -> bool:
+    """Whether this is the start in which the session of the ended one goes on: its meter began anew."""
+    return isinstance(fact, TransactionFact) and fact.follows is not None and fact.follows.tx_id == ended.tx_id
 
 
 def _with_cost(fact: TransactionFact, bill: Bill | None) -> TransactionFact:

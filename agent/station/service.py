@@ -373,7 +373,7 @@ class StationService:
             RateUnit(unit or "A"),
             self._logic.running(),
             self._wall_ms(),
-            clock_known=self._known_wall_ms() is not None,
+            clock_known=self._logic.clock_known,
         )
         if schedule is None:
             return None

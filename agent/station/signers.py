@@ -12,7 +12,7 @@ holds from before a restart is fetched, kept, and then confirmed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -96,13 +96,14 @@ class MeterRecords:
         if evse not in self._running:
             return None
         self._running.discard(evse)
-        return await self._try(evse, "end", self._end(evse))
+        return await self._try(evse, "end", self._checked(self._meters[evse].end_record()))
 
-    async def _end(self, evse: int) -> SignedRecord:
+    async def _checked(self, asked: Awaitable[SignedRecord | None]) -> SignedRecord | None:
         """A record that is no text is none: no receipt could hold it. The meter keeps it, since nobody confirms it."""
-        record = await self._meters[evse].end_record()
+        record = await asked
         try:
-            record.text.decode()
+            if record is not None:
+                record.text.decode()
         except UnicodeDecodeError as error:
             raise RecordFailed("meter", RecordFault.CORRUPTED, f"its record is not UTF-8: {error}") from error
         return record
@@ -113,7 +114,7 @@ class MeterRecords:
 
     async def left_over(self, evse: int) -> SignedRecord | None:
         """A record that the meter still holds from before a restart, when no transaction claims it."""
-        return await self._try(evse, "fetch", self._meters[evse].pending_record())
+        return await self._try(evse, "fetch", self._checked(self._meters[evse].pending_record()))
 
     async def public_key(self, evse: int) -> bytes | None:
         return await self._try(evse, "key", self._meters[evse].public_key())

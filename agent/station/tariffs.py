@@ -6,8 +6,9 @@ change concerns those that run. Prices nothing.
 
 Order (metering reference 3.5): a tariff or limit that the site gives a token or group, the CSMS's default
 of the EVSE, its default of all EVSEs, the site's live tariff, the site's tariff. A default of the CSMS may
-lie in the future; it then replaces the older one by itself. A running transaction keeps its tariff: only
-``ChangeTransactionTariff`` reaches it, and where the site priced it, the live tariff (a price that follows a market).
+lie in the future; it then replaces the older one by itself. The older one stays here, out of sight: the time that
+made it old may have been wrong. A running transaction keeps its tariff: only ``ChangeTransactionTariff`` reaches it,
+and where the site priced it, the live tariff (a price that follows a market).
 
 Sources: OCPP 2.1 I07 to I10 (SetDefaultTariff, GetTariffs, ClearTariffs, ChangeTransactionTariff).
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import TariffFact, Token
@@ -30,13 +31,13 @@ from agent.tariff.problem import TariffError
 ALL_EVSES = 0
 DEFAULTS_MAX = 64
 PARSED_MAX = 256
-_KEY = "defaults"
+_KEY, _KNOWN = "defaults", "known_ms"
 _SITE, _LIVE, _ASSIGNED, _CSMS = "site", "live", "assigned", "csms"  # who brought a tariff first
 
 
 @dataclass(frozen=True, slots=True)
 class _Default:
-    """A default tariff of the CSMS; ``evse`` 0 is all. ``from_wall_ms`` 0: it is valid, whatever the clock says."""
+    """A default tariff of the CSMS; ``evse`` 0 is all. ``from_wall_ms`` 0: from its arrival on."""
 
     evse: int
     content_hash: str
@@ -63,6 +64,7 @@ class TariffBook:
         self._new: dict[str, TariffFact] = {}  # learned by this process; they may still be on their way to disk
         self._hash_of_id: dict[str, str] = {}
         self._defaults = [_Default(*row[:3]) for row in json.loads(stored.get(_KEY, "[]"))]  # a newer release may add
+        self._known_ms = int(stored.get(_KNOWN, "0"))  # so late it is, whatever the clock says: see ``settle``
         self._site: str | None = None
         self._live: str | None = None
         self._assigned: list[tuple[Assignment, str | None]] = []
@@ -175,8 +177,17 @@ class TariffBook:
         return source in (_SITE, _LIVE) and content not in given
 
     def _default(self, evse: int, wall_ms: int) -> str | None:
-        valid = [each for each in self._defaults if each.evse == evse and each.from_wall_ms <= wall_ms]
-        return max(valid, key=lambda each: each.from_wall_ms).content_hash if valid else None
+        valid = [each for each in self._due(max(wall_ms, self._known_ms)) if each.evse == evse]
+        return max(valid, key=_from_wall_ms).content_hash if valid else None
+
+    def _due(self, wall_ms: int) -> list[_Default]:
+        return [each for each in self._defaults if each.from_wall_ms <= wall_ms]
+
+    def _replaced(self) -> list[_Default]:
+        """Those that a later one has replaced by now; they only hold again where the clock is set back."""
+        due = self._due(self._known_ms)
+        last = {each.evse: each for each in sorted(due, key=_from_wall_ms)}
+        return [each for each in due if each is not last[each.evse]]
 
     # ------------------------------------------------------------------- what the CSMS may ask for
 
@@ -187,30 +198,29 @@ class TariffBook:
         tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
         if self._is_other_content(tariff, text):
             return "DuplicateTariffId", [], []
-        from_wall_ms = tariff.valid_from_ms or 0
+        from_wall_ms, now_ms = tariff.valid_from_ms or 0, max(wall_ms, self._known_ms)
         kept = [
             each
             for each in self._defaults
             # What becomes valid later than the new one is not touched by it.
-            if each.evse != evse or each.from_wall_ms > max(from_wall_ms, wall_ms) or each.from_wall_ms < from_wall_ms
+            if each.evse != evse or each.from_wall_ms > max(from_wall_ms, now_ms) or each.from_wall_ms < from_wall_ms
         ]
         if len(kept) >= DEFAULTS_MAX:
-            return "Rejected", [], []
+            replaced = [each for each in self._replaced() if each in kept]
+            if not replaced:
+                return "Rejected", [], []
+            kept.remove(min(replaced, key=_from_wall_ms))
         content, facts = self.learn(text)
         self._defaults = [*kept, _Default(evse, content, from_wall_ms)]
         return "Accepted", facts, [self._change()]
 
     def settle(self, wall_ms: int) -> list[Put]:
-        """It is surely so late: the defaults that are valid by now are so from now on even where nobody knows the
-        time, and those that they replaced are forgotten. Changes to keep."""
-        due = sorted(
-            (each for each in self._defaults if each.from_wall_ms <= wall_ms), key=lambda each: each.from_wall_ms
-        )
-        if not due or due[-1].from_wall_ms == 0:
+        """The CSMS says that it is so late: the defaults that are valid by now are so from now on even where nobody
+        knows the time, until it says otherwise. Changes to keep."""
+        if self._known_ms <= wall_ms and self._due(wall_ms) == self._due(self._known_ms):
             return []
-        valid = {each.evse: replace(each, from_wall_ms=0) for each in due}
-        self._defaults = [*valid.values(), *(each for each in self._defaults if each not in due)]
-        return [self._change()]
+        self._known_ms = wall_ms
+        return [Put(Namespace.TARIFF, _KNOWN, str(wall_ms))]
 
     def _is_other_content(self, tariff: Tariff, text: str) -> bool:
         """A tariff id never stands for two contents: old bills refer to it."""
@@ -220,12 +230,16 @@ class TariffBook:
     def clear(self, ids: Iterable[str], evse: int | None) -> tuple[list[tuple[str, str]], list[Put]]:
         """ClearTariffs: status by tariff id; no id means all, both mean those that fit both."""
         wanted = tuple(ids)
+        replaced = self._replaced()
         gone = [
             each
             for each in self._defaults
             if (not wanted or self._id(each.content_hash) in wanted) and evse in (None, each.evse)
+            if each not in replaced
         ]
-        self._defaults = [each for each in self._defaults if each not in gone]
+        kept = [each for each in self._defaults if each not in gone]
+        cleared = {each.evse for each in gone}  # what was replaced there must not come back
+        self._defaults = [each for each in kept if each not in replaced or each.evse not in cleared]
         found = list(dict.fromkeys(self._id(each.content_hash) for each in gone))
         results = [(tariff_id, "Accepted") for tariff_id in found]
         results += [(tariff_id, "NoTariff") for tariff_id in wanted if tariff_id not in found]
@@ -233,10 +247,11 @@ class TariffBook:
 
     def assignments(self, evse: int) -> list[TariffAssignment]:
         """GetTariffs: the defaults of an EVSE, or (0) of all."""
+        replaced = self._replaced()
         return [
             TariffAssignment(self._id(each.content_hash), each.evse, self._valid_from_ms(each.content_hash))
             for each in self._defaults
-            if evse in (ALL_EVSES, each.evse)
+            if evse in (ALL_EVSES, each.evse) and each not in replaced
         ]
 
     def _valid_from_ms(self, content: str) -> int | None:
@@ -255,6 +270,10 @@ class TariffBook:
 def canonical_text(text: str) -> bytes:
     """The form whose SHA-256 is the content hash: what the ledger keeps of a tariff beside its row."""
     return canonical(read(text)[0]).encode("ascii")
+
+
+def _from_wall_ms(each: _Default) -> int:
+    return each.from_wall_ms
 
 
 def _fits(each: Assignment, evse: int, token: Token, group: str | None) -> bool:

@@ -63,6 +63,9 @@ _FAILED = ("Failed", "InvalidSignature")  # ends of FirmwareStatusEnumType
 ALLOW_NEW = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 _REQUEST_MAX_CHARS = 10_000  # OCPP allows 512 + 5,500 + 800; however they are escaped, a row of state holds these
 _ASK_AGAIN_S = 10.0
+STATUS_MAX_S: float = 3.0
+"""The CSMS is answered an error after ``agent.ocpp.session.HANDLER_TIMEOUT_S``: nothing may be accepted behind it."""
+
 _LOOK_S = 0.5
 _ANNOUNCE_S = 10.0  # InstallRebooting is given this long to reach the CSMS
 _CONFIRM_TRIES = 3
@@ -144,9 +147,12 @@ class Updates:
         if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
             return refusal
         try:
-            found = await self._talks.ask(lambda installer: installer.status())
+            async with asyncio.timeout(STATUS_MAX_S):
+                found = await self._talks.ask(lambda installer: installer.status())
         except (InstallerAway, SlotFailed) as error:
             return UpdateAnswer(UpdateOutcome.REJECTED, str(error))
+        except TimeoutError:
+            return UpdateAnswer(UpdateOutcome.REJECTED, "the installer is slow to answer: ask again")
         if found.booted is None:
             return UpdateAnswer(UpdateOutcome.REJECTED, "nobody can tell which slot runs")
         if found.on_trial or self._machine.phase not in CANCELLABLE:

@@ -7,10 +7,10 @@ Order: lines (one per tariff, dimension and unit price), taxes on the printed li
 rates; stack 1 is on the lines and the printed taxes of stack 0, and so on), the cap and the minimum, the credit.
 
 Decisions: the cost of a tariff that was replaced is capped by its own ``maxCost`` and then stays; ``minCost`` and
-``maxCost`` of the tariff last in force bound the whole. Only a side that is given binds; where one is, the other moves
-with it. A cap takes the same share off everything, tax included, and more off the tax where the rates of ``maxCost``
-itself make less. What lacks to a minimum is taxed with the rates of ``minCost``, else those of the tariff's first
-dimension. The credit limit is an amount with tax, rounded down.
+``maxCost`` of the tariff last in force bound the whole. Only a side that is given binds, and the other moves with it;
+where both are given, that without tax comes first. A cap takes the same share off everything, tax included, and more
+off the tax where the rates of ``maxCost`` itself make less. What lacks to a minimum is taxed with the rates of
+``minCost``, else those of the tariff's first dimension. The credit limit is an amount with tax, rounded down.
 ``stepSize`` also counts in a running cost, which is what would be due if the session ended now.
 
 Units: amounts are whole minor units of the currency; quantities mWh, ms or a number of fees.
@@ -259,24 +259,23 @@ def _tax(rate: TaxRate, base: int, currency: str, rounding: Rounding) -> TaxLine
 def cost_cap_incl(tariffs: Sequence[Tariff]) -> Fraction | None:
     """What a running session can cost at most, with tax."""
     cap = tariffs[-1].max_cost
-    if cap is None or cap.excl_tax is None or cap.incl_tax is not None:
+    if cap is None or cap.excl_tax is None:
         return None if cap is None else cap.incl_tax
-    return cap.excl_tax * max(tax_factor(each.tax_rates(dimension)) for each in tariffs for dimension in Dimension)
+    most = cap.excl_tax * max(tax_factor(each.tax_rates(dimension)) for each in tariffs for dimension in Dimension)
+    return most if cap.incl_tax is None else min(most, cap.incl_tax)
 
 
 def _capped(cap: Price | None, excl: Fraction, incl: Fraction, taxed: Fraction) -> tuple[Fraction, Fraction]:
     """``excl`` and ``incl`` under the cap; ``taxed`` is ``incl`` before the taxes were rounded."""
     if cap is None:
         return excl, incl
-    if cap.excl_tax is not None and cap.incl_tax is not None:
-        return min(excl, cap.excl_tax), min(incl, cap.incl_tax)
     ratio = taxed / excl if excl > 0 and taxed > 0 else Fraction(1)
     if cap.tax_rates:
         ratio = min(ratio, tax_factor(cap.tax_rates))
     if cap.excl_tax is not None and excl > cap.excl_tax:
-        return cap.excl_tax, cap.excl_tax * ratio
+        excl, incl = cap.excl_tax, cap.excl_tax * ratio
     if cap.incl_tax is not None and incl > cap.incl_tax:
-        return cap.incl_tax / ratio, cap.incl_tax
+        excl, incl = min(excl, cap.incl_tax / ratio), cap.incl_tax
     return excl, incl
 
 
@@ -285,13 +284,12 @@ def _raised(tariff: Tariff, excl: Fraction, incl: Fraction, taxed: Fraction) -> 
     floor = tariff.min_cost
     if floor is None:
         return excl, incl
-    if floor.excl_tax is not None and floor.incl_tax is not None:
-        return max(excl, floor.excl_tax), max(incl, floor.incl_tax)
     factor = tax_factor(floor.tax_rates or _first_rates(tariff))
     if floor.excl_tax is not None and excl < floor.excl_tax:
-        return floor.excl_tax, taxed + (floor.excl_tax - excl) * factor
+        taxed += (floor.excl_tax - excl) * factor
+        excl, incl = floor.excl_tax, taxed
     if floor.incl_tax is not None and incl < floor.incl_tax:
-        return excl + (floor.incl_tax - taxed) / factor, floor.incl_tax
+        excl, incl = excl + max(Fraction(0), floor.incl_tax - taxed) / factor, floor.incl_tax
     return excl, incl
 
 

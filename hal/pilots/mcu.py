@@ -18,7 +18,10 @@ Rules:
 * The MCU tells a state when it changes, once, and cannot be asked. So one damaged frame is a loss (GARBAGE): it may
   have said that the vehicle left. Power goes, the reset makes the MCU tell its states anew, and a station that finds
   them as they were goes on where it was. A silence so long that keep-alives must have been missed is a loss for the
-  same reason (SILENT). What is damaged between a reset and ``Back`` makes the start begin again.
+  same reason (SILENT). What is damaged between a reset and ``Back`` makes the start begin again after
+  ``reset_wait_ms``.
+* A sound frame with a value that we do not know is no damage: another reset would bring it again, for ever. It is taken
+  for the worst that it can mean (``mcu_codec.UnknownValue``): a pilot in error, an invalid cable, a lock somewhere.
 * After a reset the MCU tells what differs from its state at power-on: no fault, contactor open, no cable.
 * Other losses: no start within ``link_timeout_ms`` (SILENT, GARBAGE where what came last was damaged, REFUSED where
   the MCU talks but does not confirm its reset), the port gone (GONE).
@@ -34,6 +37,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from hal.bus_counters import BusCounters
 from hal.pilots import cobs, mcu_codec
 from hal.pilots.mcu_codec import (
@@ -46,6 +51,7 @@ from hal.pilots.mcu_codec import (
     McuProximity,
     McuRelais,
     McuReset,
+    UnknownValue,
 )
 from hal.pilots.serial_line import SerialLine
 from hal.ports import (
@@ -67,6 +73,7 @@ from hal.ports import (
 _CLOSE_WAIT_MS = 500
 _RESYNC_KEEP_ALIVES = 3
 _FRAME_END_S = 0.1  # after the last byte; an adapter holds bytes back for some 16 ms
+_log = structlog.get_logger(__name__)
 _State = PilotCapabilities | BoardFaults | PilotState | Contactor | Cable | Lock
 
 
@@ -99,6 +106,7 @@ class McuPilot:
         self._splitter = cobs.Splitter(mcu_codec.MAX_PACKET_BYTES)
         self._max_current_ma = config.max_current_ma
         self.counters = BusCounters()  # messages of the MCU, which speaks by itself; a loss counts as a failed one
+        self._unknown: set[int] = set()  # fields of which a value that we do not know has been logged
         self._noise = False  # what came last was no good frame
         self._talks = False  # a good frame came since the deadline was set
         self._in_use = False  # between Back and Lost
@@ -209,7 +217,7 @@ class McuPilot:
     def _overdue(self) -> None:
         self._deadline = None
         if self._talks and not self._reset_confirmed:
-            self._lose(LossKind.REFUSED, "talks, but does not confirm its reset")
+            self._lose(LossKind.REFUSED, "talks, but its reset is not confirmed, or what follows is damaged")
         elif self._noise:
             self._lose(LossKind.GARBAGE, "only damaged frames")
         else:
@@ -281,6 +289,9 @@ class McuPilot:
         for encoded in frames:
             try:
                 message = mcu_codec.decode(mcu_codec.unframe(encoded))
+            except UnknownValue as unknown:
+                self._log_unknown(unknown)
+                message = unknown.means
             except BadMessage as error:
                 self._damaged(str(error))
                 continue
@@ -300,8 +311,19 @@ class McuPilot:
             return  # that is under way
         if self._in_use:
             self._lose(LossKind.GARBAGE, f"damaged frame: {detail}")
-        else:
-            self._begin()
+        else:  # not at once: it may be damaged each time
+            self._reset_confirmed = False
+            self._begin_again = asyncio.get_running_loop().call_later(self._config.reset_wait_ms / 1000, self._begin)
+
+    def _log_unknown(self, unknown: UnknownValue) -> None:
+        if unknown.field not in self._unknown:
+            self._unknown.add(unknown.field)
+            _log.warning(
+                "the pilot's MCU tells what this release does not know, perhaps its firmware is newer",
+                path=self._config.path,
+                told=str(unknown),
+                taken_for=str(unknown.means),
+            )
 
     def _heard(self, message: McuMessage) -> None:
         match message:

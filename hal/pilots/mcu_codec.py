@@ -26,6 +26,7 @@ _KEEP_ALIVE, _CONNECTOR_LOCK, _PWM_DUTY_CYCLE, _ALLOW_POWER_ON, _RESET = 100, 10
 _MCU_KEEP_ALIVE, _MCU_RESET, _CP_STATE, _RELAIS_STATE, _ERROR_FLAGS, _PP_STATE, _LOCK_STATE = (
     3, 101, 102, 103, 104, 106, 107,
 )  # fmt: skip
+_NEEDED = frozenset({_MCU_KEEP_ALIVE, _MCU_RESET, _CP_STATE, _RELAIS_STATE, _ERROR_FLAGS, _PP_STATE, _LOCK_STATE})
 
 _CP_STATES = tuple(CpState)  # A..F are 0..5
 _ERRORS: Mapping[int, BoardFault] = {
@@ -45,6 +46,16 @@ _LOCK_POSITIONS = (LockPosition.UNKNOWN, LockPosition.UNLOCKED, LockPosition.LOC
 
 class BadMessage(ValueError):
     """A frame or message that the MCU's protocol does not allow."""
+
+
+class UnknownValue(BadMessage):
+    """A sound message with a value that this release does not know; the MCU's firmware may be newer.
+
+    ``means`` is what it must be taken for: nothing of what was told before holds."""
+
+    def __init__(self, field: int, value: int, means: McuMessage) -> None:
+        super().__init__(f"field {field} cannot be {value}")
+        self.field, self.means = field, means
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,12 @@ class McuLock:
 
 
 McuMessage = McuKeepAlive | McuReset | McuCpState | McuRelais | McuErrors | McuProximity | McuLock
+
+_UNKNOWN: Mapping[int, McuMessage] = {
+    _CP_STATE: McuCpState(CpState.E),  # an error of the pilot: no power, and nothing is known of the vehicle
+    _PP_STATE: McuProximity(None, fault=True),
+    _LOCK_STATE: McuLock(LockPosition.UNKNOWN),  # such as "locking"
+}
 
 
 def jamcrc(data: bytes) -> int:
@@ -132,21 +149,22 @@ def reset() -> bytes:
 
 
 def decode(message: bytes) -> McuMessage | None:
-    """A message from the MCU; None for one that we do not need. Raises ``BadMessage``."""
+    """A message from the MCU; None for one that we do not need. Raises ``BadMessage``, of a value ``UnknownValue``."""
     try:
         found = list(protobuf.fields(message))
     except protobuf.ProtobufError as error:
         raise BadMessage(f"protobuf: {error}") from error
-    if len(found) != 1:
+    needed = [field for field in found if field[0] in _NEEDED]  # newer firmware may say more beside it
+    if not found or len(needed) > 1:
         raise BadMessage(f"{len(found)} fields in a message that has one")
-    number, value = found[0]
+    if not needed:
+        return None
+    number, value = needed[0]
     if number == _MCU_KEEP_ALIVE:
         return _keep_alive(_submessage(number, value))
     if number == _ERROR_FLAGS:
         flags = _submessage(number, value)
         return McuErrors(frozenset(fault for flag, fault in _ERRORS.items() if flags.get(flag)))
-    if number not in (_MCU_RESET, _CP_STATE, _RELAIS_STATE, _PP_STATE, _LOCK_STATE):
-        return None
     if not isinstance(value, int):
         raise BadMessage(f"field {number} is not a number")
     return _scalar(number, value)
@@ -163,7 +181,7 @@ def _scalar(number: int, value: int) -> McuMessage:
         return McuProximity(_CABLE_RATINGS_MA[value], fault=value == _PP_FAULT)
     if number == _LOCK_STATE and value < len(_LOCK_POSITIONS):
         return McuLock(_LOCK_POSITIONS[value])
-    raise BadMessage(f"field {number} cannot be {value}")
+    raise UnknownValue(number, value, _UNKNOWN[number])
 
 
 def _submessage(number: int, value: int | bytes) -> dict[int, int | bytes]:

@@ -356,6 +356,61 @@ def test_mcu_state_damaged_before_back_begins_the_start_again(tmp_path: Path) ->
     mcu_run(test, tmp_path, wait_back=False)
 
 
+def test_mcu_state_damaged_at_each_start_is_not_reset_without_pause(tmp_path: Path) -> None:
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        sim.faults.set(Fault.CORRUPT, param=CP_STATE)
+        pilot.start(told)
+        await told.until_lost(LossKind.REFUSED)
+        assert sim.resets <= 4  # of 5 ms each, in 300 ms
+        sim.faults.clear()
+        await told.until_back()
+
+    mcu_run(test, tmp_path, wait_back=False, reset_wait_ms=100)
+
+
+PP_STATE, LOCK_STATE = 106, 107
+
+
+@pytest.mark.parametrize(
+    ("field", "worst"),
+    [
+        (CP_STATE, PilotState(CpState.E)),
+        (PP_STATE, BoardFaults(frozenset({BoardFault.PROXIMITY}))),
+        (LOCK_STATE, Lock(LockPosition.UNKNOWN)),
+    ],
+)
+def test_mcu_with_a_value_of_newer_firmware_is_driven_all_the_same(
+    tmp_path: Path, field: int, worst: PilotEvent
+) -> None:
+    """At a start and while it runs; what was told before does not go on as if nothing had been said."""
+
+    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
+        tell = sim._tell
+        sim._tell = lambda number, value: tell(number, 9 if number == field else value)  # type: ignore[method-assign]
+        pilot.start(told)
+        await told.until_back()
+        sim.vehicle.set_cp(CpState.B)
+        sim.vehicle.set_cable_rating(20_000)
+        await told.until_latest(worst)
+        await until(lambda: sim.keep_alives_heard >= 6, "it runs")
+        assert sim.resets == 1 and told.count(Lost) == 0
+
+        sim._tell = tell  # type: ignore[method-assign]
+        sim._told.clear()
+        sim._update()
+        known: dict[int, PilotEvent] = {
+            CP_STATE: PilotState(CpState.B),
+            PP_STATE: BoardFaults(frozenset()),
+            LOCK_STATE: Lock(LockPosition.UNLOCKED),
+        }
+        await told.until_latest(known[field])
+        tell(field, 9)
+        await told.until_latest(worst)
+        assert sim.resets == 1 and told.count(Lost) == 0
+
+    mcu_run(test, tmp_path, wait_back=False)
+
+
 def test_mcu_spurious_reset_is_a_fault_until_it_runs_safely_again(tmp_path: Path) -> None:
     async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
         await charge(sim, pilot, told)

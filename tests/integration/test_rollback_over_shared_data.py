@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.main import main
 from agent.ledger import schema
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import NewRow
@@ -22,7 +23,9 @@ pytestmark = pytest.mark.wire
 
 
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
-def test_the_image_before_goes_on_over_what_the_newer_one_wrote(tmp_path: Path, version: str) -> None:
+def test_the_image_before_goes_on_over_what_the_newer_one_wrote(
+    tmp_path: Path, version: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def scene(stage: Stage, csms: SimCsms, story: Story) -> None:
         await until(lambda: all_told(stage))
         await stage.stop()
@@ -31,19 +34,26 @@ def test_the_image_before_goes_on_over_what_the_newer_one_wrote(tmp_path: Path, 
         take_next_schema(ledger, writable_from=schema.VERSION)
         with LedgerReader(ledger) as reader:
             newest_seq = reader.head().seq
-        add_rows(ledger, [_security(event_type="StartupOfTheDevice", tech_info="", colour="red"), _security(words=[])])
+        read = _row("security", event_type="StartupOfTheDevice", tech_info="", colour="red")
+        add_rows(ledger, [read, _row("security", words=[]), _row("log", entry="magic", details=[])])
         logged_before = len((tmp_path / "run.log").read_text().splitlines())
         await stage.start()
         await until(lambda: all_told(stage))
         await story.play()
         assert csms.book.violations == []
         logged = [json.loads(line) for line in (tmp_path / "run.log").read_text().splitlines()[logged_before:]]
-        assert [each["row"] for each in logged if "cannot be read" in each["event"]] == [newest_seq + 2]
+        assert [each["row"] for each in logged if "cannot be read" in each["event"]] == [
+            newest_seq + 2,
+            newest_seq + 3,
+        ]
         assert not any("process ended" in each["event"] for each in logged)
+        await stage.stop()
+        assert main(["ledger", "verify", "--json", "--file", str(ledger)]) == 0
+        assert json.loads(capsys.readouterr().out)["unread"] == 1, "it is no tampering"
 
     on_stage(tmp_path, version, ("mcu_ac", "openevse", "mcu_dc"), scene)
 
 
-def _security(**said: object) -> NewRow:
+def _row(kind: str, **said: object) -> NewRow:
     body = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
-    return NewRow("security", body, "boot-of-the-newer", 1_000, round(time.time() * 1_000), "I")
+    return NewRow(kind, body, "boot-of-the-newer", 1_000, round(time.time() * 1_000), "I")

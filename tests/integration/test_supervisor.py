@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -141,6 +142,19 @@ def test_a_process_that_cannot_be_started_is_tried_again_and_ends_nothing(
     )
     assert rig.run() == EXIT_CONFIG
     assert (tmp_path / "starts").read_text() == "s"
+
+
+def test_no_thread_is_wanted_for_a_process_or_its_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a limit of threads. A station that runs unwatched would keep every later one from starting."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    rig = Rig(monkeypatch, tmp_path, {"station": f"{_READY}\nif count == 2: give_up()\nraise SystemExit(1)"})
+    assert rig.run() == EXIT_CONFIG
+    assert (tmp_path / "starts").read_text() == "sss"
+    assert rig.made_safe == 3
 
 
 def test_another_station_s_hardware_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,25 @@ def test_c4_total_lies_within_the_bounds_and_a_cap_leaves_the_usage(
 
 
 @settings(max_examples=60, deadline=None)
+@given(worlds(), st.sampled_from(("minCost", "maxCost")), AMOUNTS, AMOUNTS)
+def test_a_bound_with_both_sides_invents_no_tax_and_no_cost(world: World, name: str, excl: float, incl: float) -> None:
+    def with_bound(**sides: float) -> Bill:
+        return billed(drive(replace(world, tariff=free | ({name: sides} if sides else {})))[0])
+
+    free = {key: each for key, each in world.tariff.items() if key not in ("minCost", "maxCost")}
+    without, both = with_bound(), with_bound(exclTax=excl, inclTax=incl)
+    singles = with_bound(exclTax=excl), with_bound(inclTax=incl)
+    totals = [(each.total_excl, each.total_incl) for each in singles]
+    if name == "maxCost":
+        assert all(both.total_excl <= net and both.total_incl <= gross for net, gross in totals)
+    else:
+        assert all(both.total_excl >= net and both.total_incl >= gross for net, gross in totals)
+    if both.total_excl == without.total_excl:
+        cents = abs(both.total_incl - without.total_incl)
+        assert cents <= 1 + len(without.taxes), "where the net stays, the tax moves by what was rounded"
+
+
+@settings(max_examples=60, deadline=None)
 @given(worlds(), AMOUNTS, AMOUNTS, st.none() | AMOUNTS)
 def test_c5_printed_lines_add_up(world: World, least: float, most: float, credit: float | None) -> None:
     tariff = world.tariff | {"minCost": {"inclTax": least}, "maxCost": {"exclTax": most}}

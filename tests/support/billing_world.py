@@ -37,6 +37,7 @@ from agent.core.events import (
     FromPilot,
     LimitSet,
     LinkChanged,
+    Recovered,
     StopAuthorized,
     Tick,
 )
@@ -182,7 +183,7 @@ class BillingWorld:
             min_energy_mwh=price.minimum_billable_wh * 1_000,
         )
         limits = Limits((Feed(1, 32_000, VOLT * 1_000, 1),), None, Capabilities(1, 9, 24, 10))
-        self.logic = Logic(self.core, limits, self.billing)
+        self.logic = Logic(self.core, limits, self.billing, clock_is_proven=True)
         ends = self.archive.state(Namespace.METER)
         self.rows = RowMaker(self.billing, site.identity, SELLER, self.key, ends, lambda: site.signs_begin)
         self.money = Money(self.core, self.billing, cast(Any, None), self, self.archive.costs_told)
@@ -201,7 +202,7 @@ class BillingWorld:
         self.logic.step(ClockSet(wall_ms, "rtc" if kept else "none", trusted=False), self.mono_ms)
         for found in self.archive.open_transactions(self.boot_id, self.mono_ms, wall_ms if kept else None):
             self.billing.restore(self.archive.history(found.tx_id))
-            self.logic.step(found, self.mono_ms)  # nobody carries out what follows: no device is there yet
+            self.logic.step(cast(Recovered, found), self.mono_ms)  # nobody carries out what follows: there is no device
         self.append(BootFact("PowerUp", "0.1.0"))
         if self.key.key_id not in self.archive.known_keys():
             created = LogFact(LogEntry.KEY_CREATED, details=(("key_id", self.key.key_id),))
@@ -458,9 +459,8 @@ class BillingWorld:
 
     def all_rows(self) -> list[Row]:
         with LedgerReader(self.path) as reader:
-            pages = iter(lambda: reader.rows(found[-1].seq if found else 0, 500), [])
-            found: list[Row] = []
-            for page in pages:
+            found = reader.rows(0, 500)
+            while page := reader.rows(found[-1].seq, 500):
                 found += page
             return found
 

@@ -82,10 +82,10 @@ Rates = tuple[tuple[str, float, int], ...]
 def total(tariff: dict[str, Any], costs: Costs) -> tuple[int, int]:
     """Without and with tax, in minor units: each line and each tax rounded half up once, then a bound.
 
-    The rule for a bound with one side: nothing but that side is looked at. Below ``minCost`` one more thing is sold,
-    taxed at the bound's own rates, else at those of the first dimension with a price, and so dear that the side is met.
-    Above ``maxCost`` everything is sold at the same discount, so that the side is met. Not modelled: two bounds, both
-    sides of one, a maximum with rates of its own."""
+    The rule for each side of a bound, first that without tax: nothing but that side is looked at. Below ``minCost`` one
+    more thing is sold, taxed at the bound's own rates, else at those of the first dimension with a price, and so dear
+    that the side is met. Above ``maxCost`` everything is sold at the same discount, so that the side is met. Not
+    modelled: two bounds, a maximum with rates of its own."""
     scale = 1
     for _ in range(DIGITS[tariff["currency"]]):
         scale *= 10
@@ -93,21 +93,24 @@ def total(tariff: dict[str, Any], costs: Costs) -> tuple[int, int]:
     for (dimension, price), amount in costs.used.items():
         sold[_rates(tariff[dimension])] += Fraction(_half_up(price * amount * scale), scale)
     net = sum(_half_up(each * scale) for each in sold.values())
-    printed = net, net + sum(_printed_tax(rates, _half_up(each * scale)) for rates, each in sold.items())
+    tax = sum(_printed_tax(rates, _half_up(each * scale)) for rates, each in sold.items())
+    found = [Fraction(net, scale), Fraction(net + tax, scale)]
     for name in ("minCost", "maxCost"):
         for with_tax, side in enumerate(("exclTax", "inclTax")):
-            asked = Fraction(str(tariff.get(name, {}).get(side, Fraction(printed[with_tax], scale))))
-            if name == "minCost" and printed[with_tax] < asked * scale:
+            asked = Fraction(str(tariff.get(name, {}).get(side, found[with_tax])))
+            if name == "minCost" and found[with_tax] < asked:
                 rates = _rates(tariff[name]) or _first_rates(tariff)
-                sold[rates] += (asked - _sums(sold)[with_tax]) / _sums({rates: Fraction(1)})[with_tax]
-            elif name == "maxCost" and printed[with_tax] > asked * scale:
-                share = asked / _sums(sold)[with_tax]
-                sold = {rates: each * share for rates, each in sold.items()}
+                lacking = max(Fraction(0), asked - _sums(sold)[with_tax])  # the printed taxes may lack more
+                sold[rates] += lacking / _sums({rates: Fraction(1)})[with_tax]
+            elif name == "maxCost" and found[with_tax] > asked:
+                share = min(Fraction(1), asked / _sums(sold)[with_tax])
+                sold = defaultdict(Fraction, {rates: each * share for rates, each in sold.items()})
             else:
                 continue
-            excl, incl = _sums(sold)
-            return _half_up(excl * scale), _half_up(incl * scale)
-    return printed
+            found = [*_sums(sold)]
+            found[with_tax] = asked
+    excl, incl = (_half_up(each * scale) for each in found)
+    return excl, incl
 
 
 def _half_up(amount: Fraction) -> int:

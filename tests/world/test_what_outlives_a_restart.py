@@ -12,6 +12,7 @@ import pytest
 
 from agent.core.commands import ClearFaults, RemoteStop
 from agent.core.events import Recovered
+from agent.core.evse import Evse
 from agent.core.flow import Flow
 from agent.core.status import FaultCode, Outcome
 from agent.ledger.reader import LedgerReader
@@ -25,7 +26,11 @@ from agent.sim.scenario.verbs import (
     ChangeAvailability,
     Kill,
     Reset,
+    RestorePower,
     cut_power,
+    fault,
+    fault_gone,
+    kill,
     plug,
     restore_power,
     swipe,
@@ -213,6 +218,62 @@ def test_16_cmd_05_f01_the_profile_of_a_remote_start_holds_for_its_transaction_a
     on_a_world_rig(version, story)
 
 
+@pytest.mark.parametrize("how", ["kill", "power"])
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_the_profile_of_a_session_outlives_a_register_that_begins_anew(version: str, how: str) -> None:
+    async def story(rig: WorldRig) -> None:
+        near = expect(online()), fault("meter", "rollover", 200_000), kill(STATION), expect(available())
+        await play(scenario("a car comes", *near, plug(), expect(preparing())), rig)
+        assert (await rig.world.office.call(*remote_start(version, 5, 10))).status == "Accepted"
+        await play(scenario("it charges", expect(charging())), rig)
+        first = rig.world.mirror.open[1].tx_id
+        await rig.wait(300_000)
+        assert rig.world.mirror.open[1].tx_id != first and (await rig.look()).evses[0].limit_ma == 10_000
+        await restart(rig, how)
+        await play(scenario("it goes on", expect(charging())), rig)
+        assert (await rig.look()).evses[0].limit_ma == 10_000
+        await play(scenario("it ends", swipe(CARD), expect(finished()), unplug(), expect(available())), rig)
+        await play(CHARGING, rig)
+        assert (await rig.look()).evses[0].limit_ma != 10_000
+
+    on_a_world_rig(version, story)
+
+
+@pytest.mark.parametrize("evse", [1, 2])
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_the_next_car_does_not_charge_on_a_transaction_of_which_nobody_saw_the_end(version: str, evse: int) -> None:
+    async def story(rig: WorldRig) -> None:
+        await silent_swap(rig, evse)
+        seen = (await rig.look()).evses[evse - 1]
+        assert (seen.state, seen.contactor_closed) == ("Preparing", False) and rig.world.mirror.open == {}
+        await play(scenario("it pays for itself", swipe(CARD, evse), expect(charging(evse))), rig)
+
+    on_a_world_rig(version, story)
+
+
+def test_the_world_sees_another_car_that_charges_on_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Evse, "_doubt_at_ms", lambda _: None)
+
+    async def story(rig: WorldRig) -> None:
+        await silent_swap(rig, 1)
+        await shown(rig)
+
+    with pytest.raises(RigTrouble, match="another car charges on the transaction"):
+        on_a_world_rig("1.6", story)
+
+
+async def silent_swap(rig: WorldRig, evse: int) -> None:
+    """A board falls silent in mid-charge, the driver leaves, another one comes, and the board is there again."""
+    await play(scenario("a car charges", expect(online()), plug(evse), expect(preparing(evse)), swipe(CARD, evse)), rig)
+    await play(scenario("and its board falls silent", expect(charging(evse)), fault("pilot", "silent", evse=evse)), rig)
+    await rig.wait(60_000)
+    rig.world.outlets[evse].unplug(forced=True)
+    await rig.wait(1_200_000)
+    await rig.do(plug(evse))
+    await rig.do(fault_gone("pilot", evse))
+    await rig.wait(120_000)
+
+
 def test_a_fault_of_another_version_keeps_nobody_from_starting() -> None:
     assert lasting_faults("contactor_welded of_tomorrow") == (FaultCode.CONTACTOR_WELDED,)
     assert lasting_faults("") == ()
@@ -239,3 +300,62 @@ def test_what_boards_tell_of_being_closed_is_kept_by_nobody(monkeypatch: pytest.
         await play(scenario("it goes on", expect(charging()), swipe(CARD), expect(finished()), unplug()), rig)
 
     on_a_world_rig("1.6", story)
+
+
+HOUR_MS = 3_600_000
+
+
+async def power_cut(rig: WorldRig, off_ms: int, *, clock_stood: bool, swap: bool = False) -> None:
+    """In mid-charge. Meanwhile (``swap``) the driver leaves, and another plugs in and shows nothing."""
+    await play(CHARGING, rig)
+    await rig.wait(60_000)
+    await rig.do(cut_power())
+    if swap:
+        await rig.do(unplug())
+        await rig.do(plug())
+    await rig.wait(off_ms)
+    await rig.do(RestorePower(clock_stood=clock_stood))
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+@pytest.mark.parametrize("off_ms", [1_000, 3 * HOUR_MS])
+def test_a_clock_that_stood_still_over_a_power_cut_resumes_nothing(version: str, off_ms: int) -> None:
+    async def story(rig: WorldRig) -> None:
+        await power_cut(rig, off_ms, clock_stood=True, swap=True)
+        await rig.wait(60_000)
+        for _ in range(2):
+            seen = (await rig.look()).evses[0]
+            assert not seen.contactor_closed and rig.world.mirror.open == {}
+            await restart(rig, "kill")
+        (account,) = (await rig.look()).ledger
+        assert account.reason == "PowerLoss"
+        await play(scenario("he shows a card", unplug(), *NEXT_CAR.steps, expect(all_told())), rig)
+
+    on_a_world_rig(version, story)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_a_charge_outlives_a_short_power_cut_where_a_hardware_clock_agrees(version: str) -> None:
+    async def story(rig: WorldRig) -> None:
+        await power_cut(rig, 1_000, clock_stood=False)
+        await play(scenario("it goes on", expect(charging()), swipe(CARD), expect(finished()), unplug()), rig)
+
+    on_a_world_rig(version, story)
+
+
+def test_the_world_sees_a_charge_that_goes_on_after_nobody_knows_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    believe = LiveStation.begin
+
+    def credulous(station: LiveStation) -> None:
+        station._clock_is_proven = True
+        believe(station)
+
+    monkeypatch.setattr(LiveStation, "begin", credulous)
+
+    async def story(rig: WorldRig) -> None:
+        await power_cut(rig, 3 * HOUR_MS, clock_stood=True)
+        await rig.wait(60_000)
+        await shown(rig)
+
+    with pytest.raises(RigTrouble, match="goes on after a power cut, and nothing tells how long that was"):
+        on_a_world_rig("1.6", story)

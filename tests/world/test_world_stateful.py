@@ -141,9 +141,9 @@ class StationMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------- mains, processes, disk, clock
 
-    @rule(clock_lost=st.booleans())
-    def power_fails(self, clock_lost: bool) -> None:
-        self._hand("cut_power", clock_lost=clock_lost)
+    @rule(lost=st.booleans(), stands=st.booleans())
+    def power_fails(self, lost: bool, stands: bool) -> None:
+        self._hand("cut_power", clock_lost=lost, clock_stands=stands)
 
     @rule()
     def power_comes_back(self) -> None:

@@ -219,7 +219,7 @@ class TransactionTranslator:
         carried = next((each for each in signed.at_start(self._view, fact.evse, rows) if each.record == record), None)
         if carried is None:
             return None
-        value = signed_value(_begin_wall_ms(rows), SampleContext.BEGIN, carried)
+        value = signed_value(_begin_wall_ms(rows[0]), SampleContext.BEGIN, carried)
         payload = {"connectorId": fact.evse, "meterValue": [value], "transactionId": self._ids.csms_id(fact.tx_id)}
         return Message("MeterValues", payload)
 
@@ -293,13 +293,10 @@ def meter_values(
     return payload
 
 
-def _begin_wall_ms(rows: Iterable[Record]) -> int:
-    """The time of a transaction's begin reading; its first row is there when any of its rows is."""
-    return next(
-        row.clock_offset_ms + row.fact.samples[-1].at_ms
-        for row in rows
-        if isinstance(row.fact, TransactionFact) and row.fact.kind is TxKind.STARTED
-    )
+def _begin_wall_ms(started: Record) -> int:
+    """The time of a transaction's begin reading."""
+    assert isinstance(started.fact, TransactionFact)
+    return started.clock_offset_ms + started.fact.samples[-1].at_ms
 
 
 def _security_event(fact: SecurityFact, record: Record) -> Payload:

@@ -94,9 +94,9 @@ class QuietWorld(World):
     def step_csms_clock(self, by_ms: int) -> None:
         self.csms_tells_wrong_time(self._csms_error_ms + by_ms)
 
-    def lose_clock(self, lost: bool) -> None:
-        """At the next boot the machine's clock begins in 1970."""
-        self._clock_lost = lost
+    def spoil_clock(self, *, lost: bool, stood: bool) -> None:
+        """At the next boot the machine's clock begins in 1970, or where it stood."""
+        self._clock_lost, self._clock_stood = lost, stood
 
     async def rest(self) -> None:
         """Wait until nothing is left to do, and let all accounts agree."""

@@ -155,12 +155,15 @@ class CutPower(Verb):
 
 @dataclass(frozen=True, slots=True)
 class RestorePower(Verb):
-    """Mains is back, in a new boot. ``clock_lost``: the real-time clock says 1970."""
+    """Mains is back, in a new boot. ``clock_lost``: the real-time clock says 1970. ``clock_stood``: there is none, and
+    the machine's clock goes on where it stood."""
 
     clock_lost: bool = False
+    clock_stood: bool = False
 
     def words(self) -> str:
-        return "the power is back" + (", the clock has lost the time" if self.clock_lost else "")
+        clock = ", the clock has lost the time" if self.clock_lost else ", the clock stood still"
+        return "the power is back" + (clock if self.clock_lost or self.clock_stood else "")
 
 
 @dataclass(frozen=True, slots=True)

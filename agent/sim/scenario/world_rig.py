@@ -159,7 +159,7 @@ class WorldRig:
         self.world.cut_power()
 
     async def _restore_power(self, verb: verbs.RestorePower) -> None:
-        self.world.lose_clock(verb.clock_lost)
+        self.world.spoil_clock(lost=verb.clock_lost, stood=verb.clock_stood)
         self.world.restore_power()
 
     async def _fill_disk(self, _: verbs.FillDisk) -> None:

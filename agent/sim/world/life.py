@@ -34,7 +34,8 @@ from agent.station.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What outlives every run. ``now_ms`` counts from the machine's boot, ``wall_ms`` is what its clock shows."""
+    """What outlives every run. ``now_ms`` counts from the machine's boot, ``wall_ms`` is what its clock shows, and
+    ``clock_is_proven`` whether a hardware clock shows the same."""
 
     config: Config
     outlets: dict[int, Outlet]
@@ -44,6 +45,7 @@ class Grounds:
     now_ms: Callable[[], int]
     booted_ms: Callable[[], int]
     wall_ms: Callable[[], int]
+    clock_is_proven: Callable[[], bool]
     new_id: Callable[[], str]
     pace: Pace
     watch: Watch
@@ -64,6 +66,7 @@ class Life:
         platform = Platform(
             now_ms=grounds.now_ms,
             machine_wall_ms=grounds.wall_ms,
+            clock_is_proven=lambda _: grounds.clock_is_proven(),
             new_tx_id=grounds.new_id,
             metering_key=lambda _: grounds.key,
             open_writer=grounds.disk.open_writer,

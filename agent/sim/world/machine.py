@@ -77,7 +77,8 @@ class Machine:
         self._lifetime, self._ids = self.chance("lifetime"), self.chance("ids")
         self._loop = asyncio.get_running_loop()
         self._clock_error_ms = self._csms_error_ms = 0
-        self._clock_lost = False
+        self._clock_lost = self._clock_stood = False
+        self._cut_ms = self._stood_ms = 0  # when power went; for how long the clock stood still then
         self.clock_doubted = False  # a wrong time was told or shown, and the station may still believe it
         self._booted_ms = 0
         self._boots = self._gateways = self.reset_ms = self._started_ms = self._gone_ms = 0
@@ -131,6 +132,7 @@ class Machine:
             now_ms=self.mono_ms,
             booted_ms=lambda: self._booted_ms,
             wall_ms=self._machine_wall_ms,
+            clock_is_proven=lambda: not self._clock_stood,
             new_id=self._new_id,
             pace=pace,
             watch=self.watch,
@@ -162,7 +164,9 @@ class Machine:
         return EPOCH_MS + self._now_ms()
 
     def _machine_wall_ms(self) -> int:
-        return self.mono_ms() if self._clock_lost else self.true_wall_ms() + self._clock_error_ms
+        if self._clock_lost:
+            return self.mono_ms()
+        return self.true_wall_ms() + self._clock_error_ms - self._stood_ms
 
     def _csms_wall_ms(self) -> int:
         return max(0, self.true_wall_ms() + self._csms_error_ms)
@@ -217,7 +221,7 @@ class Machine:
         )
 
     def _is_clock_sound(self) -> bool:
-        return not (self.clock_doubted or self._clock_lost)
+        return not (self.clock_doubted or self._clock_lost or self._clock_stood)
 
     def _is_refused(self, token: str) -> bool:
         return self.office.mind.tokens.get(token.upper(), "Accepted") != "Accepted"
@@ -265,6 +269,8 @@ class Machine:
         self._booted_ms = self._now_ms()
         self._boots += 1
         self._boot_file.write_text(f"boot-{self._boots}")
+        if self._clock_lost or self._clock_stood:
+            self.mirror.timeless.add(f"boot-{self._boots}")
         self._start_station()
         self._start_gateway()
 

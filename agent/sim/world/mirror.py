@@ -4,10 +4,11 @@ Charter: follows the rows that the station was told are on disk, and holds them 
 and against the physical truth at its outlet. It reads facts, not the station's memory, so it outlives every crash.
 
 Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; one whose stop is on disk
-does not go on after a restart; registers never fall within one meter; energy billed is never more than what ran
-through the outlet, and no less where nothing disturbed meter, station or power meanwhile, nor does any flow after the
-end then, and costs what the tariff allows; a token that was refused starts nothing, nor does anything start where the
-CSMS was told that it is out of service; statuses of an update follow OCPP's order.
+does not go on after a restart, and none does after a power cut if nothing told how long that was; registers never fall
+within one meter; energy billed is never more than what ran through the outlet, and no less where nothing disturbed
+meter, station or power meanwhile, nor does any flow after the end then, and costs what the tariff allows; a token that
+was refused starts nothing, nor does anything start where the CSMS was told that it is out of service; statuses of an
+update follow OCPP's order.
 
 Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; field faults 1, 2, 11, 12, 13.
 """
@@ -68,6 +69,7 @@ class Seen:
     gaps: int = 0
     rolled_over: bool = False
     stopped: bool = False
+    boot_id: str = ""  # of its newest row
     ended_truth: Truth | None = None
 
 
@@ -102,6 +104,7 @@ class Mirror:
     ended: list[Seen] = field(default_factory=list)  # until somebody has compared them
     known: set[str] = field(default_factory=set)
     last_ends: dict[int, tuple[Sample, int]] = field(default_factory=dict)
+    timeless: set[str] = field(default_factory=set)  # boots in which nothing told how long the power was away
     boots: int = 0
     transactions: int = 0
     billed_mwh: int = 0
@@ -123,7 +126,7 @@ class Mirror:
             if row.kind in _TX_KINDS:
                 fact = decode_fact(row.kind, row.body)
                 assert isinstance(fact, TransactionFact)
-                self._transaction(fact)
+                self._transaction(fact, row.boot_id)
                 self.hearing.transaction(fact)
             elif row.kind == "stop" and row.evse in self.open:
                 self.open[row.evse].stopped = True
@@ -162,9 +165,9 @@ class Mirror:
 
     # --------------------------------------------------------------------------------- transactions
 
-    def _transaction(self, fact: TransactionFact) -> None:
+    def _transaction(self, fact: TransactionFact, boot_id: str) -> None:
         if fact.kind is TxKind.STARTED:
-            self._started(fact)
+            self._started(fact, boot_id)
             return
         seen = self.open.get(fact.evse)
         if seen is None or seen.tx_id != fact.tx_id:
@@ -176,12 +179,13 @@ class Mirror:
         seen.gaps += fact.gap
         for sample in fact.samples:
             self._sample(seen, sample)
-            if sample.context is SampleContext.INTERRUPTION_END and seen.stopped:
-                self.wrong(fact.evse, f"{fact.tx_id} goes on after a restart, and had been stopped before")
+            if sample.context is SampleContext.INTERRUPTION_END:
+                self._resumed(seen, boot_id)
+        seen.boot_id = boot_id
         if fact.kind is TxKind.ENDED:
             self._ended(seen, fact)
 
-    def _started(self, fact: TransactionFact) -> None:
+    def _started(self, fact: TransactionFact, boot_id: str) -> None:
         if fact.evse in self.open:
             self.wrong(fact.evse, f"{fact.tx_id} started while {self.open[fact.evse].tx_id} ran")
         if fact.tx_id in self.known:
@@ -201,13 +205,19 @@ class Mirror:
             self.wrong(fact.evse, f"{fact.tx_id} starts with {token}, which nobody knows ({fact.authorized_by})")
         if self.closed(fact.evse) and fact.follows is None:  # else the session that ran goes on in another transaction
             self.wrong(fact.evse, f"{fact.tx_id} starts, and the CSMS was told Inoperative")
-        self.open[fact.evse] = Seen(fact.tx_id, fact.evse, begin, truth, last=begin, token=token)
+        self.open[fact.evse] = Seen(fact.tx_id, fact.evse, begin, truth, last=begin, token=token, boot_id=boot_id)
 
     def _sample(self, seen: Seen, sample: Sample) -> None:
         if seen.last is not None and _fell(seen.last, sample):
             where = f"{seen.last.energy_import_mwh} to {sample.energy_import_mwh} mWh ({sample.meter_state})"
             self.wrong(seen.evse, f"{seen.tx_id}: register fell from {where}")
         seen.last = sample
+
+    def _resumed(self, seen: Seen, boot_id: str) -> None:
+        if seen.stopped:
+            self.wrong(seen.evse, f"{seen.tx_id} goes on after a restart, and had been stopped before")
+        if seen.boot_id != boot_id and boot_id in self.timeless:
+            self.wrong(seen.evse, f"{seen.tx_id} goes on after a power cut, and nothing tells how long that was")
 
     def _ended(self, seen: Seen, fact: TransactionFact) -> None:
         del self.open[fact.evse]

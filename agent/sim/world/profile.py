@@ -34,6 +34,7 @@ class Trouble(enum.StrEnum):
     SYNC_FAILS = "sync_fails"
     CLOCK_STEP = "clock_step"  # the machine's clock, by hours or years
     CLOCK_LOST = "clock_lost"  # a power cut with a dead battery: 1970
+    CLOCK_STANDS = "clock_stands"  # a power cut without a battery: the clock goes on where it stood
     CSMS_CLOCK = "csms_clock"  # the CSMS tells the wrong time for a while
     LINK_DOWN = "link_down"
     LINK_CUT = "link_cut"
@@ -119,6 +120,7 @@ def _often(name: str, factor: float) -> Profile:
             Trouble.SYNC_FAILS: rate(600),
             Trouble.CLOCK_STEP: rate(600),
             Trouble.CLOCK_LOST: rate(800, 1, 600),
+            Trouble.CLOCK_STANDS: rate(800, 1, 7_200),
             Trouble.CSMS_CLOCK: rate(1_200, 60, 7_200),
             Trouble.LINK_DOWN: rate(120, 1, 20_000),
             Trouble.LINK_CUT: rate(80),

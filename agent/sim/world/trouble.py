@@ -37,7 +37,7 @@ _CLOCK_STEPS_MS: Final = (
 class Hands(Protocol):
     """What the world can do to itself."""
 
-    def cut_power(self, *, clock_lost: bool = False) -> None: ...
+    def cut_power(self, *, clock_lost: bool = False, clock_stands: bool = False) -> None: ...
 
     def restore_power(self) -> None: ...
 
@@ -126,8 +126,9 @@ class Troubles:
     async def _happen(self, trouble: Trouble, lasts_s: float, chance: random.Random) -> None:
         hands = self._hands
         match trouble:
-            case Trouble.POWER_CUT | Trouble.CLOCK_LOST:
-                hands.cut_power(clock_lost=trouble is Trouble.CLOCK_LOST)
+            case Trouble.POWER_CUT | Trouble.CLOCK_LOST | Trouble.CLOCK_STANDS:
+                lost, stands = trouble is Trouble.CLOCK_LOST, trouble is Trouble.CLOCK_STANDS
+                hands.cut_power(clock_lost=lost, clock_stands=stands)
                 await self._last(lasts_s)
                 hands.restore_power()
             case Trouble.BROWN_OUT:

@@ -1,10 +1,11 @@
 """Power only where it may be: looked at after every event of the station, and at every move of a contact.
 
-Charter: three questions. What the station has commanded must be allowed by everything together at the end of the very
+Charter: four questions. What the station has commanded must be allowed by everything together at the end of the very
 event (opening waits for nothing). What the contact does must follow, within the time of wire, board and travel; a
 contact that does not is welded, and the station must say so. A fault that only a driver or a technician can end must
-end neither by itself nor with a restart. What comes of the commands at the plug is ``plugs``' affair. Reads the
-station's state to know why it commands, and the ledger's mirror to know what is durable.
+end neither by itself nor with a restart. A transaction is one vehicle's. What comes of the commands at the plug is
+``plugs``' affair. Reads the station's state to know why it commands, and the ledger's mirror to know what is
+durable.
 
 Units: ms of virtual time, mA. Sources: IEC 61851-1 annex A; charging-behaviour reference; architecture, promise 1.
 """
@@ -32,6 +33,7 @@ from agent.sim.virtual_time import now_ms
 from agent.sim.world.mirror import Mirror
 from agent.sim.world.outlet import Outlet
 from agent.sim.world.plugs import ROUNDING_MA, Plugs
+from agent.sim.world.vehicle import Vehicle
 from hal.boards import BoardKind
 from hal.ports import CpState
 from hal.sim.vehicle_port import vehicle_current_ma
@@ -55,6 +57,10 @@ UNTIL_CLEARED: Final = frozenset({FaultCode.RESIDUAL_SELF_TEST, FaultCode.CONTAC
 KEPT_WITHIN_MS: Final = 5_000
 """A fault that has stood for so long is on disk (a commit that stands still included) and outlives the run. That the
 ledger fails does not: the next run opens it anew."""
+
+
+UNSEEN_MS: Final = 90_000
+"""So much longer than the resume window may a vehicle be out of sight: a machine boots, and looks for its board."""
 
 
 @dataclass(slots=True)
@@ -102,6 +108,8 @@ class Watch:
         hard_ma = {evse: ma for evse, ma in self._hard_ma.items() if evse in self._ac}
         self._plugs = Plugs(outlets, hard_ma, self._limit_ma, wrong)
         self._standing = {evse: Standing() for evse in outlets}
+        self._guests: dict[int, tuple[str, Vehicle, int]] = {}  # transaction, its vehicle, and when that was last there
+        self._unseen_ms = config.session.resume_window_s * 1_000 + UNSEEN_MS
         self._must_open: dict[int, asyncio.TimerHandle] = {}
         self.life: Life | None = None
         self.looks = 0
@@ -147,12 +155,26 @@ class Watch:
             evse = life.station.logic.core.evses[number]
             self._look_at_faults(evse, number)
             self._plugs.look(number)
+            self._look_at_vehicle(evse, number, commanded)
             if commanded.offer_ma or commanded.power:
                 self._judge(evse, number, commanded)
                 if number in self._ac:
                     total_ma += commanded.offer_ma if evse.flow.tx is not None else 0
         if self._supply_ma is not None and total_ma > self._supply_ma + 2 * ROUNDING_MA:
             self._wrong(0, f"{total_ma} mA offered in all, the supply gives {self._supply_ma} mA")
+
+    def _look_at_vehicle(self, evse: Evse, number: int, commanded: Commanded) -> None:
+        """A transaction has one vehicle. Another that takes its place soon, while nobody looks, cannot be told from it;
+        where unplugging ends nothing, it need not be."""
+        assert self.life is not None
+        tx, vehicle = evse.flow.tx, self._outlets[number].vehicle
+        if tx is None or vehicle is None or not self.life.station.logic.core.ctx.behaviour.stop_on_unplug:
+            return
+        tx_id, first, seen_ms = self._guests.get(number, ("", vehicle, 0))
+        if tx_id != tx.tx_id or vehicle is first or now_ms() - seen_ms <= self._unseen_ms:
+            self._guests[number] = tx.tx_id, vehicle, now_ms()
+        elif commanded.live:
+            self._wrong(number, f"another car charges on the transaction {tx_id}")
 
     def _limit_ma(self, number: int) -> int | None:
         if self.life is None or not self.commanded[number].live:

@@ -49,7 +49,7 @@ class World(Machine):
 
     # --------------------------------------------------------------------- hands, for ``Troubles``
 
-    def cut_power(self, *, clock_lost: bool = False) -> None:
+    def cut_power(self, *, clock_lost: bool = False, clock_stands: bool = False) -> None:
         if not self._powered:
             return
         self.note(0, "power fails")
@@ -60,13 +60,16 @@ class World(Machine):
         self._end_life()
         for outlet in self.outlets.values():
             outlet.power(False)
-        self._clock_lost = clock_lost
-        self.clock_doubted |= clock_lost
+        self._clock_lost, self._clock_stood = clock_lost, clock_stands
+        self._cut_ms, self._stood_ms = self._now_ms(), 0
+        self.clock_doubted |= clock_lost or clock_stands
 
     def restore_power(self) -> None:
         if self._powered:
             return
         self.note(0, "power comes back")
+        if self._clock_stood:
+            self._stood_ms = self._now_ms() - self._cut_ms
         for outlet in self.outlets.values():
             outlet.power(True)
         self._switch_on()

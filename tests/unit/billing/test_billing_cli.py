@@ -114,6 +114,17 @@ def test_receipt_as_text(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "this transaction costs 12.30 in the end" in shown
 
 
+def test_a_cost_of_another_release_costs_no_receipt(
+    run: Run, station: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ADR 29: what cannot be read is said and left out."""
+    write(station / "ledger.sqlite", of_tx(TX, "cost_told", b'{"words": []}'))
+    assert run(billing.receipt, tx=TX) == 0
+    shown = capsys.readouterr()
+    assert "Total           7.91 EUR" in shown.out and "12.30" not in shown.out
+    assert "left out, what the CSMS said that it costs (row" in shown.err
+
+
 @pytest.mark.parametrize("form", ["html", "json", "sealed"])
 def test_receipt_in_a_file_can_be_verified(
     run: Run, station: Path, form: str, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from agent.charging.records import (
     set_from_plain,
     set_to_plain,
 )
+from agent.charging.rules import Capabilities, Reason, Refusal, Rules
 from agent.charging.store import Criteria, Installed, ProfileSet
 
 
@@ -169,6 +171,20 @@ def test_a_profile_that_cannot_be_read_is_left_out_and_its_place_named(
     left_out = PROFILES.entries[int(path[1])]
     assert read.entries == tuple(each for each in PROFILES.entries if each is not left_out)
     assert detail in str(wrong) and wrong.path.startswith(f"profiles.installed[{path[1]}]")
+
+
+def test_what_cannot_be_read_is_stored_again_as_it_was() -> None:
+    """The release that wrote it may come back: the CSMS was told Accepted."""
+    plain = _changed(("installed", 0, "profile", "purpose"), "Magic")
+    read, _ = set_from_plain(plain)
+    unread = plain["installed"][0]
+    cleared, _ = read.keep_transactions(()).clear(Criteria(evse_id=1))
+    assert set_to_plain(cleared)["installed"][-1] == unread
+    full = Capabilities(evse_count=1, max_stack_level=9, max_periods=9, max_installed=len(PROFILES.entries))
+    new = replace(read.entries[0].profile, id=99, stack_level=9)
+    refused = read.install(new, 1, rules=Rules.OCPP16, capabilities=full, running={}, wall_ms=0)
+    assert isinstance(refused, Refusal) and refused.reason is Reason.TOO_MANY
+    assert unread not in set_to_plain(read.clear(Criteria())[0])["installed"]
 
 
 def test_of_two_profiles_with_one_id_the_first_holds() -> None:

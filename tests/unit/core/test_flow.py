@@ -10,7 +10,6 @@ from agent.core.effects import ReadMeter, TransactionEnded
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
-    Forerunner,
     SampleContext,
     StopReason,
     Token,
@@ -379,86 +378,3 @@ def test_a_second_transaction_owes_nothing_to_the_first() -> None:
     made.read(7_000)
     [end] = made.facts()
     assert isinstance(end, TransactionFact) and end.samples[-1].energy_import_mwh == 7_000
-
-
-# ------------------------------------------------------------------------- a register begins anew
-
-
-def test_a_register_that_begins_anew_ends_one_transaction_and_begins_the_next() -> None:
-    made = active()
-    made.at(8_000)
-    made.flow.roll_over()
-    assert made.is_in(S.RELEASING)
-    made.flow.opened()
-    made.read(17)
-    [end] = made.facts()
-    assert isinstance(end, TransactionFact)
-    assert (end.trigger, end.stopped_reason) == (Trigger.ABNORMAL_CONDITION, StopReason.OTHER)
-    assert end.samples[-1].energy_import_mwh == 5_000 and end.samples[-1].context is SampleContext.END
-    made.flow.durable(made.ticket)
-    assert made.effects() == [TransactionEnded(EVSE, "tx-1"), ReadMeter(EVSE)]
-    made.read(18)
-    [start] = made.facts()
-    assert isinstance(start, TransactionFact) and (start.tx_id, start.seq_no) == ("tx-2", 0)
-    assert (start.token, start.group, start.authorized_by) == (CARD, "G", "csms")
-    assert start.trigger is Trigger.AUTHORIZED and start.follows == Forerunner("tx-1")
-
-
-@pytest.mark.parametrize("how", ["roll over", "stop"])
-def test_whoever_is_plugged_in_when_the_end_is_written_is_another_vehicle(how: str) -> None:
-    made = active()
-    if how == "stop":
-        made.flow.stop(replace(BY_CARD))
-    else:
-        made.flow.roll_over()
-    made.flow.opened()
-    made.read(6_000)
-    assert made.is_in(S.END_WRITING)
-    made.flow.follow(False)
-    made.flow.follow(True)
-    made.durable()
-    made.flow.follow(True)
-    assert made.is_in(S.PLUGGED), "free to begin, and on nobody's account"
-
-
-def test_whoever_wants_an_end_wants_no_other_transaction_after_it() -> None:
-    for first in ("stop", "roll over"):
-        made = active()
-        if first == "stop":
-            made.flow.stop(replace(BY_CARD))
-            made.flow.roll_over()
-        else:
-            made.flow.roll_over()
-            made.flow.stop(replace(BY_CARD))
-        made.flow.opened()
-        made.read(17)
-        made.durable()
-        assert made.is_in(S.FINISHED)
-
-
-def test_a_register_that_begins_anew_outside_a_transaction_is_nothing_to_the_next_one() -> None:
-    made = Bench()
-    made.flow.roll_over()
-    made.flow.follow(True)
-    made.flow.authorize(CARD, None, None)
-    made.read(5_000)
-    made.durable()
-    made.flow.stop(BY_CARD)
-    made.flow.opened()
-    made.read(6_000)
-    [end] = made.facts()
-    assert isinstance(end, TransactionFact) and end.samples[-1].energy_import_mwh == 6_000
-
-
-def test_a_register_that_begins_anew_while_it_ends_does_not_hurry_it() -> None:
-    made = active()
-    made.flow.stop(replace(BY_CARD))
-    made.flow.roll_over()
-    assert made.flow.tx is not None and made.flow.tx.stop == BY_CARD
-
-
-def test_a_register_that_begins_anew_before_it_is_known_how_it_goes_on_ends_nothing() -> None:
-    made = Bench()
-    made.flow.state = S.RECOVERING
-    made.flow.roll_over()
-    assert made.is_in(S.RECOVERING)

@@ -76,6 +76,18 @@ def test_a_refused_token_gets_no_energy_after_a_restart_either() -> None:
     assert not made.evses[1].power
 
 
+def test_a_token_that_is_refused_while_its_transaction_is_recovered_stays_refused() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.evses[1].cp = CpState.C
+    made.give(Recovered(1, "old", 4, TOKEN, None, 900_000, sample(1_000_000), GapKind.PROCESS, 5_000))
+    made.give(Deauthorized("old", stop=False))
+    assert made.transactions() == [], "a row of now would hide for how long nobody was there"
+    made.boot()
+    made.run(2_000)
+    assert [fact.trigger for fact in made.transactions()].count(Trigger.DEAUTHORIZED) == 1
+    assert not made.evses[1].power
+
+
 # ---------------------------------------------------------------------------------------- a stop is not forgotten
 
 

@@ -382,6 +382,17 @@ def test_unlock_answers_when_the_lock_has_moved() -> None:
     assert made.transactions()[-1].stopped_reason is StopReason.UNLOCK
 
 
+def test_unlock_answers_when_no_restart_can_forget_the_stop() -> None:
+    made = world()
+    made.charge()
+    made.ledger_answers = False
+    effects = made.command(Unlock(1, end_transaction=True)) + made.run(1_000)
+    assert made.evses[1].locked is False and made.answers(effects) == []
+    made.write()
+    made.run(10)
+    assert [a.outcome for a in made.answers(made.log)] == [Outcome.UNLOCKED]
+
+
 def test_unlock_that_jams_fails_in_time() -> None:
     made = world()
     made.charge()

@@ -17,6 +17,7 @@ from hal.pilots.mcu_codec import (
     McuProximity,
     McuRelais,
     McuReset,
+    UnknownValue,
 )
 from hal.ports import BoardFault, CpState, LockPosition
 
@@ -201,9 +202,6 @@ def test_messages_from_the_mcu(message: bytes, meaning: McuMessage | None) -> No
     "message",
     [
         b"",
-        protobuf.varint_field(102, 6),
-        protobuf.varint_field(106, 6),
-        protobuf.varint_field(107, 3),
         protobuf.bytes_field(102, b"\x01"),
         protobuf.varint_field(3, 1),
         protobuf.varint_field(104, 1),
@@ -215,6 +213,29 @@ def test_messages_from_the_mcu(message: bytes, meaning: McuMessage | None) -> No
 def test_messages_that_the_protocol_does_not_allow(message: bytes) -> None:
     with pytest.raises(BadMessage):
         mcu_codec.decode(message)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "means"),
+    [
+        (102, 6, McuCpState(CpState.E)),
+        (102, 2**64 - 1, McuCpState(CpState.E)),
+        (106, 6, McuProximity(None, fault=True)),
+        (107, 3, McuLock(LockPosition.UNKNOWN)),
+    ],
+)
+def test_a_value_that_is_not_known_means_that_nothing_of_before_holds(
+    field: int, value: int, means: McuMessage
+) -> None:
+    with pytest.raises(UnknownValue, match=f"field {field} cannot be {value}") as raised:
+        mcu_codec.decode(protobuf.varint_field(field, value))
+    assert (raised.value.field, raised.value.means) == (field, means)
+
+
+def test_what_newer_firmware_says_beside_a_state_is_left_out() -> None:
+    beside = protobuf.varint_field(120, 1)
+    assert mcu_codec.decode(protobuf.varint_field(102, 1) + beside) == McuCpState(CpState.B)
+    assert mcu_codec.decode(beside + protobuf.bytes_field(121, b"")) is None
 
 
 @given(st.binary(max_size=80))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from agent.ledger import store
+from agent.ledger import database, store, tables
+from agent.ledger.errors import LedgerError, LedgerUnusable
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import Row
+from agent.ocmf.record import Draft, Reading, payload
 from tests.unit.ledger.making import numbered, opened, read_all, write
 from tests.unit.ledger.test_retention import cut, order
 from tests.unit.ledger.test_store import damage_body, damage_emptied, damage_garbage, tamper
@@ -80,6 +83,54 @@ def test_a_power_cut_in_the_birth_takes_no_number_twice(
             opened(path)
     assert opened(path).damaged is not None
     assert signed(path) == then * store.NUMBERS_APART + 1
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "error"),
+    [
+        (database, "create", LedgerUnusable("database or disk is full")),
+        (tables, "insert_rows", sqlite3.OperationalError("database or disk is full")),
+    ],
+)
+def test_a_birth_that_fails_at_every_start_takes_no_numbers(
+    path: Path, monkeypatch: pytest.MonkeyPatch, where: object, what: str, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    opened(path)
+    damage_garbage(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, what, fail)
+        for _ in range(3):
+            with pytest.raises(LedgerError, match="disk is full"):
+                opened(path)
+    assert counted(path) == ["ledger.db.numbers-0"]
+    assert opened(path).damaged is not None
+    assert signed(path) == store.NUMBERS_APART + 1
+
+
+def test_the_last_number_of_the_last_ledger_has_room_in_a_record() -> None:
+    draft = Draft(readings=(Reading(wall_ms=0, energy_mwh=0, tx="B"),), meter_serial="M")
+    last = store.PLACES * store.NUMBERS_APART - 1
+    assert f'"PG":"T{last}"'.encode() in payload(draft, f"T{last}", bytes(32))
+    with pytest.raises(ValueError, match="PG"):
+        payload(draft, f"T{last + 1}", bytes(32))
+
+
+def test_after_the_last_ledger_no_other_begins_until_there_is_a_new_key(path: Path) -> None:
+    opened(path)
+    Path(f"{path}.numbers-0").rename(last := Path(f"{path}.numbers-{store.PLACES - 2}"))
+    damage_garbage(path)
+    assert opened(path).damaged is not None
+    assert signed(path) == (store.PLACES - 1) * store.NUMBERS_APART + 1
+    damage_garbage(path)
+    last = Path(f"{path}.numbers-{store.PLACES - 1}")
+    for _ in range(2):
+        with pytest.raises(LedgerUnusable, match=f"a new metering key, then remove {last.name}"):
+            opened(path)
+    last.unlink()
+    assert opened(path).damaged is not None
 
 
 def test_ledgers_from_before_they_were_counted_are_counted_by_what_was_set_aside(path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.reader import LedgerReader
-from agent.ledger.rows import BODY_MAX_BYTES, Sealed
+from agent.ledger.rows import BODY_MAX_BYTES, NewRow, Sealed
 from agent.ledger.side_records import PutTariff
 from tests.unit.ledger.making import Pen, new_row, numbered, opened, read_all, sealed_row, write
 
@@ -108,6 +108,24 @@ def test_what_cannot_be_made_ends_the_ledger_and_uses_up_no_number(
     write(path, numbered())
     assert numbers(path) == [1, 2]
     assert counters(path) == {"T": 2}
+
+
+def test_another_row_takes_the_place_of_one_that_cannot_be_made_and_no_number_is_used_up(path: Path) -> None:
+    def make(_: object) -> bytes:
+        raise ValueError("no room for the number")
+
+    def instead(error: Exception) -> NewRow:
+        return new_row(kind="log", body=str(error).encode())
+
+    write(path, numbered(), sealed_row(make, counter="T", instead=instead), new_row(1), numbered())
+    write(path, sealed_row(make, counter="F", instead=instead))
+    rows = read_all(path)
+    assert [row.kind for row in rows] == ["genesis", "signed", "log", "meter", "signed", "log"]
+    assert rows[2].body == b"no room for the number"
+    assert numbers(path) == [1, 2]
+    assert counters(path) == {"T": 2}
+    with LedgerReader(path) as reader:
+        assert reader.verify().seq == 6
 
 
 def test_a_commit_that_failed_used_up_no_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

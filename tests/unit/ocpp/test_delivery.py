@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,10 +13,16 @@ import pytest
 
 from agent.core.facts import BootFact, ClockFact, Fact, SecurityFact
 from agent.ipc.port import CsmsTx, Progress, Record
+from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.delivery import Delivery, Message, message_id
-from agent.ocpp.dialect import Line, LinkGone
+from agent.ocpp.dialect import Line, LinkGone, until_link_gone
+from agent.ocpp.endpoint import Endpoint
+from agent.ocpp.frames import Payload
+from agent.ocpp.link import Link
 from agent.ocpp.retry import HANG_UPS, PATIENCE_S, RetryPolicy
 from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
+from agent.ocpp.session import Session
+from agent.ocpp.version import Version
 from agent.sim.virtual_time import now_ms, run_virtual
 from tests.support.fake_station import T0_MS, FakeStation
 
@@ -58,7 +66,9 @@ class Plain:
     """Boot facts are messages, security facts go once, everything else concerns nobody."""
 
     given: list[int] = field(default_factory=list)
-    shorter: tuple[dict[str, Any], ...] = ()
+    action: str = "Any"
+    full: Payload = field(default_factory=dict)
+    shorter: tuple[Payload, ...] = ()
 
     async def begin(self, progress: Progress) -> None:
         pass
@@ -67,7 +77,7 @@ class Plain:
         if isinstance(record.fact, BootFact | SecurityFact):
             shorter = tuple({"row": record.seq} | each for each in self.shorter)
             once = isinstance(record.fact, SecurityFact)
-            return Message("Any", {"row": record.seq}, once=once, shorter=shorter)
+            return Message(self.action, {"row": record.seq} | self.full, once=once, shorter=shorter)
         return None
 
     async def answered(self, record: Record, message: Message, answer: dict[str, Any]) -> CsmsTx | None:
@@ -266,6 +276,130 @@ def test_what_is_too_big_for_the_csms_goes_shorter_at_once() -> None:
         assert await hang_up(pump, peers, every_s=30) == 13
         assert [peer.forms[0] for peer in peers] == ["full", "short"] + ["none"] * 11
         assert peers[-1].forms == ["none", "full"], "the next message begins in full"
+        assert pump.delivery.counters.dropped == 0
+
+    run_virtual(main())
+
+
+class Hole:
+    """A wire to a CSMS that answers, but behind a frame of more than an MTU nothing comes any more, no pong either."""
+
+    subprotocol, root = "ocpp1.6", ""
+
+    def __init__(self, forms: list[str]) -> None:
+        self.forms = forms
+        self.is_stuck = False
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def recv(self) -> bytes:
+        return await self.answers.get()
+
+    async def send(self, text: str) -> None:
+        _, sent_id, action, payload = json.loads(text)
+        if self.is_stuck:
+            return
+        if action != "Heartbeat":
+            self.forms.append(payload.get("form", "full"))
+        self.is_stuck = len(text) > 1_400
+        if not self.is_stuck:
+            answer = {"currentTime": "2026-01-01T00:00:00Z"} if action == "Heartbeat" else {}
+            self.answers.put_nowait(json.dumps([3, sent_id, answer]).encode())
+
+    async def ping(self) -> None:
+        if self.is_stuck:
+            await asyncio.Event().wait()
+
+    async def close(self, code: int, reason: str) -> None:
+        pass
+
+
+class Deaf(Hole):
+    """Pings are answered for ever."""
+
+    async def ping(self) -> None:
+        pass
+
+
+def linked(pump: Pump, wire: type[Hole], forms: list[str], *, ping_s: float, message_timeout_s: float) -> Link:
+    class Talk:
+        supported: frozenset[str] = frozenset()
+
+        async def handle(self, action: str, payload: Payload) -> Payload:
+            raise NotImplementedError
+
+        async def run(self, session: Session) -> None:
+            await until_link_gone(pump.delivery.run(Line(session)))
+
+    async def connect(_endpoint: Endpoint) -> Hole:
+        return wire(forms)
+
+    endpoint = Endpoint(
+        "ws://csms",
+        "CP-1",
+        (Version.V16,),
+        password=None,
+        tls=None,
+        open_timeout_s=30,
+        message_timeout_s=message_timeout_s,
+    )
+    return Link(
+        lambda: endpoint,
+        lambda _version: Talk(),
+        backoff=BackoffSettings(10, 10, 5),
+        ping_interval_s=ping_s,
+        open=connect,
+        random_source=random.Random(1),
+        clock_ms=now_ms,
+    )
+
+
+LONG = {"transactionData": "x" * 30_000}
+
+
+@pytest.mark.parametrize(("ping_s", "message_timeout_s"), [(60, 30), (20, 30), (10, 30), (1, 30), (10, 600), (0, 30)])
+@pytest.mark.parametrize("shorter", [({"form": "short"},), ({"form": "short"} | LONG,)])
+def test_a_message_at_which_the_link_falls_silent_stops_nothing_for_ever(
+    ping_s: float, message_timeout_s: float, shorter: tuple[Payload, ...]
+) -> None:
+    """Whichever ends first, the wait for the pong or that for the answer: shorter, or given up, and the next goes."""
+
+    async def main() -> None:
+        pump, forms = Pump(TOLD, MUTE), list[str]()
+        pump.policy = RetryPolicy(100, 60)
+        pump.translator.action, pump.translator.full, pump.translator.shorter = "StopTransaction", LONG, shorter
+        await pump.station.append(*pump.facts)
+        link = linked(pump, Hole, forms, ping_s=ping_s, message_timeout_s=message_timeout_s)
+        running = asyncio.create_task(link.run())
+        await asyncio.sleep(PATIENCE_S - 60)
+        assert set(forms) == {"full"} and pump.delivery.counters.dropped == 0, "it may be the link"
+        await asyncio.sleep(PATIENCE_S)
+        running.cancel()
+        assert forms[-1] == "short" and pump.station.delivered_seq == 2
+        assert pump.translator.given == ([1] if "transactionData" in shorter[-1] else [])
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("by", ["new password", "stop"])
+def test_16_tx_04_links_that_the_station_itself_ends_cost_no_message(by: str) -> None:
+    """Also not where each ends at the same message, which is still under way: two days of it."""
+
+    async def main() -> None:
+        pump, forms = Pump(TOLD), list[str]()
+        pump.translator.action, pump.translator.full = "StopTransaction", LONG
+        pump.translator.shorter = ({"form": "short"},)
+        await pump.station.append(*pump.facts)
+        link = linked(pump, Deaf, forms, ping_s=10, message_timeout_s=600)
+        running = asyncio.create_task(link.run())
+        for _ in range(2 * 24 * 6):
+            await asyncio.sleep(540)
+            if by == "stop":
+                running.cancel()
+                running = asyncio.create_task(link.run())
+            else:
+                link.drop(by)
+        running.cancel()
+        assert len(forms) >= 2 * 24 * 6 and set(forms) == {"full"}
         assert pump.delivery.counters.dropped == 0
 
     run_virtual(main())

@@ -24,7 +24,8 @@ AT_MOST: Final = 5  # two forms of the wanted one and of the delivered one, and 
         ("00112233445566778899aabbccddeeFF00112233", KeyEncoding.HEX, ("bytes",)),
         ("00112233445566778899aabbccddeeff0011223", KeyEncoding.AUTO, ("text",)),
         ("00112233445566778899aabbccddeeff0011223x", KeyEncoding.AUTO, ("text",)),
-        ("00112233445566778899aabbccddeeff", KeyEncoding.AUTO, ("text",)),
+        ("00112233445566778899aabbccddee", KeyEncoding.AUTO, ("text",)),
+        ("00112233445566778899aabbccddeeff001122334455", KeyEncoding.AUTO, ("text",)),
         ("00112233445566778899aabbccddeeff", KeyEncoding.HEX, ("bytes",)),
         ("00112233445566778899aabbccddeef", KeyEncoding.HEX, ()),
         ("0011 2233 4455 6677", KeyEncoding.HEX, ()),
@@ -37,6 +38,13 @@ def test_16_sec_04_forms(text: str, encoding: KeyEncoding, forms: tuple[str, ...
     expected = tuple(meant[form]() for form in forms)
     assert forms_of(text, encoding, text_first=False) == expected
     assert forms_of(text, encoding, text_first=True) == expected[::-1]
+
+
+@pytest.mark.parametrize("digits", [32, 34, 36, 38])
+@pytest.mark.parametrize("text_first", [False, True])
+def test_16_sec_04_fewer_than_forty_digits_are_rather_a_text(digits: int, text_first: bool) -> None:
+    text = ("0123456789abcdef" * 3)[:digits]
+    assert forms_of(text, KeyEncoding.AUTO, text_first=text_first) == (text.encode(), bytes.fromhex(text))
 
 
 def test_without_any_there_is_none() -> None:
@@ -64,12 +72,41 @@ def test_a_bad_new_one_is_left_for_the_old_one_which_stays() -> None:
     assert passwords.choose(WRONG, b"old", FACTORY) == b"wrong"
     passwords.refused()
     assert passwords.choose(WRONG, b"old", FACTORY) == b"old"
-    assert passwords.worked() is None, "the station knows"
+    assert passwords.worked() == b"old", "whatever it was told since it said what it keeps"
+    assert passwords.worked() is None, "once is enough"
+    passwords.closed()
     assert passwords.choose(WRONG, b"old", FACTORY) == b"old", "a reconnect goes on with what worked"
     passwords.refused()  # the CSMS knows it after all
     assert passwords.choose(WRONG, b"old", FACTORY) == b"factory"
     passwords.refused()
     assert passwords.choose(WRONG, b"old", FACTORY) == b"wrong"
+
+
+def test_one_that_a_csms_lets_in_to_close_at_once_has_not_worked() -> None:
+    passwords = Passwords()
+    assert passwords.choose(WRONG, b"old", FACTORY) == b"wrong"
+    passwords.closed()
+    assert passwords.choose(WRONG, b"old", FACTORY) == b"old"
+    assert passwords.worked() == b"old"
+    passwords.choose(WRONG, b"old", FACTORY)
+    passwords.closed()  # the CSMS knows it after all
+    assert passwords.choose(WRONG, b"old", FACTORY) == b"factory"
+
+
+def test_the_wanted_one_that_has_worked_is_left_for_no_csms_that_flaps() -> None:
+    passwords = Passwords()
+    passwords.choose((BYTES, TEXT), None, FACTORY)
+    passwords.worked()
+    for _ in range(3):
+        passwords.closed()
+        assert passwords.choose((BYTES, TEXT), None, FACTORY) == BYTES
+
+
+def test_one_that_comes_back_is_remembered_anew() -> None:
+    passwords = Passwords()
+    for wanted in (OLD, NEW, OLD):  # the station said what it keeps when it was found, and not since
+        passwords.choose(wanted, b"old", FACTORY)
+        assert passwords.worked() == wanted[0]
 
 
 def test_after_a_restart_what_the_station_remembers_and_the_one_of_the_factory_are_the_way_back() -> None:

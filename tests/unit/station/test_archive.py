@@ -12,12 +12,15 @@ from typing import cast
 import pytest
 import structlog.testing
 
-from agent.core.events import GapKind
+from agent.core.events import GapKind, Recovered
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
     ClockFact,
+    CostToldFact,
     Fact,
+    Forerunner,
+    LogEntry,
     ReceiptFact,
     Sample,
     SampleContext,
@@ -31,7 +34,7 @@ from agent.core.facts import (
     TxKind,
     kind_of,
 )
-from agent.ipc.codec import CodecError, encode_fact, to_plain
+from agent.ipc.codec import encode_fact, to_plain
 from agent.ipc.port import CsmsTx, Record, StationPort
 from agent.ipc.wire import MAX_FRAME_BYTES, frame
 from agent.ledger.reader import PAGE_MAX_ROWS
@@ -41,6 +44,8 @@ from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import LedgerWriter
 from agent.ocpp.rows import rows_of
 from agent.station.archive import Archive
+from agent.station.recovery import Stranded, end_stranded
+from tests.support.newer_release import add_rows
 
 BOOT = "boot-1"
 
@@ -49,12 +54,12 @@ def sample(energy_mwh: int, at_ms: int = 0) -> Sample:
     return Sample(SampleContext.PERIODIC, at_ms, "M1", energy_mwh)
 
 
-def tx(kind: TxKind, seq_no: int, energy_mwh: int, at_ms: int = 0, tx_id: str = "t1") -> TransactionFact:
+def tx(kind: TxKind, seq_no: int, energy_mwh: int, at_ms: int = 0, tx_id: str = "t1", evse: int = 1) -> TransactionFact:
     return TransactionFact(
         kind=kind,
         tx_id=tx_id,
         seq_no=seq_no,
-        evse=1,
+        evse=evse,
         trigger=Trigger.AUTHORIZED,
         charging_state=ChargingState.CHARGING,
         offline=False,
@@ -96,6 +101,13 @@ def written(
     return Archive(path)
 
 
+def recovered(archive: Archive, mono_ms: int, wall_ms: int | None = None, boot_id: str = BOOT) -> Recovered:
+    """The one open transaction."""
+    [found] = archive.open_transactions(boot_id, mono_ms, wall_ms)
+    assert isinstance(found, Recovered)
+    return found
+
+
 def test_rows_of_1970_are_restamped_once_the_clock_is_set(tmp_path: Path) -> None:
     """Checklist part 8 test 12; field fault 6."""
     archive = written(
@@ -124,10 +136,10 @@ def test_open_transaction_is_found_with_its_newest_reading_and_next_number(tmp_p
         (tx(TxKind.STARTED, 0, 100), 1_000, 0, "S"),
         (tx(TxKind.UPDATED, 1, 150), 2_000, 0, "S"),
         (CheckpointFact("t1", 1, sample(180)), 3_000, 0, "S"),
-        (tx(TxKind.STARTED, 0, 1, tx_id="t2"), 4_000, 0, "S"),
-        (tx(TxKind.ENDED, 1, 2, tx_id="t2"), 5_000, 0, "S"),
+        (tx(TxKind.STARTED, 0, 1, tx_id="t2", evse=2), 4_000, 0, "S"),
+        (tx(TxKind.ENDED, 1, 2, tx_id="t2", evse=2), 5_000, 0, "S"),
     )
-    [found] = archive.open_transactions(BOOT, 10_000, None)
+    found = recovered(archive, 10_000)
     assert (found.tx_id, found.next_seq_no, found.begin_energy_mwh) == ("t1", 2, 100)
     assert found.last.energy_import_mwh == 180 and found.token == Token("AA")
     assert (found.gap, found.gap_ms, found.age_ms) == (GapKind.PROCESS, 7_000, 9_000)
@@ -138,7 +150,7 @@ def test_an_open_transaction_remembers_that_its_token_was_refused(tmp_path: Path
     refused = replace(tx(TxKind.UPDATED, 1, 150), trigger=Trigger.DEAUTHORIZED)
     started = replace(tx(TxKind.STARTED, 0, 100), authorized_by="cache")
     archive = written(tmp_path / "l", (started, 1_000, 0, "S"), (refused, 2_000, 0, "S"))
-    [found] = archive.open_transactions(BOOT, 10_000, None)
+    found = recovered(archive, 10_000)
     assert (found.authorized_by, found.energy_blocked) == ("cache", True)
     archive.close()
 
@@ -146,18 +158,39 @@ def test_an_open_transaction_remembers_that_its_token_was_refused(tmp_path: Path
 def test_an_open_transaction_remembers_that_it_was_stopped(tmp_path: Path) -> None:
     stop = StopFact("t1", 1, Trigger.STOP_AUTHORIZED, StopReason.LOCAL, Token("AA"))
     rows = [(fact, 1_000, 0, "S") for fact in (tx(TxKind.STARTED, 0, 100), stop, tx(TxKind.UPDATED, 1, 150))]
-    other = [(fact, 2_000, 0, "S") for fact in (tx(TxKind.STARTED, 0, 100, tx_id="t2"),)]
+    other = [(fact, 2_000, 0, "S") for fact in (tx(TxKind.STARTED, 0, 100, tx_id="t2", evse=2),)]
     archive = written(tmp_path / "l", *rows, *other)
-    assert [found.stop for found in archive.open_transactions(BOOT, 10_000, None)] == [stop, None]
+    found = [each for each in archive.open_transactions(BOOT, 10_000, None) if isinstance(each, Recovered)]
+    assert [each.stop for each in found] == [stop, None]
+    archive.close()
+
+
+def test_an_open_transaction_that_follows_another_is_as_old_as_their_session(tmp_path: Path) -> None:
+    before = [tx(kind, number, 100, tx_id="t0") for number, kind in enumerate((TxKind.STARTED, TxKind.ENDED))]
+    follows = replace(tx(TxKind.STARTED, 0, 1), follows=Forerunner("t0"))
+    rows = [(fact, at_ms, at_ms, "S") for fact, at_ms in zip((*before, follows), (1_000, 5_000, 6_000), strict=True)]
+    archive = written(tmp_path / "l", *rows)
+    found = recovered(archive, 10_000)
+    assert (found.tx_id, found.age_ms, found.follows) == ("t1", 9_000, Forerunner("t0"))
     archive.close()
 
 
 def test_gap_over_a_boot_is_told_by_the_wall_clock_or_not_at_all(tmp_path: Path) -> None:
     archive = written(tmp_path / "l", (tx(TxKind.STARTED, 0, 100), 1_000, 1_800_000_000_000, "S"))
-    [found] = archive.open_transactions("boot-2", 50, 1_800_000_030_000)
+    found = recovered(archive, 50, 1_800_000_030_000, "boot-2")
     assert (found.gap, found.gap_ms, found.age_ms) == (GapKind.POWER, 30_000, 30_000)
-    [found] = archive.open_transactions("boot-2", 50, None)
-    assert found.gap_ms is None
+    assert recovered(archive, 50, None, "boot-2").gap_ms is None
+    assert recovered(archive, 50, 1_799_999_999_999, "boot-2").gap_ms is None, "a clock that is behind tells nothing"
+    archive.close()
+
+
+def test_what_the_csms_says_of_a_cost_after_a_power_cut_does_not_make_it_a_restart(tmp_path: Path) -> None:
+    """It came while the transaction was being recovered, and then the process was killed."""
+    written(tmp_path / "l", (tx(TxKind.STARTED, 0, 100), 1_000, 1_800_000_000_000, "S")).close()
+    told = CostToldFact("t1", 1, "1.20", final=True, text="")
+    archive = written(tmp_path / "l", (told, 40, 1_800_000_000_040, "I"), boot="boot-2")
+    found = recovered(archive, 50, None, "boot-2")
+    assert (found.gap, found.gap_ms) == (GapKind.POWER, None)
     archive.close()
 
 
@@ -316,7 +349,7 @@ def of_newer_release(*unreadable: Fact) -> Callable[[Fact], bytes]:
         for sample_plain in plain.get("samples", []):
             sample_plain["colour"] = "red"
         if fact in unreadable:
-            plain |= {name: "Magic" for name in ("trigger", "severity", "wall_ms") if name in plain} | {"text": 7}
+            plain |= {name: "Magic" for name in ("trigger", "reason", "wall_ms") if name in plain} | {"text": 7}
             plain.pop("event_type", None)
         return json.dumps(plain).encode()
 
@@ -333,21 +366,72 @@ def test_rows_with_more_in_them_than_is_known_are_read(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_read_stay_and_stop_nobody(tmp_path: Path) -> None:
     """An error here would end the station each time the gateway asks."""
-    clock, security = ClockFact(1_800_000_010_000, "CSMS", 10_000), SecurityFact("Magic", "")
-    lost_begin, lost_update = tx(TxKind.STARTED, 0, 1, tx_id="t2"), tx(TxKind.UPDATED, 1, 700)
-    kept_begin, ended = tx(TxKind.STARTED, 0, 5), SecurityFact("SettingSystemTime", "")
-    unreadable: list[Fact] = [clock, security, lost_begin, lost_update]
-    facts: list[Fact] = [kept_begin, *unreadable, ended]
+    unreadable: list[Fact] = [
+        ClockFact(1_800_000_010_000, "CSMS", 10_000),
+        SecurityFact("Magic", ""),
+        tx(TxKind.STARTED, 0, 1, tx_id="t2"),
+        tx(TxKind.UPDATED, 1, 700),
+    ]
+    kept_begin, told = tx(TxKind.STARTED, 0, 5), SecurityFact("SettingSystemTime", "")
+    facts: list[Fact] = [kept_begin, *unreadable, told]
     rows = [(each, at, at, "S") for at, each in enumerate(facts)]
     archive = written(tmp_path / "l", *rows, body_of=of_newer_release(*unreadable))
     with structlog.testing.capture_logs() as logged:
-        assert [record.fact for record in archive.records(0, 10)] == [kept_begin, ended]
-        assert archive.records(2, 1)[0].fact == ended, "a page of nothing but such rows is not the last"
+        assert [record.fact for record in archive.records(0, 10)] == [kept_begin, told]
+        assert archive.records(2, 1)[0].fact == told, "a page of nothing but such rows is not the last"
         assert [begin.fact for _, begin, _ in archive.transactions(None, 1)] == [kept_begin]
-        assert [record.fact for record in archive.security_records(0, 10)] == [ended]
-        [found] = archive.open_transactions(BOOT, 10, None)
-        assert (found.tx_id, found.last.energy_import_mwh) == ("t1", 5)
-        with pytest.raises(CodecError):
-            list(archive.history("t1"))
+        assert [record.fact for record in archive.security_records(0, 10)] == [told]
     assert [each["row"] for each in logged] == [3, 4, 5, 6], "each once"
+    archive.close()
+
+
+BEGUN: Fact = tx(TxKind.STARTED, 0, 100)
+MORE: Fact = tx(TxKind.UPDATED, 1, 700)
+STOPPED: Fact = StopFact("t1", 1, Trigger.REMOTE_STOP, StopReason.REMOTE, None)
+
+
+@pytest.mark.parametrize("unreadable", [BEGUN, MORE, STOPPED], ids=["begun", "more", "stopped"])
+def test_an_open_transaction_with_a_row_that_cannot_be_read_is_ended_and_not_resumed(
+    tmp_path: Path, unreadable: Fact
+) -> None:
+    """That row may have stopped it, or refused its token. Its seqNo go on after those that the other release told, and
+    the registers in such a row still count."""
+    rows = [(each, at, at, "S") for at, each in enumerate((BEGUN, MORE, STOPPED))]
+    archive = written(tmp_path / "l", *rows, body_of=of_newer_release(unreadable))
+    [found] = archive.open_transactions(BOOT, 10, None)
+    assert isinstance(found, Stranded)
+    assert (found.tx_id, found.evse, found.next_seq_no, found.last.energy_import_mwh) == ("t1", 1, 2, 700)
+    ended, logged = end_stranded(found, 10)
+    assert (ended.kind, ended.seq_no, ended.samples[-1].substituted) == (TxKind.ENDED, 2, True)
+    assert logged.entry is LogEntry.RECORD_FAILED
+    archive.close()
+
+
+def test_an_open_transaction_with_a_row_of_a_kind_that_is_not_known_is_ended(tmp_path: Path) -> None:
+    """What the row of a newer release says of it, nobody here can know."""
+    written(tmp_path / "l", (BEGUN, 0, 0, "S")).close()
+    add_rows(tmp_path / "l", [NewRow("pause", b"{}", BOOT, 1, 1, "S", tx_id="t1", evse=1)])
+    archive = Archive(tmp_path / "l")
+    [found] = archive.open_transactions(BOOT, 10, None)
+    assert isinstance(found, Stranded) and found.next_seq_no == 1
+    archive.close()
+
+
+def test_an_open_transaction_without_a_single_reading_waits_for_whoever_can_read_it(tmp_path: Path) -> None:
+    archive = written(tmp_path / "l", (BEGUN, 0, 0, "S"), body_of=lambda _: b'{"samples": [{"meter": 1}]}')
+    assert archive.open_transactions(BOOT, 10, None) == []
+    archive.close()
+
+
+def test_an_open_transaction_after_which_others_charged_does_not_get_their_energy(tmp_path: Path) -> None:
+    """A release that could not read its start left it open; the one that can comes back weeks later."""
+    archive = written(
+        tmp_path / "l",
+        (BEGUN, 0, 0, "S"),
+        (tx(TxKind.STARTED, 0, 800, tx_id="t2"), 1, 1, "S"),
+        (tx(TxKind.ENDED, 1, 300_000, tx_id="t2"), 2, 2, "S"),
+    )
+    [found] = archive.open_transactions(BOOT, 10, None)
+    assert isinstance(found, Stranded)
+    assert (found.tx_id, found.last.energy_import_mwh) == ("t1", 100)
     archive.close()

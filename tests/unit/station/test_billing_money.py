@@ -12,8 +12,11 @@ import pytest
 from agent.config.device_model import DeviceModel
 from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import CostToldFact, Token
+from agent.core.station import UNLOCK_ANSWER_MS
 from agent.ipc.port import PriceView, ToldCost
 from agent.ledger.retention import CutOrder
+from agent.ocpp.session import HANDLER_TIMEOUT_S
+from agent.station.billing import CHANGE_WAIT_MS
 from agent.station.money import MAX_LAST_WORDS, MAX_PRICE_TEXTS, MAX_TEXT_CHARS
 from agent.station.tariffs import DEFAULTS_MAX
 from tests.support.asked import at_once
@@ -220,6 +223,25 @@ def test_of_two_changes_that_wait_for_a_reading_the_last_is_accepted() -> None:
         assert last.answer == "Accepted"
 
 
+def test_a_meter_that_misses_its_readings_does_not_hold_up_the_answer_to_a_change() -> None:
+    """Before it is called lost: an answer that comes too late is an error to the CSMS, and the price holds all the
+    same."""
+    with world() as made:
+        made.charge(30)
+        made.meter_silent = True
+        made.advance(300)
+        asked = made.change_tariff(FLAT.replace('"T"', '"U"'))
+        assert asked.answer is None and made.billing.deadline_ms() == made.mono_ms + CHANGE_WAIT_MS
+        made.advance(CHANGE_WAIT_MS)
+        assert asked.answer == "Accepted"
+
+
+def test_the_station_answers_before_the_gateway_gives_up() -> None:
+    """All that the answer to a command may wait for beside the disk, and a second to spare."""
+    slow_disk_ms, spare_ms = 1_000, 1_000  # a change is written twice: the tariff, then the reading that it holds from
+    assert max(CHANGE_WAIT_MS + 2 * slow_disk_ms, UNLOCK_ANSWER_MS) + spare_ms <= HANDLER_TIMEOUT_S * 1_000
+
+
 def test_a_dated_default_that_was_in_force_is_so_after_a_power_cut_without_a_clock() -> None:
     with world() as made:
         assert made.set_default_tariff(dated("past", -1)) == "Accepted"
@@ -245,6 +267,26 @@ def test_a_clock_that_nobody_told_settles_no_default() -> None:
         assert view(made).tariff_id == "next"
         made.set_clock()
         assert view(made).tariff_id == "T"
+
+
+@pytest.mark.parametrize("between", ["nothing", "restart", "power cut without a clock"])
+def test_a_wrong_time_of_the_csms_does_not_make_tomorrows_price_the_price_for_good(between: str) -> None:
+    with world() as made:
+        made.set_default_tariff(dated("now", -1))
+        made.set_default_tariff(dated("next", 3))
+        made.step_clock(366 * 86_400_000)
+        assert view(made).tariff_id == "next"
+        if between != "nothing":
+            made.crash(power=between != "restart", clock_kept=between == "restart")
+        made.set_clock()
+        assert view(made).tariff_id == "now"
+        assert [each.tariff_id for each in made.money.assignments(0)] == ["now", "next"]
+        made.crash(power=True, clock_kept=False)
+        assert view(made).tariff_id == "now"
+        made.charge(5)
+        made.unplug()
+        made.finish()
+        assert [each.tariff_id for each in made.receipts()[0].facts.tariffs] == ["now"]
 
 
 def dated(tariff_id: str, hours: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -87,6 +88,68 @@ def test_the_minimum_is_of_both_together() -> None:
     assert 1 < first < 2 and second > 3, "the second brings the session above it"
     first, second = costs(session(site(tariff(10, minCost={"inclTax": 4.0}))))
     assert first < 1 and first + second == 4
+
+
+# ------------------------------------------------------- while end and start are on their way to disk
+
+STEPS: dict[str, Callable[[BillingWorld], None]] = {
+    "goes on": lambda world: world.advance(20_000),
+    "leaves": lambda world: world.unplug(),
+    "swipes": lambda world: world.swipe_to_stop(),
+    "silent meter": lambda world: world.meter_lost(),
+    **{f"crash {kept}": lambda world, kept=kept: world.crash(kept=kept) for kept in range(6)},  # type: ignore[misc]
+    "power cut": lambda world: world.crash(power=True, away_ms=600_000, kept=9),
+}
+
+
+def anew(of: Site, what: str) -> list[Receipt]:
+    """This happens when the register has begun anew and nothing of it is on disk yet."""
+    with BillingWorld(of) as world:
+        world.register_mwh = MODULUS_MWH - 10_000
+        world.read_meter()
+        world.charge(8)
+        world.slow_disk = True
+        while world.core.evses[1].flow.active:
+            world.advance(100)
+        assert world.log().count("meter_rollover") == 0
+        STEPS[what](world)
+        world.slow_disk = False
+        world.flush()
+        world.advance(60_000 if "crash" in what else 1_000)
+        world.finish()
+        assert world.audit() == []
+        assert all(receipt.bill and receipt.bill.final for receipt in world.receipts()[-1:])
+        return world.receipts()
+
+
+@pytest.mark.parametrize("what", STEPS)
+def test_whatever_happens_meanwhile_the_minimum_is_paid_once(what: str) -> None:
+    assert sum(costs(anew(site(tariff(0.1, minCost={"inclTax": 4.0})), what))) == 4
+
+
+@pytest.mark.parametrize("what", STEPS)
+def test_whatever_happens_meanwhile_the_maximum_and_the_credit_are_given_once(what: str) -> None:
+    """At 200 EUR/kWh, 60 s more would cost 12."""
+    assert sum(costs(anew(site(tariff(200, maxCost={"inclTax": 5.0})), what))) <= 5
+    prepaid = sum(costs(anew(site(tariff(200, minCost={"inclTax": 4.0}), max_cost=5), what)))
+    assert 4 <= prepaid <= 5
+
+
+def test_the_bounds_hold_for_a_session_in_three() -> None:
+    """A small register: it begins anew every 200 seconds."""
+    for text, total in (
+        (tariff(0.1, minCost={"inclTax": 4.0}), 4),
+        (tariff(20, maxCost={"inclTax": 5.0}), 5),
+        (tariff(0, fixedFee={"prices": [{"priceFixed": 1.0}]}), 1),
+    ):
+        with BillingWorld(replace(site(text), rollover_mwh=200_000)) as world:
+            world.register_mwh = 190_000
+            world.read_meter()
+            world.charge(260)
+            world.unplug()
+            world.finish()
+            receipts = world.receipts()
+        assert len(receipts) == 3 and sum(costs(receipts)) == total
 
 
 def test_a_prepaid_session_that_cannot_cost_more_than_its_credit_is_not_ended() -> None:

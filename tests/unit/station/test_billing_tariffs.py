@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from agent.tariff.problem import TariffError
 
 CARD = Token("04AABB")
 NOW_MS = 1_796_119_200_000
+YEAR_MS = 365 * 86_400_000
 
 
 def text(tariff_id: str, price: float = 0.5, **more: Any) -> str:
@@ -141,8 +143,67 @@ def test_a_default_that_was_valid_once_is_so_whatever_the_clock_says() -> None:
     assert (chosen(restarted, 2, wall_ms=0), chosen(restarted, 1, wall_ms=0)) == ("noon", "noon")
     assert chosen(restarted, 1, wall_ms=NOW_MS + 24 * 3_600_000) == "night"
     dates = {each.tariff_id: each.from_wall_ms for each in restarted.assignments(0)}
-    assert dates == {"noon": NOW_MS + 2 * 3_600_000, "night": NOW_MS + 14 * 3_600_000}, "what it replaced is forgotten"
+    assert dates == {"noon": NOW_MS + 2 * 3_600_000, "night": NOW_MS + 14 * 3_600_000}, "what it replaced is not told"
     assert restarted.settle(NOW_MS + 3 * 3_600_000) == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_time_that_was_wrong_makes_no_default_valid_for_good(restart: bool) -> None:
+    """The CSMS tells a time years ahead, and a second later the right one."""
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.set_default(book, 0, ALL)
+    ledger.set_default(book, 0, text("later", validFrom="2027-12-01T12:00:00Z"))
+    ledger.set_default(book, 2, ONE)
+    for wall_ms, expected in ((NOW_MS + 3 * YEAR_MS, ["later"]), (NOW_MS, ["all", "later"])):
+        ledger.state |= {change.key: change.value for change in book.settle(wall_ms)}
+        book = ledger.book() if restart else book
+        assert (chosen(book, wall_ms=wall_ms), chosen(book, wall_ms=0)) == (expected[0], expected[0])
+        ledger.state |= {change.key: change.value for change in book.clear((), 2)[1]}
+        assert [each.tariff_id for each in book.assignments(0)] == expected
+    ledger.set_default(book, 0, text("soon", validFrom="2027-01-01T00:00:00Z"))
+    assert chosen(book) == "all", "nothing is left of the time that was wrong"
+
+
+def test_a_wrong_time_that_made_nothing_valid_leaves_no_trace_either() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.set_default(book, 0, ALL)
+    ledger.set_default(book, 0, text("past", validFrom="2026-11-01T00:00:00Z"))
+    for wall_ms in (NOW_MS + 3 * YEAR_MS, NOW_MS):
+        ledger.state |= {change.key: change.value for change in book.settle(wall_ms)}
+    ledger.set_default(book, 0, text("later", validFrom="2027-12-01T12:00:00Z"))
+    assert (chosen(book), chosen(ledger.book())) == ("past", "past")
+
+
+def test_what_a_default_has_replaced_does_not_come_back_when_it_is_cleared_or_replaced() -> None:
+    for way in ("clear it", "replace it", "replace it without a clock"):
+        ledger = Ledger()
+        book = ledger.book()
+        ledger.set_default(book, 0, ALL)
+        ledger.set_default(book, 0, text("past", validFrom="2026-11-01T00:00:00Z"))
+        book.settle(NOW_MS)
+        if way == "clear it":
+            assert book.clear(["all"], None) == ([("all", "NoTariff")], [])
+            assert book.clear(["past"], None)[0] == [("past", "Accepted")]
+        else:
+            book.set_default(0, text("new"), NOW_MS if way == "replace it" else 0)
+        left = {chosen(book, wall_ms=wall_ms) for wall_ms in (0, NOW_MS, NOW_MS + YEAR_MS)}
+        assert left == {"site" if way == "clear it" else "new"}, way
+
+
+def test_where_there_are_too_many_the_oldest_of_those_replaced_goes() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    days = [NOW_MS + day * 86_400_000 for day in range(2 * DEFAULTS_MAX)]
+    for day, from_ms in enumerate(days):
+        date = datetime.fromtimestamp(from_ms / 1_000, UTC).isoformat()
+        assert book.set_default(0, text(f"d{day}", validFrom=date), from_ms - 1)[0] == "Accepted"
+        book.settle(from_ms)
+    assert len(book.in_use()) == DEFAULTS_MAX + 1, "and the site's"
+    assert [each.tariff_id for each in book.assignments(0)] == [f"d{day}"]
+    book.settle(days[DEFAULTS_MAX])
+    assert chosen(book, wall_ms=days[DEFAULTS_MAX]) == f"d{DEFAULTS_MAX}"
 
 
 def test_defaults_with_more_in_them_than_is_known_hold() -> None:

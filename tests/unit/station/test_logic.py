@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from agent.charging.composite import Feed
+from agent.charging.composite import Feed, Transaction
 from agent.charging.profiles import ChargingProfile, Kind, Period, Purpose, RateUnit, Schedule
 from agent.charging.records import profile_to_plain
 from agent.charging.rules import Capabilities, Rules
@@ -24,7 +25,7 @@ from agent.core.events import (
     Recovered,
     Tick,
 )
-from agent.core.facts import Sample, SampleContext, Token
+from agent.core.facts import Forerunner, Sample, SampleContext, Token
 from agent.core.settings import EvseHardware, StationSettings
 from agent.core.station import Station
 from agent.station.limits import Limits
@@ -35,6 +36,7 @@ NOW_MS = 1_800_000_000_000
 TOKEN, OTHER = Token("AA"), Token("BB")
 NONE = (None, None, None)
 STEPS = (Period(0, 20_000), Period(600, 8_000))
+MODULUS_MWH = 1_000_000_000_000
 
 
 class NoBilling:
@@ -48,13 +50,19 @@ class NoBilling:
 class Bench:
     """One EVSE whose car is plugged in whenever it is told so."""
 
-    def __init__(self) -> None:
-        hardware = EvseHardware(1, 32_000)
+    def __init__(self, *, clock_is_proven: bool = False) -> None:
+        hardware = EvseHardware(1, 32_000, meter_rollover_mwh=MODULUS_MWH)
         ids = iter(f"tx-{number}" for number in range(1, 9))
         limits = Limits((Feed(1, 32_000, 230_000, 3),), None, Capabilities(1, 9, 9, 9))
-        self.logic = Logic(Station(StationSettings((hardware,)), lambda: next(ids)), limits, cast(Any, NoBilling()))
+        core = Station(StationSettings((hardware,)), lambda: next(ids))
+        self.logic = Logic(core, limits, cast(Any, NoBilling()), clock_is_proven=clock_is_proven)
         self.at_ms = 10_000
-        self.give(ClockSet(NOW_MS, "CSMS", trusted=True))
+        self.register_mwh = 5_000_000
+
+    def told(self, wall_ms: int = NOW_MS) -> Bench:
+        """By the CSMS what time it is."""
+        self.give(ClockSet(wall_ms, "CSMS", trusted=True))
+        return self
 
     def give(self, event: Any) -> list[Effect]:
         effects = self.logic.step(event, self.at_ms)
@@ -73,7 +81,7 @@ class Bench:
         """Time passes; the meter reads once a second, and a car that is there stays."""
         for _ in range(seconds):
             self.at_ms += 1_000
-            self.give(FromMeter(1, MeterReading(self.at_ms, "M1", 5_000_000, None, 0, NONE, NONE)))
+            self.give(FromMeter(1, MeterReading(self.at_ms, "M1", self.register_mwh, None, 0, NONE, NONE)))
             self.give(Tick())
 
     def allowed_ma(self) -> int:
@@ -91,7 +99,7 @@ def start(token: Token = TOKEN) -> Commanded:
 
 
 def test_a_relative_profile_goes_on_where_it_was_before_a_restart() -> None:
-    made = Bench()
+    made = Bench().told()
     default = profile(purpose=Purpose.TX_DEFAULT)
     assert made.logic.limits.install(default, 1, Rules.OCPP201, {}, NOW_MS) is None
     last = Sample(SampleContext.PERIODIC, 9_000, "M1", 5_000_000)
@@ -105,8 +113,30 @@ def test_a_relative_profile_goes_on_where_it_was_before_a_restart() -> None:
     assert made.allowed_ma() == 8_000
 
 
+@pytest.mark.parametrize(("proven", "limit_ma"), [(True, 20_000), (False, 8_000)])
+def test_a_clock_that_may_have_stood_still_lifts_no_limit_until_the_csms_tells_the_time(
+    proven: bool, limit_ma: int
+) -> None:
+    made = Bench(clock_is_proven=proven)
+    schedule = Schedule(RateUnit.AMPERE, STEPS, start_ms=NOW_MS)
+    steps = profile(purpose=Purpose.TX_DEFAULT, kind=Kind.ABSOLUTE, schedules=(schedule,))
+    assert made.logic.limits.install(steps, 1, Rules.OCPP201, {}, NOW_MS) is None
+    made.give(ClockSet(NOW_MS + 60_000, "rtc", trusted=False))
+    last = Sample(SampleContext.PERIODIC, 9_000, "M1", 5_000_000)
+    made.give(Recovered(1, "tx-0", 3, TOKEN, None, 0, last, GapKind.PROCESS, 5_000, age_ms=60_000))
+    assert made.logic.core.ctx.time_status == "I" and made.allowed_ma() == limit_ma
+    assert made.told(NOW_MS + 61_000).allowed_ma() == 20_000
+    assert made.told(NOW_MS + 601_000).allowed_ma() == 8_000
+
+
+def test_a_clock_of_1970_is_known_to_nobody() -> None:
+    made = Bench(clock_is_proven=True)  # a hardware clock that says 1970, too
+    made.give(ClockSet(60_000, "none", trusted=False))
+    assert not made.logic.clock_known and made.told().logic.clock_known
+
+
 def test_the_profile_of_a_remote_start_holds_from_the_first_row_on() -> None:
-    made = Bench()
+    made = Bench().told()
     made.come(CpState.B)
     made.give(start())
     assert made.logic.running()[1].id == "tx-1" and made.allowed_ma() == 20_000
@@ -116,8 +146,35 @@ def test_the_profile_of_a_remote_start_holds_from_the_first_row_on() -> None:
     assert made.allowed_ma() == 8_000
 
 
+def test_the_profiles_of_a_session_go_on_where_the_register_begins_anew() -> None:
+    made = Bench().told()
+    made.register_mwh = MODULUS_MWH - 1_000
+    made.come(CpState.B)
+    made.give(start())
+    made.wait(590)
+    began_ms, made.register_mwh = made.logic.running()[1].started_ms, 1_000
+    made.wait(3)
+    assert made.logic.running()[1] == Transaction("tx-2", began_ms) and made.allowed_ma() == 20_000
+    assert made.logic.limits.keep_transactions({"tx-2"}), "the disk is to know"
+    assert not made.logic.limits.keep_transactions({"tx-2"})
+    made.wait(7)
+    assert made.allowed_ma() == 8_000, "it counts from the start of the session"
+
+
+@pytest.mark.parametrize("stored", ["tx-0", "tx-1"])
+def test_a_restart_finds_the_profiles_of_a_session_whose_they_were_last(stored: str) -> None:
+    made = Bench().told()
+    limits, last = made.logic.limits, Sample(SampleContext.PERIODIC, 9_000, "M1", 1_000)
+    assert limits.install(profile(), 1, Rules.OCPP16, {1: Transaction(stored, NOW_MS)}, NOW_MS) is None
+    found = Recovered(1, "tx-1", 3, TOKEN, None, 0, last, GapKind.PROCESS, 5_000, age_ms=700_000)
+    made.give(replace(found, follows=Forerunner("tx-0")))
+    limits.keep_transactions({"tx-1"})
+    assert [entry.profile.transaction_id for entry in limits.profiles.entries] == ["tx-1"]
+    assert made.allowed_ma() == 8_000
+
+
 def test_the_profile_of_a_start_that_no_car_came_for_is_nobody_elses() -> None:
-    made = Bench()
+    made = Bench().told()
     made.come(CpState.A)
     made.give(start())
     made.wait(1 + made.logic.core.ctx.behaviour.connect_timeout_ms // 1_000)

@@ -56,7 +56,7 @@ class Meter:
 
     async def pending_record(self) -> SignedRecord | None:
         self._ask("pending")
-        return None if self.held is HeldRecord.NOTHING else RECORD
+        return None if self.held is HeldRecord.NOTHING else self.record
 
     async def confirm_record(self) -> None:
         self._ask("confirm")
@@ -123,10 +123,13 @@ def test_a_record_that_cannot_end_is_noted() -> None:
 
 
 def test_a_record_that_is_no_text_is_noted_and_ours_takes_its_place() -> None:
-    rig = Rig(Meter(record=SignedRecord(b'OCMF|{"MS":"Z\xe4hler"}|{}', b"key")))
+    meter = Meter(HeldRecord.FINISHED, record=SignedRecord(b'OCMF|{"MS":"Z\xe4hler"}|{}', b"key"))
+    rig = Rig(meter)
     rig.records.resume(1)
     assert asyncio.run(rig.records.end(1)) is None
-    assert [(note.entry, dict(note.details)["step"]) for note in rig.notes] == [(LogEntry.RECORD_FAILED, "end")]
+    assert asyncio.run(rig.records.left_over(1)) is None, "nor after a restart"
+    failed = [(LogEntry.RECORD_FAILED, "end"), (LogEntry.RECORD_FAILED, "fetch")]
+    assert [(note.entry, dict(note.details)["step"]) for note in rig.notes] == failed
 
 
 def test_a_transaction_found_open_claims_the_meters_record() -> None:

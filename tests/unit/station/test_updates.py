@@ -20,6 +20,7 @@ from agent.firmware.storage import FileStorage
 from agent.firmware.view import InstallOrder, Origin
 from agent.ipc.port import FetchWanted, UpdateChanged
 from agent.ipc.updates import FetchReport, FetchStep, UpdateAnswer, UpdateOutcome, UpdateRequest
+from agent.ocpp.session import HANDLER_TIMEOUT_S
 from agent.station import updates as updates_module
 from agent.station.updates import ALLOW_NEW
 from tests.support.update_world import OLD, SLOT_BYTES
@@ -134,6 +135,22 @@ def test_what_cannot_be_done_now_is_rejected(site: Site, what: str) -> None:
         updates = bench.start(answering=())
         assert (await updates.request(order())).outcome is UpdateOutcome.REJECTED
         assert bench.around.told == []
+
+    play(bench, scene)
+
+
+def test_nothing_is_accepted_behind_an_answer_that_came_too_late(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway gives up waiting and tells the CSMS of an error; the update must not begin all the same."""
+    assert updates_module.STATUS_MAX_S + 1.0 < HANDLER_TIMEOUT_S
+    bench = Bench(site)
+    site.start()
+
+    async def scene() -> None:
+        updates = bench.start()
+        await bench.until(lambda: updates._installer_answered)
+        monkeypatch.setattr(updates_module, "STATUS_MAX_S", 0.0)
+        answer = await updates.request(order())
+        assert (answer.outcome, bench.around.kept) == (UpdateOutcome.REJECTED, None)
 
     play(bench, scene)
 

@@ -105,14 +105,17 @@ def test_dimensions_with_the_same_taxes_share_their_lines() -> None:
         ({}, 1000, 1190),
         ({"minCost": {"exclTax": 20}}, 2000, 2380),
         ({"minCost": {"inclTax": 23.8}}, 2000, 2380),
-        ({"minCost": {"exclTax": 20, "inclTax": 21}}, 2000, 2100),
-        ({"minCost": {"exclTax": 5, "inclTax": 13}}, 1000, 1300),
+        ({"minCost": {"exclTax": 20, "inclTax": 21}}, 2000, 2380),
+        ({"minCost": {"exclTax": 5, "inclTax": 13}}, 1092, 1300),
+        ({"minCost": {"exclTax": 20, "inclTax": 25}}, 2101, 2500),
         ({"minCost": {"exclTax": 5}}, 1000, 1190),
         ({"maxCost": {"exclTax": 8}}, 800, 952),
         ({"maxCost": {"inclTax": 9.52}}, 800, 952),
-        ({"maxCost": {"exclTax": 8, "inclTax": 100}}, 800, 1190),
-        ({"maxCost": {"exclTax": 100, "inclTax": 11}}, 1000, 1100),
+        ({"maxCost": {"exclTax": 8, "inclTax": 100}}, 800, 952),
+        ({"maxCost": {"exclTax": 100, "inclTax": 11}}, 924, 1100),
+        ({"maxCost": {"exclTax": 8, "inclTax": 9}}, 756, 900),
         ({"maxCost": {"exclTax": 8, "taxRates": [{"type": "VAT", "tax": 7}]}}, 800, 856),
+        ({"maxCost": {"inclTax": 11, "taxRates": [{"type": "VAT", "tax": 7}]}}, 1000, 1100),  # no cap raises the net
         ({"minCost": {"exclTax": 20}, "maxCost": {"exclTax": 15}}, 1500, 1785),
     ],
 )
@@ -428,10 +431,12 @@ MIXED = {"energy": kwh(0.5, taxRates=VAT), "idleTime": minute(0.1)}
         ({"maxCost": {"exclTax": 50}}, 60, 300, 5000, 5475),
         ({"maxCost": {"exclTax": 1}}, 0, 400, 100, 100),  # no tax where nothing was taxed
         ({"maxCost": {"exclTax": 1, "taxRates": VAT}}, 0, 400, 100, 100),
+        ({"maxCost": {"exclTax": 50, "inclTax": 59.5}}, 60, 300, 5000, 5475),  # no tax that nobody owes
+        ({"minCost": {"exclTax": 5, "inclTax": 5.95}}, 0, 55, 588, 595),
         ({"maxCost": {"exclTax": 1}}, 20, 0, 100, 119),
     ],
 )
-def test_a_bound_given_on_one_side_binds_on_that_side_only(
+def test_a_bound_binds_on_the_sides_that_are_given_and_moves_net_and_tax_together(
     bounds: dict[str, Any], energy_kwh: int, idle_min: int, excl: int, incl: int
 ) -> None:
     usage = used(energy_kwh * 1_000_000, 0, idle_min * MINUTE_MS)
@@ -457,7 +462,8 @@ def test_the_most_that_a_session_can_cost_with_tax() -> None:
     assert cost_cap_incl([replace(plan, max_cost=Price(excl_tax=Fraction(1)))]) == Fraction("1.19")
     assert cost_cap_incl([plan, capped]) == Fraction("1.19")  # what was used under the first is in it
     assert cost_cap_incl([capped]) == 1
-    assert cost_cap_incl([replace(plan, max_cost=Price(Fraction(1), Fraction(2)))]) == 2
+    assert cost_cap_incl([replace(plan, max_cost=Price(Fraction(1), Fraction(2)))]) == Fraction("1.19")
+    assert cost_cap_incl([replace(plan, max_cost=Price(Fraction(2), Fraction(2)))]) == 2
     assert cost_cap_incl([plan]) is None
 
 
@@ -478,4 +484,4 @@ def test_a_cap_with_tax_of_a_replaced_tariff_holds_for_the_amount_with_tax() -> 
     first = parsed(energy=kwh(1, taxRates=VAT), maxCost={"exclTax": 100, "inclTax": 10})
     usage = joined(used(10_000_000), used(1_000_000, number=1))
     found = total([first, parsed(tariffId="U", energy=kwh(1, taxRates=VAT))], usage)
-    assert (found.total_excl, found.total_incl) == (1_100, 1_000 + 119)
+    assert (found.total_excl, found.total_incl) == (840 + 100, 1_000 + 119)
