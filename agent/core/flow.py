@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.core.context import Context
 from agent.core.effects import ReadMeter, TransactionEnded
-from agent.core.events import GapKind, Recovered
+from agent.core.events import Recovered
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
@@ -147,6 +147,10 @@ class Flow:
             if self.tx.stop is None:
                 self.tx.stop = Stop(Trigger.EV_COMMUNICATION_LOST, StopReason.EV_DISCONNECTED, at_once=True)
             self._feed(_E.UNPLUG)
+        elif self.state is _S.RECOVERING and self._ctx.behaviour.stop_on_unplug:
+            assert self.tx is not None and self._recovered is not None
+            if self.tx.stop is None:  # it ends with the reading that is waited for, whoever is there by then
+                self.tx.stop = Stop.restarted(self._recovered.gap, vehicle_gone=True)
 
     def opened(self) -> None:
         """The contactor is known to be open."""
@@ -455,9 +459,7 @@ class Flow:
             self._feed(_E.RESUME)
             return
         if tx.stop is None:
-            gone = found.gap is GapKind.PROCESS and connected is False
-            lost = StopReason.POWER_LOSS if found.gap is GapKind.POWER else StopReason.OTHER
-            tx.stop = Stop(Trigger.ABNORMAL_CONDITION, StopReason.EV_DISCONNECTED if gone else lost)
+            tx.stop = Stop.restarted(found.gap, vehicle_gone=connected is False)
         if good:
             assert reading is not None
             tx.last = to_sample(reading, SampleContext.END, 0)

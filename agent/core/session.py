@@ -25,6 +25,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agent.core.events import GapKind
 from agent.core.facts import ChargingState, Forerunner, Sample, StopReason, Token, Trigger
 from agent.core.table import Table
 
@@ -158,6 +159,12 @@ class Stop:
     def abnormal(cls, reason: StopReason | None) -> Stop:
         """A stop that a fault demands: at once, not gently."""
         return cls(Trigger.ABNORMAL_CONDITION, reason or StopReason.OTHER, at_once=True)
+
+    @classmethod
+    def restarted(cls, gap: GapKind, *, vehicle_gone: bool) -> Stop:
+        """One that does not go on after a restart."""
+        here = StopReason.EV_DISCONNECTED if vehicle_gone else StopReason.OTHER
+        return cls(Trigger.ABNORMAL_CONDITION, StopReason.POWER_LOSS if gap is GapKind.POWER else here)
 
 
 PAUSES_FREE: Final = 6

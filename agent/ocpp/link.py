@@ -16,6 +16,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, Protocol
 
 import structlog
@@ -34,6 +35,9 @@ PONG_TIMEOUT_S: Final = 20.0
 PONG_TIMEOUT_MIN_S: Final = 1.0
 SETTLE_S: Final = 5.0
 PROVEN_AFTER_MS: Final = 60_000
+_FAILURES: Final = count(1)
+"""Numbers the lines of this process, also of a new link after a start of the station: the log drops lines that are the
+same."""
 
 log = structlog.get_logger("ocpp")
 
@@ -131,7 +135,6 @@ class Link:
         self._ended: asyncio.Future[LinkFailure] | None = None  # of the attempt or link in progress
         self._drop_wanted = asyncio.Event()
         self._drop_reason = ""
-        self._failures = 0
         self.state = LinkState(LinkPhase.STOPPED)
 
     # ---------------------------------------------------------------------------- while it runs
@@ -166,13 +169,12 @@ class Link:
             while True:
                 failure = await self._attempt()
                 wait_s = max(self._backoff.next_wait_s(), failure.retry_after_s)
-                self._failures += 1  # told, so that no two of these lines are the same and one of them is dropped
                 log.warning(
                     "link_down",
                     kind=failure.kind,
                     detail=failure.detail,
                     wait_s=round(wait_s, 1),
-                    failures=self._failures,
+                    failures=next(_FAILURES),
                 )
                 self._publish(LinkState(LinkPhase.WAITING, failure=failure, wait_s=wait_s))
                 await self._sleep(wait_s)

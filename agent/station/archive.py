@@ -27,6 +27,7 @@ from agent.core.facts import (
     ReceiptFact,
     Sample,
     SampleContext,
+    SignedFact,
     StopFact,
     TariffFact,
     TransactionFact,
@@ -42,6 +43,7 @@ from agent.station.recovery import Stranded
 
 CURSOR = "csms"
 _EVENT_KINDS = frozenset({"tx_started", "tx_updated", "tx_ended"})  # each with the next seqNo
+_KINDS_OF_RUNNING = _EVENT_KINDS | {KIND_OF[CheckpointFact], KIND_OF[PriceFact]}
 TOLD_KINDS = ("tx_started", "tx_updated", "tx_ended", "meter", "security", "event")
 _PAGE_ROWS = 500
 # Of rows for others: to read, decode and send them takes a station less than the pilot may wait.
@@ -269,6 +271,11 @@ class Archive:
             if fact is not None:
                 yield fact, Stamp(row.boot_id, row.mono_ms, row.wall_ms, row.time_status)
 
+    def signed_before(self, tx_id: str, evse: int) -> bytes | None:
+        """The newest signed record of other transactions of an EVSE, if it is among the last ones of all."""
+        rows = self._reader.rows(0, PAGE_MAX_ROWS, kinds=(KIND_OF[SignedFact],), newest=True)
+        return next((row.body for row in reversed(rows) if row.evse == evse and row.tx_id != tx_id), None)
+
     def tariff_text(self, content_hash: str) -> str | None:
         """The canonical text of a tariff this ledger knows."""
         found = self._reader.tariff(bytes.fromhex(content_hash))
@@ -280,10 +287,9 @@ class Archive:
         return None if found is None else found.source
 
     def _recovered(self, rows: list[Row], boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
-        # What the CSMS says of its cost may come while it is being recovered: no sign that it ran in this boot.
-        rows = [row for row in rows if row.kind != KIND_OF[CostToldFact]]
         records = self._records(rows)
-        first = records[0].fact
+        start = next(record for record in records if record.kind == "tx_started")
+        first = start.fact
         assert isinstance(first, TransactionFact)
         last, next_seq_no, blocked, stop = first.samples[-1], 0, False, None
         for record in records:
@@ -294,12 +300,18 @@ class Archive:
                 blocked = blocked or fact.trigger is Trigger.DEAUTHORIZED
             elif isinstance(fact, StopFact):
                 stop = fact
-        same_boot = rows[-1].boot_id == boot_id
+        # What is said of it (a cost, a limit) may come while it is being recovered: no sign that it ran in this boot.
+        ran, ran_wall_ms = next(
+            (row, record.wall_ms)
+            for row, record in zip(reversed(rows), reversed(records), strict=True)
+            if row.kind in _KINDS_OF_RUNNING
+        )
+        same_boot = ran.boot_id == boot_id
         gap_ms: int | None = None
         if same_boot:
-            gap_ms = mono_ms - rows[-1].mono_ms
-        elif wall_ms is not None and wall_ms >= records[-1].wall_ms:  # else it is behind, and tells nothing
-            gap_ms = wall_ms - records[-1].wall_ms
+            gap_ms = mono_ms - ran.mono_ms
+        elif wall_ms is not None and wall_ms >= ran_wall_ms:  # else it is behind, and tells nothing
+            gap_ms = wall_ms - ran_wall_ms
         return Recovered(
             evse=first.evse,
             tx_id=first.tx_id,
@@ -313,7 +325,7 @@ class Archive:
             authorized_by=first.authorized_by,
             energy_blocked=blocked,
             stop=stop,
-            age_ms=records[-1].wall_ms - self._session_began_ms(records[0]) + (gap_ms or 0),
+            age_ms=ran_wall_ms - self._session_began_ms(start) + (gap_ms or 0),
             follows=first.follows,
         )
 

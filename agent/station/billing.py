@@ -352,12 +352,15 @@ class Billing:
     def limit(
         self, tx_id: str, max_cost: str | None, max_energy_mwh: int | None, max_time_ms: int | None, source: str
     ) -> bool:
-        """What the transaction may use up at most from now on; False: it does not run, or that is no limit.
+        """What the transaction may use up at most from now on; False: it does not run, or that is no limit. It does not
+        run before its start is on disk: no row of it must overtake that.
 
         It takes the place of what was told before; a technician's takes only that of a technician's."""
         each = self._open.get(tx_id)
         limit = told_limit(tx_id, 0 if each is None else each.evse, max_cost, max_energy_mwh, max_time_ms, source)
         if each is None or each.books.ended is not None or limit is None:
+            return False
+        if self._core.evses[each.evse].flow.state is SessionState.BEGIN_WRITING:
             return False
         if source == TECHNICIAN:
             if each.limit is not None:  # left by the transaction before: it must be known after a restart, too

@@ -52,6 +52,7 @@ class MeterRecords:
         self._zone = ZoneInfo(time_zone)
         self._note = note
         self._running: set[int] = set()
+        self._kept: dict[int, bytes] = {}  # what was on disk already when a transaction was resumed
 
     def signs(self, evse: int) -> bool:
         """Whether the meter of this EVSE signs by itself."""
@@ -86,17 +87,28 @@ class MeterRecords:
         await meter.begin_record(request)
         return True
 
-    def resume(self, evse: int) -> None:
-        """A transaction was found open after a restart: the meter's record is still that one's."""
+    def resume(self, evse: int, kept: bytes | None) -> None:
+        """A transaction was found open after a restart: the meter's record is still that one's, unless it is the record
+        of the transaction before, which is ``kept`` on disk and could not be confirmed any more."""
         if evse in self._meters:
             self._running.add(evse)
+            if kept is not None:
+                self._kept[evse] = kept
 
     async def end(self, evse: int) -> SignedRecord | None:
         """The meter's record of the transaction that has ended; None where it has none that can be passed on."""
         if evse not in self._running:
             return None
         self._running.discard(evse)
-        return await self._try(evse, "end", self._checked(self._meters[evse].end_record()))
+        return await self._try(evse, "end", self._end(evse, self._kept.pop(evse, None)))
+
+    async def _end(self, evse: int, kept: bytes | None) -> SignedRecord | None:
+        meter = self._meters[evse]
+        record = await self._checked(meter.end_record())
+        if record is not None and record.text == kept:
+            await meter.confirm_record()
+            raise RecordFailed("meter", RecordFault.UNCONFIRMED, "its record is of the transaction before")
+        return record
 
     async def _checked(self, asked: Awaitable[SignedRecord | None]) -> SignedRecord | None:
         """A record that is no text is none: no receipt could hold it. The meter keeps it, since nobody confirms it."""

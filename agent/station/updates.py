@@ -63,8 +63,9 @@ _FAILED = ("Failed", "InvalidSignature")  # ends of FirmwareStatusEnumType
 ALLOW_NEW = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 _REQUEST_MAX_CHARS = 10_000  # OCPP allows 512 + 5,500 + 800; however they are escaped, a row of state holds these
 _ASK_AGAIN_S = 10.0
-STATUS_MAX_S: float = 3.0
-"""The CSMS is answered an error after ``agent.ocpp.session.HANDLER_TIMEOUT_S``: nothing may be accepted behind it."""
+REQUEST_MAX_S: float = 3.0
+"""The CSMS is answered an error after ``agent.ocpp.session.HANDLER_TIMEOUT_S``: nothing may be accepted behind it. So
+the installer, which may take longer to start, is not asked then; what it says once holds while this slot runs."""
 
 _LOOK_S = 0.5
 _ANNOUNCE_S = 10.0  # InstallRebooting is given this long to reach the CSMS
@@ -120,6 +121,8 @@ class Updates:
         self._talks = talks
         self._controller_faults: Sequence[str] = ()
         self._installer_answered = False  # then nothing waits for it any more
+        self._asked = asyncio.Event()  # it has answered, or is away
+        self._slot = ""  # that runs; empty where nobody can tell
         self._on_trial = False
         self._away = ""  # why the installer does not tell which slot runs
         self._no_way_back = False  # the other slot does not boot
@@ -144,18 +147,16 @@ class Updates:
             return UpdateAnswer(UpdateOutcome.REJECTED, "location, certificate and signature are too long to be kept")
         if request.via is UpdateVia.PLAIN and self._update_config.plain is SourcePolicy.REFUSE:
             return UpdateAnswer(UpdateOutcome.NOT_SUPPORTED, "only signed updates are taken")
-        if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
-            return refusal
         try:
-            async with asyncio.timeout(STATUS_MAX_S):
-                found = await self._talks.ask(lambda installer: installer.status())
-        except (InstallerAway, SlotFailed) as error:
-            return UpdateAnswer(UpdateOutcome.REJECTED, str(error))
+            async with asyncio.timeout(REQUEST_MAX_S):
+                if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
+                    return refusal
+                await self._asked.wait()
         except TimeoutError:
-            return UpdateAnswer(UpdateOutcome.REJECTED, "the installer is slow to answer: ask again")
-        if found.booted is None:
-            return UpdateAnswer(UpdateOutcome.REJECTED, "nobody can tell which slot runs")
-        if found.on_trial or self._machine.phase not in CANCELLABLE:
+            return UpdateAnswer(UpdateOutcome.REJECTED, "not known yet which slot runs: ask again")
+        if self._away or not self._slot:
+            return UpdateAnswer(UpdateOutcome.REJECTED, self._away or "nobody can tell which slot runs")
+        if self._on_trial or self._machine.phase not in CANCELLABLE:
             return UpdateAnswer(UpdateOutcome.REJECTED, "an update is being installed")
         cancels = self._machine.phase is not Phase.IDLE
         await self._durably(self._machine.ask(request, self._now()))
@@ -292,9 +293,12 @@ class Updates:
                 break
             except (InstallerAway, SlotFailed) as error:
                 self._away = str(error)
+                self._asked.set()
                 log.warning("installer does not tell which slot runs", why=self._away)
                 await asyncio.sleep(_ASK_AGAIN_S)
         self._installer_answered, self._on_trial, self._away = True, found.on_trial, ""
+        self._slot = found.booted or ""
+        self._asked.set()
         self._no_way_back = any(slot.version and not slot.running and not slot.bootable for slot in found.slots)
         if found.booted is None:
             log.error("nobody can tell which slot runs: updates are off")

@@ -53,6 +53,27 @@ def test_open_transaction_is_resumed_or_closed_once(
     assert len([f for f in facts if f.kind is TxKind.ENDED]) == (reason is not None)
 
 
+@pytest.mark.parametrize(
+    "gap, reason", [(GapKind.PROCESS, StopReason.EV_DISCONNECTED), (GapKind.POWER, StopReason.POWER_LOSS)]
+)
+def test_a_vehicle_that_is_seen_to_leave_before_the_meter_answers_has_left(gap: GapKind, reason: StopReason) -> None:
+    """Another one, plugged in by the time the reading comes, must not charge on the transaction."""
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.evses[1].cp, made.evses[1].energy_mwh = CpState.C, 1_000_500
+    made.evses[1].meter_answers = False
+    made.give(Recovered(1, "old", 4, TOKEN, None, 900_000, sample(1_000_000), gap, 5_000))
+    made.boot()
+    made.run(3_000)
+    made.cp(1, CpState.A)
+    made.run(10_000)
+    made.cp(1, CpState.C)
+    made.evses[1].meter_answers = True
+    made.run(5_000)
+    [ended] = made.transactions()
+    assert (ended.kind, ended.stopped_reason) == (TxKind.ENDED, reason)
+    assert not made.evses[1].power and made.state() == S.PREPARING
+
+
 def test_recovery_without_any_meter_closes_with_the_last_good_value() -> None:
     made = CoreWorld(StationSettings(evses=(AC,)))
     made.evses[1].meter_answers = False

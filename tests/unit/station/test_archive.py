@@ -20,6 +20,7 @@ from agent.core.facts import (
     CostToldFact,
     Fact,
     Forerunner,
+    LimitFact,
     LogEntry,
     ReceiptFact,
     Sample,
@@ -184,13 +185,31 @@ def test_gap_over_a_boot_is_told_by_the_wall_clock_or_not_at_all(tmp_path: Path)
     archive.close()
 
 
-def test_what_the_csms_says_of_a_cost_after_a_power_cut_does_not_make_it_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [CostToldFact("t1", 1, "1.20", final=True, text=""), LimitFact("t1", 1)])
+def test_what_is_said_after_a_power_cut_does_not_make_it_a_restart(tmp_path: Path, told: Fact) -> None:
     """It came while the transaction was being recovered, and then the process was killed."""
     written(tmp_path / "l", (tx(TxKind.STARTED, 0, 100), 1_000, 1_800_000_000_000, "S")).close()
-    told = CostToldFact("t1", 1, "1.20", final=True, text="")
     archive = written(tmp_path / "l", (told, 40, 1_800_000_000_040, "I"), boot="boot-2")
     found = recovered(archive, 50, None, "boot-2")
     assert (found.gap, found.gap_ms) == (GapKind.POWER, None)
+    archive.close()
+
+
+def test_a_row_before_the_start_row_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    limit = LimitFact("t1", 1, source="technician")
+    archive = written(tmp_path / "l", (limit, 1_000, 0, "S"), (tx(TxKind.STARTED, 0, 100), 2_000, 0, "S"))
+    assert (recovered(archive, 10_000).begin_energy_mwh, recovered(archive, 10_000).gap_ms) == (100, 8_000)
+    archive.close()
+
+
+def test_a_record_on_disk_of_another_transaction_is_known(tmp_path: Path) -> None:
+    rows = [(SignedFact(each, evse, f"OCMF|{each}"), 0, 0, "S") for each, evse in (("t1", 1), ("t2", 2), ("t3", 1))]
+    archive = written(tmp_path / "l", *rows, body_of=lambda fact: getattr(fact, "record", "").encode())
+    assert [archive.signed_before(tx_id, evse) for tx_id, evse in (("t3", 1), ("t4", 1), ("t2", 2))] == [
+        b"OCMF|t1",
+        b"OCMF|t3",
+        None,
+    ]
     archive.close()
 
 

@@ -372,6 +372,19 @@ def test_no_limit_for_what_does_not_run() -> None:
         assert not made.tell_limit("1")
 
 
+def test_no_limit_overtakes_the_start_of_its_transaction() -> None:
+    """That may wait a minute for a meter that signs; a row before it would keep the station from starting."""
+    with BillingWorld(Site.selling(FLAT)) as made:
+        made.slow_disk = True
+        made.plug()
+        made.authorize()
+        made.advance(3_000)
+        assert made.tx_id is not None and not made.tell_limit("1")
+        made.slow_disk = False
+        made.flush()
+        assert made.tell_limit("1")
+
+
 # ------------------------------------------------------------------------------------------------ clock
 
 
