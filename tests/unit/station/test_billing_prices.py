@@ -378,7 +378,7 @@ def test_no_limit_overtakes_the_start_of_its_transaction() -> None:
         made.slow_disk = True
         made.plug()
         made.authorize()
-        made.advance(3_000)
+        made.advance(100)
         assert made.tx_id is not None and not made.tell_limit("1")
         made.slow_disk = False
         made.flush()
