@@ -25,6 +25,7 @@ from agent.sim.scenario.quiet_world import QuietWorld
 from agent.sim.scenario.verbs import (
     CARD,
     GATEWAY,
+    CutPower,
     Verb,
     cut_power,
     fault,
@@ -81,6 +82,7 @@ class Bench:
         assert isinstance(rig.world, UpdateWorld)
         self.rig, self.world, self.version = rig, rig.world, version
         self.requests = 0
+        self.cuts = 0  # of power: what was told, and not kept as told yet, is told again
 
     async def order(self, *, in_s: int = 0, install_in_s: int = 0) -> str:
         """UpdateFirmware; the station's answer, "" where it has none."""
@@ -121,6 +123,7 @@ class Bench:
 
     async def do(self, *verbs: Verb) -> None:
         for verb in verbs:
+            self.cuts += isinstance(verb, CutPower)
             await self.rig.do(verb)
 
     async def come_to_an_end(self) -> None:
@@ -140,7 +143,7 @@ class Bench:
         assert told[-1][0] in ENDS, told
         assert (told[-1][0] == "Installed") is (running.version != "1.0.0"), told
         if self.version != "1.6":  # which has no word for a paused download
-            assert all(one != two for one, two in pairwise(told)), told
+            assert sum(one == two for one, two in pairwise(told)) <= self.cuts, told
 
 
 def update(version: str, story: Any) -> Bench:
