@@ -116,7 +116,8 @@ class Register:
             return False
         near_mwh = modulus_mwh // 100
         wrapped_mwh = reading.energy_import_mwh + modulus_mwh - before.energy_import_mwh
-        return before.energy_import_mwh >= modulus_mwh - near_mwh and wrapped_mwh <= near_mwh
+        near = before.energy_import_mwh >= modulus_mwh - near_mwh and wrapped_mwh <= near_mwh
+        return near and self.can_have_risen(wrapped_mwh, reading.at_ms - before.at_ms)  # else it is a slip
 
     @staticmethod
     def _fell(reading: MeterReading, before: MeterReading | None) -> bool:

@@ -139,6 +139,7 @@ def _reset_board(outlet: Outlet, _: int) -> None:
     outlet.board.reboot()
 
 
+_NEAR_LAST_DIGIT_MWH = 2_000_000
 _BOARD_FINDS = {
     Fault.RESIDUAL_CURRENT: BoardFault.RESIDUAL_CURRENT,
     Fault.RESIDUAL_SELF_TEST: BoardFault.RESIDUAL_SELF_TEST,
@@ -174,6 +175,13 @@ def _set_register(outlet: Outlet, value: int) -> None:
 def _tell_once(outlet: Outlet, value: int) -> None:
     outlet.meter.once_mwh = value
     outlet.meter.look()
+
+
+def _zero(outlet: Outlet, value: int) -> None:
+    """But not where zero may be what it shows next."""
+    rollover_mwh = outlet.meter.rollover_mwh
+    if rollover_mwh is None or rollover_mwh - outlet.register_mwh > _NEAR_LAST_DIGIT_MWH:
+        _tell_once(outlet, value)
 
 
 def _jump(outlet: Outlet, value: int) -> None:
@@ -254,11 +262,17 @@ FAULTS: dict[Fault, FaultSpec] = {
     Fault.METER_STUCK: _S("the meter shows the same register again and again", _C, _freeze, _thaw),
     Fault.METER_RESET: _S("the meter's register begins anew", _O, _set_register, unit="mWh it shows then"),
     Fault.METER_JUMP: _S("one meter reading is far off", _O, _jump, value=1_000_000_000, unit="mWh too much"),
-    Fault.METER_ZERO: _S("one meter reading is zero", _O, _tell_once),
+    Fault.METER_ZERO: _S("one meter reading is zero", _O, _zero),
     Fault.METER_LATE: _S("a meter reply is held up", _O, _hold_reply),
     Fault.METER_EXCHANGED: _S("the meter is exchanged", _O, _exchange, value=1_000_000, unit="mWh the new one shows"),
     Fault.METER_ROLLOVER: _S(
-        "the meter stands shortly before its last digit", _O, _near_rollover, None, _rolls_over, 2_000_000, "mWh before"
+        "the meter stands shortly before its last digit",
+        _O,
+        _near_rollover,
+        None,
+        _rolls_over,
+        _NEAR_LAST_DIGIT_MWH,
+        "mWh before",
     ),
     Fault.BUS_GARBAGE: _S("the bus carries only garbage", _T, _link, _link, value=10_000, unit="ms"),
     Fault.MODULE_LOST: _S("the power modules fall silent", _C, _module, _module, _dc),

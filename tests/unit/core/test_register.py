@@ -72,6 +72,14 @@ def test_a_register_that_fell_is_told_once_with_both_values() -> None:
     assert made.wrong is None
 
 
+def test_a_slip_to_zero_near_the_last_digit_is_no_beginning_anew() -> None:
+    """So much cannot have flowed since the reading before."""
+    made, _ = register()
+    assert not judge(made, reading(0, at_ms=1_000), reading(MODULUS_MWH - 310_000))
+    assert made.wrong == "M"
+    assert judge(made, reading(0, at_ms=1_000), reading(MODULUS_MWH - 5_000))
+
+
 @pytest.mark.parametrize(
     "before_mwh, after_mwh, anew",
     [
@@ -87,7 +95,7 @@ def test_a_register_begins_anew_only_from_its_last_digit_to_its_first(
     before_mwh: int, after_mwh: int, anew: bool
 ) -> None:
     made, ctx = register()
-    assert judge(made, reading(after_mwh), reading(before_mwh)) is anew
+    assert judge(made, reading(after_mwh, at_ms=3_600_000), reading(before_mwh)) is anew
     assert made.wrong == (None if anew else "M")
     details = {"before_mwh": str(before_mwh), "after_mwh": str(after_mwh)}
     expected = (LogEntry.METER_ROLLOVER, 2, {"serial": "M1", **details})
