@@ -250,14 +250,26 @@ class Archive:
         for start in self._reader.open_transactions():
             assert start.tx_id is not None
             rows = self._rows_of(start.tx_id)
-            facts = [self._fact(row) for row in rows]
-            if None in facts:
-                found.append(_stranded(rows, facts, boot_id, "it has rows that only another release can read"))
+            records = self._records(rows)
+            if len(records) < len(rows):
+                found.append(self._stranded(rows, boot_id, "it has rows that only another release can read"))
             elif self._began_since(start):
-                found.append(_stranded(rows, facts, boot_id, "others have charged here since"))
+                found.append(self._stranded(rows, boot_id, "others have charged here since"))
             else:
-                found.append(self._recovered(rows, boot_id, mono_ms, wall_ms))
+                found.append(self._recovered(rows, records, boot_id, mono_ms, wall_ms))
         return [each for each in found if each is not None]
+
+    def _stranded(self, rows: list[Row], boot_id: str, why: str) -> Stranded | None:
+        """None: not even a reading is there."""
+        facts = ((row, self._fact(row)) for row in rows)
+        read = [each for row, fact in facts for each in (_left_in(row.body) if fact is None else _readings(fact))]
+        if not read:
+            return None
+        start, last = rows[0], rows[-1]
+        assert start.tx_id is not None and start.evse is not None
+        gap = GapKind.PROCESS if last.boot_id == boot_id else GapKind.POWER
+        next_seq_no = sum(row.kind in _EVENT_KINDS for row in rows)
+        return Stranded(start.evse, start.tx_id, next_seq_no, _newest(read), gap, why)
 
     def _began_since(self, start: Row) -> bool:
         newest = self._reader.newest_transactions(None, PAGE_MAX_ROWS)
@@ -286,8 +298,9 @@ class Archive:
         found = self._reader.tariff(bytes.fromhex(content_hash))
         return None if found is None else found.source
 
-    def _recovered(self, rows: list[Row], boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
-        records = self._records(rows)
+    def _recovered(
+        self, rows: list[Row], records: list[Record], boot_id: str, mono_ms: int, wall_ms: int | None
+    ) -> Recovered:
         start = next(record for record in records if record.kind == "tx_started")
         first = start.fact
         assert isinstance(first, TransactionFact)
@@ -379,19 +392,6 @@ def _readings(fact: Fact) -> tuple[Sample, ...]:
             return (sample,)
         case _:
             return ()
-
-
-def _stranded(rows: list[Row], facts: list[Fact | None], boot_id: str, why: str) -> Stranded | None:
-    """None: not even a reading is there."""
-    pairs = zip(rows, facts, strict=True)
-    read = [each for row, fact in pairs for each in (_left_in(row.body) if fact is None else _readings(fact))]
-    if not read:
-        return None
-    start, last = rows[0], rows[-1]
-    assert start.tx_id is not None and start.evse is not None
-    gap = GapKind.PROCESS if last.boot_id == boot_id else GapKind.POWER
-    next_seq_no = sum(row.kind in _EVENT_KINDS for row in rows)
-    return Stranded(start.evse, start.tx_id, next_seq_no, _newest(read), gap, why)
 
 
 def _left_in(body: bytes) -> tuple[Sample, ...]:

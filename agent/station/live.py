@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -401,7 +402,7 @@ class LiveStation:
                 stranded += end_stranded(found, now_ms)
             elif found.evse in self.logic.core.evses:
                 self._billing.restore(self._archive.history(found.tx_id))
-                self._signers.resume(found.evse, self._archive.signed_before(found.tx_id, found.evse))
+                self._signers.resume(found.evse, partial(self._archive.signed_before, found.tx_id, found.evse))
                 self._statistics.resume(found.evse)
                 self.logic.step(found, now_ms)
             else:

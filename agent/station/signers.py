@@ -87,12 +87,12 @@ class MeterRecords:
         await meter.begin_record(request)
         return True
 
-    def resume(self, evse: int, kept: bytes | None) -> None:
+    def resume(self, evse: int, look_kept: Callable[[], bytes | None]) -> None:
         """A transaction was found open after a restart: the meter's record is still that one's, unless it is the record
-        of the transaction before, which is ``kept`` on disk and could not be confirmed any more."""
+        of the transaction before, which is kept on disk (``look_kept``) and could not be confirmed any more."""
         if evse in self._meters:
             self._running.add(evse)
-            if kept is not None:
+            if (kept := look_kept()) is not None:
                 self._kept[evse] = kept
 
     async def end(self, evse: int) -> SignedRecord | None:

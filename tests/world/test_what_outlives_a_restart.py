@@ -48,6 +48,16 @@ CHARGING = scenario("a car charges", expect(online()), plug(), expect(preparing(
 NEXT_CAR = scenario("the next car", expect(available()), *CHARGING.steps, swipe(CARD), expect(finished()), unplug())
 
 
+async def holds_to_the_end_of_the_session(rig: WorldRig, how: str) -> None:
+    """A limit of 10 A, over a restart and no further."""
+    await restart(rig, how)
+    await play(scenario("it goes on", expect(charging())), rig)
+    assert (await rig.look()).evses[0].limit_ma == 10_000
+    await play(scenario("it ends", swipe(CARD), expect(finished()), unplug(), expect(available())), rig)
+    await play(CHARGING, rig)
+    assert (await rig.look()).evses[0].limit_ma != 10_000
+
+
 async def restart(rig: WorldRig, how: str) -> None:
     if how == "kill":
         await rig.do(Kill(STATION))
@@ -208,12 +218,7 @@ def test_16_cmd_05_f01_the_profile_of_a_remote_start_holds_for_its_transaction_a
         await play(scenario("it charges", expect(charging())), rig)
         assert (await rig.look()).evses[0].limit_ma == 10_000
         assert await start(5, 16) == await start(6, 16) == "Rejected"
-        await restart(rig, how)
-        await play(scenario("it goes on", expect(charging())), rig)
-        assert (await rig.look()).evses[0].limit_ma == 10_000
-        await play(scenario("it ends", swipe(CARD), expect(finished()), unplug(), expect(available())), rig)
-        await play(CHARGING, rig)
-        assert (await rig.look()).evses[0].limit_ma != 10_000
+        await holds_to_the_end_of_the_session(rig, how)
 
     on_a_world_rig(version, story)
 
@@ -229,12 +234,7 @@ def test_the_profile_of_a_session_outlives_a_register_that_begins_anew(version: 
         first = rig.world.mirror.open[1].tx_id
         await rig.wait(300_000)
         assert rig.world.mirror.open[1].tx_id != first and (await rig.look()).evses[0].limit_ma == 10_000
-        await restart(rig, how)
-        await play(scenario("it goes on", expect(charging())), rig)
-        assert (await rig.look()).evses[0].limit_ma == 10_000
-        await play(scenario("it ends", swipe(CARD), expect(finished()), unplug(), expect(available())), rig)
-        await play(CHARGING, rig)
-        assert (await rig.look()).evses[0].limit_ma != 10_000
+        await holds_to_the_end_of_the_session(rig, how)
 
     on_a_world_rig(version, story)
 

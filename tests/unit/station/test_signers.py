@@ -117,7 +117,7 @@ def test_a_record_that_cannot_begin_is_noted_and_not_asked_for_at_the_end(fails:
 def test_a_record_that_cannot_end_is_noted() -> None:
     meter = Meter(fails="end")
     rig = Rig(meter)
-    rig.records.resume(1, None)
+    rig.records.resume(1, lambda: None)
     assert asyncio.run(rig.records.end(1)) is None
     assert dict(rig.notes[0].details)["step"] == "end"
 
@@ -125,7 +125,7 @@ def test_a_record_that_cannot_end_is_noted() -> None:
 def test_a_record_that_is_no_text_is_noted_and_ours_takes_its_place() -> None:
     meter = Meter(HeldRecord.FINISHED, record=SignedRecord(b'OCMF|{"MS":"Z\xe4hler"}|{}', b"key"))
     rig = Rig(meter)
-    rig.records.resume(1, None)
+    rig.records.resume(1, lambda: None)
     assert asyncio.run(rig.records.end(1)) is None
     assert asyncio.run(rig.records.left_over(1)) is None, "nor after a restart"
     failed = [(LogEntry.RECORD_FAILED, "end"), (LogEntry.RECORD_FAILED, "fetch")]
@@ -134,8 +134,8 @@ def test_a_record_that_is_no_text_is_noted_and_ours_takes_its_place() -> None:
 
 def test_a_transaction_found_open_claims_the_meters_record() -> None:
     rig = Rig(Meter())
-    rig.records.resume(1, None)
-    rig.records.resume(2, None)  # no signing meter there
+    rig.records.resume(1, lambda: None)
+    rig.records.resume(2, lambda: None)  # no signing meter there
     assert asyncio.run(rig.records.end(1)) is RECORD
     assert asyncio.run(rig.records.end(1)) is None
     assert asyncio.run(rig.records.end(2)) is None
@@ -146,7 +146,7 @@ def test_the_record_of_the_transaction_before_is_not_given_to_a_resumed_one() ->
     may be gone before the meter was told that its record is kept."""
     meter = Meter(HeldRecord.FINISHED)
     rig = Rig(meter)
-    rig.records.resume(1, RECORD.text)
+    rig.records.resume(1, lambda: RECORD.text)
     assert asyncio.run(rig.records.end(1)) is None
     assert meter.asked == ["end", "confirm"]
     assert [note.entry for note in rig.notes] == [LogEntry.RECORD_FAILED]
