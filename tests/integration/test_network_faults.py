@@ -248,6 +248,7 @@ async def passwords(network: Network) -> None:
         await set_password(csms, *csms.passwords)
         await network.failed(K.DROPPED, before, SLACK_S)
         await network.online(RETRY_S + SLACK_S)
+        await csms.call("TriggerMessage", requested_message="Heartbeat")  # a CSMS that closes unheard may have refused
         network.proxy.cut(Ending.RESET)
         await network.failed(K.CLOSED, before, SLACK_S)
         await network.online(RETRY_S + SLACK_S)
