@@ -58,6 +58,7 @@ from agent.security.keys import oca_key
 from agent.station.archive import Archive
 from agent.station.build import Build, make_durable_directory, note_boot_cause
 from agent.station.disk import Disk
+from agent.station.ending_writer import EndingWriter
 from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.making import (
@@ -126,7 +127,8 @@ class LiveStation:
             log.warning("the ledger's table of transactions was wrong and is made anew from its rows")
         self._damaged = opened.damaged
         reserve = Reserve(build.ledger_path, floor_bytes=build.floor_bytes, look=platform.free_space)
-        self._writer = platform.open_writer(build.ledger_path, self._ledger_failed, reserve.release)
+        writer = platform.open_writer(build.ledger_path, self._ledger_failed, reserve.release)
+        self._writer = EndingWriter(writer, self._ledger_failed)
         self._cutting = self._ledger_lost = self._closing = False
         self._availability_saved = asyncio.Event()
         self._availability_saved.set()
@@ -206,7 +208,7 @@ class LiveStation:
         for effect in effects:
             self._statistics.hear(effect)
             if not self._devices.carry_out(effect):
-                self._carry_out_here(effect)
+                self._carry_out(effect)
         self._usage.look()
         self._tokens.start_free_vehicles()
         if self._updates is not None and not isinstance(event, UpdateHold):
@@ -222,14 +224,8 @@ class LiveStation:
         wait_ms = self._tick_ms if deadline_ms is None else min(self._tick_ms, max(0, deadline_ms - now_ms))
         self._timer = self._loop.call_later(wait_ms / 1_000, self.give, Tick())
 
-    def _carry_out_here(self, effect: Effect) -> None:
-        """What no driver does. A ledger that takes nothing must not keep later effects from the devices."""
-        try:
-            self._carry_out(effect)
-        except LedgerFailed as error:
-            self._ledger_failed(error)
-
     def _carry_out(self, effect: Effect) -> None:
+        """What no driver does."""
         if isinstance(effect, Append):
             self._disk.carry_out(effect)
         elif isinstance(effect, StatusChanged):
@@ -260,10 +256,7 @@ class LiveStation:
     def _save_bound_profiles(self) -> None:
         """A profile that came with a remote start is on disk before its transaction is."""
         self.logic.limits.bound = False
-        try:
-            self._writer.append((), [profiles_change(self.logic.limits.profiles)])
-        except LedgerFailed as error:
-            self._ledger_failed(error)
+        self._writer.append((), [profiles_change(self.logic.limits.profiles)])
 
     def _save_availability(self, effect: SaveAvailability) -> None:
         where = "station" if effect.evse is None else str(effect.evse)

@@ -45,7 +45,6 @@ from agent.health.model import Condition, Part, PartHealth
 from agent.ipc.codec import CodecError, from_json, from_stored, to_json, to_plain
 from agent.ipc.monitors import ClearMonitorStatus, Monitor, MonitorAnswer, MonitorWrite, SetMonitorStatus
 from agent.ipc.port import SettingsChanged
-from agent.ledger.errors import LedgerFailed
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.monitoring.allowance import Allowance
 from agent.monitoring.book import FIRST_CUSTOM_ID, SEVERITIES, MonitorBook, key_of
@@ -264,8 +263,7 @@ class Monitoring:
             change = Delete(Namespace.MONITOR, kept) if spoken.cleared else Put(Namespace.MONITOR, kept, "")
             changes.append(change)
         info = f"{left_out} events of this monitor before this one were left out" if left_out else ""
-        if not self._tell(monitor, spoken, value, changes, info=info):
-            return False
+        self._tell(monitor, spoken, value, changes, info=info)
         self._left_out.pop(monitor.id, None)
         return True
 
@@ -281,14 +279,14 @@ class Monitoring:
         for trouble, row in present.items():
             if trouble not in self._told and self._may_tell(self._hard_wired[trouble]):
                 put = Put(Namespace.MONITOR, _told_key(trouble), "")
-                if self._tell_trouble(trouble, row, [put]):
-                    self._told.add(trouble)
+                self._tell_trouble(trouble, row, [put])
+                self._told.add(trouble)
         for trouble in sorted(self._told - set(present)):
             self._tell_end(trouble, present)
 
-    def _tell_trouble(self, trouble: Trouble, row: PartHealth, changes: Sequence[StateChange]) -> bool:
+    def _tell_trouble(self, trouble: Trouble, row: PartHealth, changes: Sequence[StateChange]) -> None:
         info = f"{row.reason}. {row.remedy}"
-        return self._tell(self._hard_wired[trouble], _RAISED, "true", changes, code=trouble[0], info=info)
+        self._tell(self._hard_wired[trouble], _RAISED, "true", changes, code=trouble[0], info=info)
 
     def _tell_end(self, trouble: Trouble, present: dict[Trouble, PartHealth]) -> None:
         """A trouble is over. What shares its monitor is told again, or the CSMS would think that all is well."""
@@ -298,8 +296,7 @@ class Monitoring:
         same = any(self._hard_wired[each].name == monitor.name for each in present)
         change = Delete(Namespace.MONITOR, _told_key(trouble))
         info = f"over: {CATALOGUE[code].text}"
-        if not self._tell(monitor, _CLEARED, "true" if same else "false", [change], code=code, info=info):
-            return
+        self._tell(monitor, _CLEARED, "true" if same else "false", [change], code=code, info=info)
         self._told.discard(trouble)
         for other, row in present.items():
             if other in self._told and self._hard_wired[other] == monitor:
@@ -350,8 +347,8 @@ class Monitoring:
         *,
         code: str = "",
         info: str = "",
-    ) -> bool:
-        """Write the event; False: the ledger takes nothing any more, and the station is about to stop."""
+    ) -> None:
+        """Write the event."""
         fact = EventFact(
             monitor.name,
             spoken.trigger,
@@ -364,13 +361,8 @@ class Monitoring:
             tech_info=info[:INFO_MAX_CHARS],
             in_tx=None if monitor.name.evse is None else self._running().get(monitor.name.evse),
         )
-        try:
-            self._shell.commit([fact], changes)
-        except LedgerFailed as error:
-            log.error("event not kept", monitor=monitor.id, code=code, why=str(error))
-            return False
+        self._shell.commit([fact], changes)
         log.info("event", variable=str(key_of(monitor.name)), code=code, cleared=spoken.cleared, value=fact.value)
-        return True
 
     def _running(self) -> dict[int, str]:
         return {evse_id: evse.flow.tx.tx_id for evse_id, evse in self._core.evses.items() if evse.flow.tx is not None}

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from agent.core.facts import LogEntry, LogFact
 from agent.firmware.phases import KEEPS_SESSIONS_OUT, Phase
 from agent.ocpp.timestamps import from_rfc3339, to_rfc3339
 from agent.sim.scenario.expectations import all_told, available, charging, finished, online, preparing
@@ -211,6 +212,26 @@ def test_field_fault_13_the_disk_is_full(version: str, phase: Phase) -> None:
         await bench.do(free_disk())
         await bench.rig.wait(ROOM_SEEN_MS)
         await undo(bench, phase)
+
+    assert update(version, story).told()[-1][0] == "Installed"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_field_fault_13_the_ledger_fails_as_an_update_is_due(version: str) -> None:
+    """World 3400003: what else the station had to write in that instant made of its safe end an error."""
+
+    async def story(bench: Bench) -> None:
+        await bring_to(bench, Phase.SCHEDULED)
+        life = bench.world.life
+        assert life is not None
+        due_ms = from_rfc3339(bench.world.csms_time()) + 300_000
+        while from_rfc3339(bench.world.csms_time()) < due_ms:
+            await bench.rig.wait(10)
+        assert await bench.phase() == Phase.SCHEDULED.value
+        bench.world.disk.sync_fails = True
+        life.station.append(LogFact(LogEntry.TARIFF_REFUSED))
+        await bench.rig.wait(60_000)
+        assert bench.world.life is not life
 
     assert update(version, story).told()[-1][0] == "Installed"
 

@@ -18,7 +18,6 @@ from agent.health.catalogue import CATALOGUE
 from agent.health.model import Condition, PartHealth
 from agent.ipc.monitors import MonitorType, MonitorWrite, SetMonitorStatus
 from agent.ipc.port import SettingsChanged
-from agent.ledger.errors import LedgerFailed
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.monitoring.hard_wired import monitors_of
 from agent.monitoring.rules import CLEAR_AFTER_MS
@@ -43,7 +42,6 @@ class Bench:
     kept: dict[Namespace, dict[str, str]] = field(default_factory=dict)
     news: list[SettingsChanged] = field(default_factory=list)
     told: int = 0  # facts that the CSMS has
-    failed: bool = False
     refreshed: int = 0
 
     def __post_init__(self) -> None:
@@ -80,8 +78,6 @@ class Bench:
         self._keep(changes)
 
     def commit(self, facts: Sequence[Fact], changes: Sequence[StateChange]) -> None:
-        if self.failed:
-            raise LedgerFailed("no more")
         self.facts += [fact for fact in facts if isinstance(fact, EventFact)]
         self._keep(changes)
 

@@ -107,19 +107,6 @@ def test_n07_fr_14_what_was_told_before_a_restart_is_taken_back_when_health_know
     on_a_bench(story)
 
 
-def test_a_ledger_that_fails_takes_no_event_and_does_no_harm() -> None:
-    async def story(bench: Bench) -> None:
-        bench.failed = True
-        bench.wrong("ledger")
-        bench.monitoring.look()
-        assert bench.facts == []
-        bench.failed = False
-        bench.monitoring.look()
-        assert bench.codes == [("ledger", False)]
-
-    on_a_bench(story)
-
-
 # ------------------------------------------------------------------------------------- who would hear
 
 
