@@ -26,6 +26,7 @@ from agent.config.update import UpdateConfig
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "packaging" / "evsed.example.toml"
 MAX_LINES = 500
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Written in pieces, since this file is searched too.
 INDEX_HOSTS = re.compile("|".join(("py" + r"pi\.", "python" + r"hosted\.", "index" + "-url")))
 MACHINE_PATHS = re.compile(r"(?<![\w.$}/-])/(?:" + "|".join(("wo" + "rk", "ho" + "me", "ro" + "ot")) + r")/")
@@ -94,6 +95,18 @@ def test_no_python_file_is_too_long_to_read() -> None:
         if file.suffix == ".py" and len(text(file).splitlines()) > MAX_LINES
     }
     assert not long
+
+
+def test_what_a_test_defines_inside_itself_is_used() -> None:
+    """A story that is told to nobody proves nothing, and passes."""
+    idle = []
+    for file in python_files("tests"):
+        functions = [each for each in ast.walk(ast.parse(text(file))) if isinstance(each, FUNCTION)]
+        for outer in functions:
+            used = {each.id for each in ast.walk(outer) if isinstance(each, ast.Name)}
+            inner = [each for each in outer.body if isinstance(each, FUNCTION) and not each.decorator_list]
+            idle += [f"{file.relative_to(ROOT)}:{each.lineno}: {each.name}" for each in inner if each.name not in used]
+    assert idle == []
 
 
 # ------------------------------------------------------------------------------------- the documents

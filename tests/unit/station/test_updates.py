@@ -151,6 +151,8 @@ def test_nothing_is_accepted_behind_an_answer_that_came_too_late(site: Site, mon
         answer = await updates.request(order())
         assert (answer.outcome, bench.around.kept) == (UpdateOutcome.REJECTED, None)
 
+    play(bench, scene)
+
 
 def test_an_installer_that_has_to_start_first_keeps_no_order_waiting(site: Site) -> None:
     """It ends after a minute without a question, so every order from the CSMS finds it gone."""
