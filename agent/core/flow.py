@@ -460,6 +460,8 @@ class Flow:
             return
         if tx.stop is None:
             tx.stop = Stop.restarted(found.gap, vehicle_gone=connected is False)
+            # Where charging is free nobody can show a card to go on: the vehicle counts as newly plugged in.
+            tx.vehicle_left = tx.token is not None and not tx.token.id_token
         if good:
             assert reading is not None
             tx.last = to_sample(reading, SampleContext.END, 0)

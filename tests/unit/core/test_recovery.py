@@ -6,10 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
+from agent.auth.token import NO_AUTHORIZATION
 from agent.core.commands import RemoteStop, Reset
 from agent.core.effects import AllowPower, Append
 from agent.core.events import Deauthorized, Event, GapKind, Recovered, StopAuthorized
-from agent.core.facts import Fact, Sample, SampleContext, StopFact, StopReason, TransactionFact, Trigger, TxKind
+from agent.core.facts import (
+    Fact,
+    Sample,
+    SampleContext,
+    StopFact,
+    StopReason,
+    Token,
+    TransactionFact,
+    Trigger,
+    TxKind,
+)
 from agent.core.settings import EvseHardware, StationSettings
 from agent.core.status import ConnectorState, Outcome
 from hal.ports import BoardFault, BoardFaults, CpState
@@ -72,6 +83,19 @@ def test_a_vehicle_that_is_seen_to_leave_before_the_meter_answers_has_left(gap: 
     [ended] = made.transactions()
     assert (ended.kind, ended.stopped_reason) == (TxKind.ENDED, reason)
     assert not made.evses[1].power and made.state() == S.PREPARING
+
+
+@pytest.mark.parametrize("token, state", [(Token("", NO_AUTHORIZATION), S.PREPARING), (TOKEN, S.FINISHING)])
+def test_a_free_vehicle_whose_transaction_cannot_go_on_counts_as_newly_plugged_in(
+    token: Token, state: ConnectorState
+) -> None:
+    """No card can bring its power back, and nobody stopped it."""
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.evses[1].cp = CpState.C
+    made.give(Recovered(1, "old", 4, token, None, 900_000, sample(0), GapKind.POWER, None))
+    made.boot()
+    made.run(3_000)
+    assert made.transactions()[-1].kind is TxKind.ENDED and made.state() == state
 
 
 def test_recovery_without_any_meter_closes_with_the_last_good_value() -> None:
