@@ -13,6 +13,7 @@ Rules:
 * A substituted end reading is the last good one: there is nothing to bill beyond it.
 * A clock that nobody has set places nothing: a gap to or from it takes no time at all.
 * A transaction that follows another in the same session has no fees of its own; least and greatest cost are of both.
+* Where a fault ends it before any energy has flowed, there is neither a fee nor a least cost: nothing was sold.
 * The end is the end: whatever is written behind it changes nothing.
 
 Units: milliseconds, milliwatt-hours. Sources: metering reference 3.5, 3.7, 4.5, 4.6.
@@ -36,11 +37,12 @@ from agent.core.facts import (
     Sample,
     StopReason,
     TransactionFact,
+    Trigger,
     TxKind,
 )
 from agent.tariff.calendar import MAX_WALL_MS, MIN_WALL_MS
 from agent.tariff.fold import Session
-from agent.tariff.model import EvseKind, Tariff
+from agent.tariff.model import Dimension, EvseKind, Tariff
 from agent.tariff.usage import Activity, Point, Register, Usage
 
 _ACTIVITY: Final = {
@@ -105,6 +107,7 @@ class Books:
         assert started.kind is TxKind.STARTED
         self.started = started
         self.ended: TransactionFact | None = None
+        self.goes_on = False  # in another transaction of the same session
         self.marks: list[Mark] = []
         self.limits: LimitFact | None = None
         self.offline = started.offline
@@ -228,22 +231,34 @@ class Books:
     @property
     def tariff(self) -> Tariff | None:
         """The one in force."""
-        return self._tariff_of(self.tariff_hashes[-1]) if self.tariff_hashes else None
+        return self._session.tariff
 
     @property
-    def tariffs(self) -> list[Tariff]:
+    def tariffs(self) -> tuple[Tariff, ...]:
         """All that were in force, in order of use."""
-        found = (self._tariff_of(each) for each in self.tariff_hashes)
-        return [tariff for tariff in found if tariff is not None]
+        return self._session.tariffs
 
     @property
     def priced_by(self) -> list[Tariff]:
         """``tariffs`` with what is left of their bounds."""
         return within_session(self.tariffs, self.started.follows)
 
+    @property
+    def undelivered(self) -> bool:
+        """Whether a fault ended it, and with it the session, and the meter says that no energy had flowed."""
+        if self.ended is None or self.ended.trigger is not Trigger.ABNORMAL_CONDITION:
+            return False
+        begin, end = self.started.samples[-1], self.ended.samples[-1]
+        still = end.energy_import_mwh == begin.energy_import_mwh and not end.substituted
+        return still and self.started.follows is None and not self.goes_on
+
     def usage(self) -> Usage:
         """As of the last row."""
-        return self._session.usage()
+        usage = self._session.usage()
+        if self.undelivered:
+            sold = tuple(each for each in usage.volumes if each.dimension is not Dimension.FIXED_FEE)
+            usage = replace(usage, volumes=sold)
+        return usage
 
     def usage_at(self, mono_ms: int, stamp: Stamp, sample: Sample | None, *, gap: bool = False) -> Usage:
         """As if there were a row now; nothing is changed. ``gap``: what was since the last row is unknown."""

@@ -142,15 +142,15 @@ def split_readings(draft: Draft, limit_chars: int = SIGNED_MAX_CHARS) -> tuple[D
     Who would rather have one record drops middle readings until it ``fits``.
     """
     drafts: list[Draft] = []
-    rest = draft.readings
-    while rest:
-        count = len(rest)
-        while not fits(part := replace(draft, readings=rest[:count]), limit_chars):
-            if count == 1:
-                raise ValueError(f"a record with one reading is longer than {limit_chars} characters once signed")
-            count -= 1
-        drafts.append(part)
-        rest = rest[count:]
+    for reading in draft.readings:
+        alone = replace(draft, readings=(reading,))
+        longer = replace(draft, readings=(*drafts[-1].readings, reading)) if drafts else alone
+        if fits(longer, limit_chars):
+            drafts[-1:] = [longer]
+        elif fits(alone, limit_chars):
+            drafts.append(alone)
+        else:
+            raise ValueError(f"a record with one reading is longer than {limit_chars} characters once signed")
     return tuple(drafts)
 
 

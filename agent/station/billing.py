@@ -35,7 +35,17 @@ from agent.core.facts import (
 )
 from agent.core.session import SessionState, Transaction
 from agent.core.station import Station
-from agent.station.prepaid import TECHNICIAN, credit_of, forerunner, lesser, reached, rest_of, site_limit, told_limit
+from agent.station.prepaid import (
+    REST,
+    TECHNICIAN,
+    credit_of,
+    forerunner,
+    lesser,
+    reached,
+    rest_of,
+    site_limit,
+    told_limit,
+)
 from agent.station.tariffs import TariffBook
 from agent.tariff.cost import Bill, bill
 from agent.tariff.usage import Usage
@@ -65,6 +75,7 @@ class _Open:
     changed_ms: int | None = None  # when that reading was asked for
     limit: LimitFact | None = None  # what it may use up at most, not yet written
     told: LimitFact | None = None  # as written last by all but a technician
+    rest: LimitFact | None = None  # what the transaction before has left
     site_asked: bool = False  # whether the site's limits were looked up
     ending: bool = False  # told the core that a limit is reached
 
@@ -181,6 +192,8 @@ class Billing:
             self._open[tx_id].looked_ahead = False
             if isinstance(fact, LimitFact) and fact.source != TECHNICIAN:
                 self._open[tx_id].told = fact
+            if isinstance(fact, LimitFact) and fact.source == REST:
+                self._open[tx_id].rest = fact
 
     def _running(self, each: _Open) -> Transaction | None:
         """The transaction while energy may flow."""
@@ -367,7 +380,7 @@ class Billing:
                 self._core.ctx.append(each.limit)
                 each.told, each.limit = each.limit, None
             limit = lesser(limit, each.told)
-        self._core.ctx.append(lesser(limit, self._site_limit(each.books.started)))
+        self._core.ctx.append(lesser(limit, self._site_limit(each)))
         each.site_asked = True
         return True
 
@@ -377,15 +390,17 @@ class Billing:
             return
         each.site_asked = True
         if each.books.limits is None:
-            each.limit = self._site_limit(each.books.started)
+            each.limit = self._site_limit(each)
 
-    def _site_limit(self, started: TransactionFact) -> LimitFact | None:
+    def _site_limit(self, each: _Open) -> LimitFact | None:
+        started = each.books.started
         limits = None if started.token is None else self.tariffs.limits_for(started.evse, started.token, started.group)
-        return None if limits is None else site_limit(started, limits)
+        return None if limits is None else site_limit(started, limits, each.rest)
 
     def _carry_on(self, books: Books, started: TransactionFact) -> tuple[TransactionFact, LimitFact | None]:
         """The start of what follows the transaction of these books, with the tariff and the cost of the session so far;
         and what is left of the limits."""
+        books.goes_on = True
         usage = books.usage()
         cost = self.bill(books, usage, final=False)
         limit = None if books.limits is None else replace(rest_of(books.limits, cost, usage), tx_id=started.tx_id)
@@ -427,14 +442,14 @@ class Billing:
         return self.bill(each.books, usage, final=False)
 
     def bill(self, books: Books, usage: Usage, *, final: bool) -> Bill | None:
-        """What a usage costs here, with the credit of the transaction."""
+        """What a usage costs here, with the credit of the transaction; no least cost where nothing was sold."""
         credit = credit_of(books.limits)
         return bill(
             books.priced_by,
             usage,
             credit_limit=credit,
             min_energy_mwh=self._min_energy_mwh,
-            final=final,
+            final=final and not books.undelivered,
         )
 
     def bounds(self, books: Books) -> Bounds:

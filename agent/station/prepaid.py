@@ -24,6 +24,8 @@ MOST_MONEY: Final = 10**9
 MONEY_DIGITS: Final = 12
 TECHNICIAN: Final = "technician"
 """Source of a limit that never lifts what CSMS or site have set."""
+REST: Final = "rest"
+"""Source of what a transaction has left to the one that follows it, whoever had set it."""
 
 _ENDS: Final = {
     Limit.COST: (Trigger.COST_LIMIT_REACHED, StopReason.LOCAL_OUT_OF_CREDIT),
@@ -42,15 +44,23 @@ def told_limit(
     return LimitFact(tx_id, evse, None if max_cost is None else f"{cost:f}", max_energy_mwh, max_time_ms, source)
 
 
-def site_limit(started: TransactionFact, limits: Assignment) -> LimitFact:
-    """What the site lets this transaction's token use up."""
-    return LimitFact(
+def site_limit(started: TransactionFact, limits: Assignment, rest: LimitFact | None) -> LimitFact:
+    """What the site lets this transaction's token use up: of what it limits, no more than the transaction before has
+    left."""
+    whole = LimitFact(
         started.tx_id,
         started.evse,
         None if limits.max_cost is None else f"{limits.max_cost:f}",
         None if limits.max_energy_wh is None else limits.max_energy_wh * 1_000,
         None if limits.max_time_s is None else limits.max_time_s * 1_000,
         "site",
+    )
+    left = lesser(whole, rest)
+    return replace(
+        whole,
+        max_cost=whole.max_cost and left.max_cost,
+        max_energy_mwh=whole.max_energy_mwh and left.max_energy_mwh,
+        max_time_ms=whole.max_time_ms and left.max_time_ms,
     )
 
 
@@ -77,7 +87,7 @@ def rest_of(limit: LimitFact, bill: Bill | None, usage: Usage) -> LimitFact:
     cost, energy_mwh, time_ms = credit_of(limit), limit.max_energy_mwh, limit.max_time_ms
     return replace(
         limit,
-        source="rest",  # whoever set it: nobody can tell any more which part of it is whose
+        source=REST,
         max_cost=None if cost is None else decimal_text(max(Fraction(0), cost - spent)),
         max_energy_mwh=None if energy_mwh is None else max(0, energy_mwh - usage.energy_mwh),
         max_time_ms=None if time_ms is None else max(0, time_ms - usage.elapsed_ms),

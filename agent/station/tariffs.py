@@ -19,6 +19,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from agent.auth.token import fold, same_group
 from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import TariffFact, Token
 from agent.ipc.port import TariffAssignment
@@ -278,7 +279,7 @@ def _from_wall_ms(each: _Default) -> int:
 
 def _fits(each: Assignment, evse: int, token: Token, group: str | None) -> bool:
     return (
-        (each.token is None or each.token.casefold() == token.id_token.casefold())
-        and (each.group is None or each.group == group)
+        (each.token is None or fold(each.token) == fold(token.id_token))
+        and (each.group is None or same_group(each.group, group))
         and each.evse in (None, evse)
     )

@@ -19,7 +19,7 @@ Sources: OCPP 2.1 I12.FR.13, .30, .38-.41; OCPI ``step_size``.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -300,12 +300,14 @@ def _first_rates(tariff: Tariff) -> tuple[TaxRate, ...]:
 def _exact_excess(tariffs: Sequence[Tariff], usage: Usage, *, waived: bool) -> tuple[Fraction, Fraction]:
     """What lay above the caps of the tariffs that were replaced, without and with tax."""
     excess_excl = excess_incl = excl = incl = Fraction(0)
-    items = _items(tariffs, usage)
+    items: defaultdict[int, list[_Item]] = defaultdict(list)
+    for item in _items(tariffs, usage):
+        if not (waived and item.dimension is Dimension.ENERGY):
+            items[item.tariff].append(item)
     for position, tariff in enumerate(tariffs[:-1]):
-        for item in items:
-            if item.tariff == position and not (waived and item.dimension is Dimension.ENERGY):
-                excl += item.cost
-                incl += item.cost * tax_factor(tariff.tax_rates(item.dimension))
+        for item in items[position]:
+            excl += item.cost
+            incl += item.cost * tax_factor(tariff.tax_rates(item.dimension))
         most_excl, most_incl = _capped(tariff.max_cost, excl, incl, incl)
         excess_excl, excess_incl = excess_excl + excl - most_excl, excess_incl + incl - most_incl
         excl, incl = most_excl, most_incl

@@ -256,7 +256,7 @@ def test_a_tariff_that_nobody_knows_changes_nothing() -> None:
     story = Story(price="gone")
     story.price(60_000, PriceCause.TARIFF, (1_400, 60_000), to="gone too")
     story.end(120_000, 2_000)
-    assert story.books.tariffs == [] and story.books.usage().energy_mwh == 1_000
+    assert story.books.tariffs == () and story.books.usage().energy_mwh == 1_000
 
 
 # ------------------------------------------------------------------------------------------------ gaps

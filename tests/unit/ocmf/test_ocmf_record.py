@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.ocmf.record import SIGNED_MAX_CHARS, Identification, fits, payload, plain_text, split_readings
+from agent.ocmf import record
+from agent.ocmf.record import SIGNED_MAX_CHARS, Draft, Identification, fits, payload, plain_text, split_readings
 from agent.ocmf.sign import SigningFailed, seal
 from agent.security.keys import MeteringKey
 from tests.unit.ocmf.samples import PREV_HASH, draft, reading, sealed, signing_key
@@ -153,6 +154,21 @@ def test_a_long_transaction_is_split_in_order_and_every_part_fits() -> None:
     for part in parts:
         assert len(base64.b64encode(sealed(part, "T999999999999"))) <= SIGNED_MAX_CHARS
         assert len(part.readings) >= 8 or part is parts[-1]
+
+
+def test_a_thousand_readings_are_not_written_a_thousand_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop waits for it, and a watchdog for that: 184 s it once took, and again after every restart."""
+    written: list[int] = []
+
+    def counted(part: Draft, pagination: str, prev_hash: bytes) -> bytes:
+        written.append(len(part.readings))
+        assert sum(written) < 20_000
+        return payload(part, pagination, prev_hash)
+
+    monkeypatch.setattr(record, "payload", counted)
+    readings = (reading("B"), *(reading("T", n) for n in range(1, 999)), reading("E", 999, 23_340_001))
+    parts = split_readings(draft(*readings))
+    assert tuple(one for part in parts for one in part.readings) == readings
 
 
 def test_fits_is_exact_at_the_limit() -> None:

@@ -15,6 +15,7 @@ from agent.config.money import Assignment, PriceConfig, TimePolicy
 from agent.core.facts import LimitFact, PriceCause, PriceFact, StopReason, TransactionFact, Trigger, TxKind
 from agent.core.settings import Behaviour
 from agent.ocmf.parse import parse as parse_record
+from agent.station import tariffs
 from agent.tariff.model import Dimension
 from tests.support.billing_world import CARD, NOON_MS, BillingWorld, Site
 from tests.support.tariff_oracle import Second, simulate, total
@@ -236,6 +237,19 @@ def test_a_tariff_that_was_accepted_holds_although_the_end_comes_first(stop: str
         made.advance(10_000)
         receipt = only(made)
         assert [each.tariff_id for each in receipt.facts.tariffs] == ["T", "D"]
+
+
+def test_a_look_at_the_cost_parses_no_tariff_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A price that follows a market, and a car that stays: more tariffs than are kept parsed."""
+    monkeypatch.setattr(tariffs, "PARSED_MAX", 8)
+    with BillingWorld(Site.selling(FLAT)) as made:
+        made.charge(5)
+        for n in range(20):
+            made.live_tariff(text(energy=[kwh(0.2 + n / 100)]))
+            made.advance(2_000)
+        monkeypatch.setattr(tariffs, "parse_tariff", None)
+        assert made.billing.cost_now("tx-1") is not None and len(made.books.tariffs) == 21
+        assert only(made).bill is not None
 
 
 def test_a_live_tariff_reaches_what_a_restart_has_cut_off_once_it_goes_on() -> None:

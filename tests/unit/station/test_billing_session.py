@@ -18,8 +18,10 @@ from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import Forerunner, TransactionFact, TxKind
 from agent.ipc.codec import decode_fact, encode_fact
 from agent.ocmf.public_key import PublicKey
+from agent.station.prepaid import TECHNICIAN
 from agent.tariff.currency import from_minor
 from agent.tariff.model import Dimension
+from tests.support.asked import at_once
 from tests.support.billing_world import BillingWorld, Site
 
 MODULUS_MWH = 1_000_000_000_000
@@ -150,6 +152,26 @@ def test_the_bounds_hold_for_a_session_in_three() -> None:
             world.finish()
             receipts = world.receipts()
         assert len(receipts) == 3 and sum(costs(receipts)) == total
+
+
+@pytest.mark.parametrize("who", ["told", TECHNICIAN])
+@pytest.mark.parametrize("crash", [False, True])
+def test_nobody_lifts_what_the_site_has_left(crash: bool, who: str) -> None:
+    with BillingWorld(site(tariff(20), max_cost=5, max_time_s=3_600)) as world:
+        world.register_mwh = MODULUS_MWH - 10_000
+        world.read_meter()
+        world.charge(5)
+        before = world.tx_id
+        assert at_once(world.money.limit(before or "", None, 20_000, None, "told"))
+        world.advance(30_000)
+        assert world.tx_id not in (None, before) and (left := world.books.limits) is not None
+        if crash:
+            world.crash()
+        for energy_wh in (1, 50):  # a limit of the CSMS alone may be lifted again, by the CSMS
+            assert at_once(world.money.limit(world.tx_id or "", "50", energy_wh, 7_200, who))
+            holds = world.books.limits
+            assert holds is not None and holds.max_energy_mwh == energy_wh * 1_000
+            assert (holds.max_cost, holds.max_time_ms) == (left.max_cost, left.max_time_ms)
 
 
 def test_a_prepaid_session_that_cannot_cost_more_than_its_credit_is_not_ended() -> None:

@@ -102,6 +102,7 @@ def test_a_group_has_its_tariff_and_a_token_its_limits() -> None:
     limits = Assignment(token="04aabb", max_cost=Decimal("20.00"))
     book = Ledger().book(Assignment(group="family", tariff=Path("house")), limits)
     assert chosen(book, group="family") == "house" and chosen(book) == "site"
+    assert chosen(book, group="Family") == "house" and chosen(book, group="") == "site", "as 16-AUTH-09 and -11 compare"
     assert book.limits_for(1, CARD, "family") is limits and book.limits_for(1, Token("X"), None) is None
 
 
