@@ -54,6 +54,12 @@ def _station(config: Config) -> Iterator[Problem]:
 
 
 def _update(update: UpdateConfig) -> Iterator[Problem]:
+    for index, controller in enumerate(update.mcu):
+        try:
+            controller.settings()
+        except ValueError as error:
+            wanted = "page_bytes of a multiple of 256, pages of 4 MiB at most in all, and a version_offset within them"
+            yield Problem(f"update.mcu[{index}]", wanted, str(error), "page_bytes = 2_048")
     if update.engine is EngineKind.RAUC:
         return
     if not update.slot:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.config.fields import (
     Rule,
@@ -25,6 +26,9 @@ from agent.config.fields import (
     show,
     text_rule,
 )
+
+if TYPE_CHECKING:
+    from hal.firmware.stm32_image import Stm32Settings
 
 
 class EngineKind(enum.StrEnum):
@@ -141,6 +145,18 @@ class McuTarget:
     pages: int = ruled(integer_rule(1, 1_024, 64))
     version_offset: int | None = ruled(integer_rule(8, 4_194_304, 512), None)
     boot0_line: ControlLineName | None = ruled(choice_rule(ControlLineName, ControlLineName.DTR), None)
+
+    def settings(self) -> Stm32Settings:
+        """Raises ``ValueError`` where no controller can be so."""
+        from hal.firmware.stm32_image import Stm32Settings  # only where a configuration names one
+
+        return Stm32Settings(
+            port=self.port,
+            baud=self.baud,
+            chip_id=self.chip_id,
+            page_sizes=(self.page_bytes,) * self.pages,
+            version_offset=self.version_offset,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,11 @@ from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import Progress, Source
 from agent.firmware.view import InstallerView, InstallOrder, StagedView
-from agent.firmware.wire import MAX_DATA_BYTES, PeerGone, receive, receive_data, send
+from agent.firmware.wire import COMING_S, MAX_DATA_BYTES, PeerGone, receive, receive_data, send
 from agent.ipc.codec import CodecError, from_plain, to_plain
 
 T = TypeVar("T")
-ANSWER_MAX_S: Final = 600.0  # reading back a large slot takes its time
-COMING_S: Final = 60.0  # several times within the silence for which the installer leaves a peer
+ANSWER_MAX_S: Final = 600.0  # a slow card takes its time; what takes longer says that it is coming
 
 
 class InstallerAway(Exception):

@@ -135,6 +135,8 @@ class Installer:
             self._save(self._state.with_good(boot.booted))
         if staged is not None and staged.slot != boot.booted:
             notes += self._end_trial(staged, boot)
+        if self._passed_over(boot):
+            notes.append(f"the boot loader started slot {boot.booted}, although {boot.primary} is good and comes first")
         self._notes = tuple(notes)
         return notes
 
@@ -143,6 +145,9 @@ class Installer:
         is tried no more: a boot loader may pass over a slot that it cannot start and still have it first in line."""
         activated, notes = staged.phase is StagedPhase.ACTIVATED, []
         if activated and self._state.activated_boot_id == self._boot_id:
+            return []
+        if activated and boot.of(staged.slot).good:  # the same cut, and the boot loader has passed it over since
+            self._save(self._state.with_good(staged.slot))
             return []
         if boot.primary == staged.slot:
             if boot.booted is None or not boot.of(boot.booted).good or boot.of(staged.slot).good:
@@ -153,6 +158,13 @@ class Installer:
             self._save(replace(self._state, staged=replace(staged, phase=StagedPhase.ROLLED_BACK)))
             notes.append(f"slot {staged.slot} with {staged.version} was tried and did not become good")
         return notes
+
+    def _passed_over(self, boot: BootState) -> bool:
+        """A good slot runs, and another one comes first of which the boot loader was told before this boot: it could
+        not load that. May it do so at a later boot; until then that slot is free for an update like any other."""
+        if boot.booted is None or boot.primary is None or boot.primary == boot.booted or boot.on_trial:
+            return False
+        return boot.of(boot.primary).good and self._state.activated_boot_id != self._boot_id
 
     def status(self) -> InstallerView:
         boot, state = self._selector.state(), self._state
@@ -222,7 +234,7 @@ class Installer:
         if boot.on_trial:
             raise _busy("the running image is not marked good yet")
         activated = self._state.staged is not None and self._state.staged.phase is StagedPhase.ACTIVATED
-        if activated or boot.primary != boot.booted:
+        if activated or (boot.primary != boot.booted and not self._passed_over(boot)):
             raise _busy("an installed image waits for its reboot")
         return boot.booted, other_of(SLOTS, boot.booted)
 
@@ -268,7 +280,8 @@ class Installer:
             self._selector.revert(other)
             staged = self._state.staged
             if staged is not None and staged.slot == running:
-                self._save(replace(self._state, staged=replace(staged, phase=StagedPhase.ROLLED_BACK)))
+                staged = replace(staged, phase=StagedPhase.ROLLED_BACK)
+            self._save(replace(self._state, staged=staged, activated_boot_id=self._boot_id))
             return other
 
     def _booted(self) -> str:

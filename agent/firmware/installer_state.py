@@ -38,7 +38,7 @@ class SlotRecord:
 class InstallerState:
     """``security_epoch``: the highest of all images that were marked good; never falls. ``trusted_wall_ms``: a time
     that is surely past, since a good image was built then. ``activated_boot_id``: the boot in which the boot loader was
-    told to try what is staged."""
+    told to take the other slot next."""
 
     format: int = _FORMAT
     security_epoch: int = 0

@@ -8,13 +8,14 @@ restarted and finds out where it was.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import select
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
@@ -24,7 +25,7 @@ from agent.firmware.installer import Installer
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import Progress
 from agent.firmware.view import InstallOrder, Origin
-from agent.firmware.wire import PeerGone, receive, receive_data, send
+from agent.firmware.wire import COMING_S, WORK_MAX_S, PeerGone, receive, receive_data, send
 from agent.ipc.codec import CodecError, from_plain, to_plain
 from agent.ipc.peer import peer_uid
 
@@ -138,7 +139,8 @@ class InstallerServer:
         if method == "activate":
             if not isinstance(args, dict) or not isinstance(digest := args.get("digest"), str):
                 raise CodecError("activate needs a digest")
-            return self._installer().activate(digest, lambda: _demand_there(peer))
+            with _Line(peer).kept():
+                return self._installer().activate(digest, lambda: _demand_there(peer))
         if method == "mcu":
             if not isinstance(args, dict) or not isinstance(target := args.get("target"), str):
                 raise CodecError("mcu needs a target")
@@ -155,7 +157,9 @@ class InstallerServer:
         if role is Role.GATEWAY and order.origin is not Origin.OCPP:
             raise CodecError("the gateway brings bundles on behalf of OCPP only")
         log.info("install begins", origin=order.origin.value, size=size, signed=bool(order.signature))
-        staged = self._installer().install(_PeerSource(peer, size), order, _Teller(peer))
+        line = _Line(peer)
+        with line.kept():
+            staged = self._installer().install(_PeerSource(line, size), order, _Teller(line))
         log.info("installed", slot=staged.slot, version=staged.version)
         return staged
 
@@ -170,42 +174,76 @@ class InstallerServer:
             raise SlotFailed(command[0], str(error), "restart by hand") from error
 
 
+class _Line:
+    """A peer whose call takes long: who may speak to it, and that it hears something at least every ``COMING_S``."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self._peer = peer
+        self._turn = threading.Lock()
+        self._silent_s = 0.0
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[socket.socket]:
+        """The peer, which hears nobody else meanwhile. Raises ``SourceLost`` where it is gone."""
+        try:
+            with self._turn:
+                self._silent_s = 0.0
+                yield self._peer
+        except PeerGone as gone:
+            raise SourceLost(f"the peer went away: {gone}", retryable=True) from gone
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """The peer is told meanwhile that its answer is coming."""
+        done = threading.Event()
+        teller = threading.Thread(target=self._keep, args=(done,), daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            done.set()
+            teller.join()
+
+    def _keep(self, done: threading.Event) -> None:
+        with contextlib.suppress(PeerGone):  # whoever works for it finds that out
+            while not done.wait(COMING_S) and self._silent_s < WORK_MAX_S:
+                with self._turn:
+                    self._silent_s += COMING_S
+                    send(self._peer, {"coming": True})
+
+
 class _PeerSource:
     """The bundle, as the peer brings it. Data of a length that nobody asked for is a lost source."""
 
-    def __init__(self, peer: socket.socket, size: int) -> None:
+    def __init__(self, line: _Line, size: int) -> None:
         self.size = size
-        self._peer = peer
+        self._line = line
 
     def read(self, offset: int, length: int) -> bytes:
-        try:
-            send(self._peer, {"read": [offset, length]})
-            while (answer := receive(self._peer)).get("coming") is True:
+        with self._line.speaking() as peer:
+            send(peer, {"read": [offset, length]})
+            while (answer := receive(peer)).get("coming") is True:
                 pass  # it is there, and its link is slow; it is the peer that gives up what does not come
             if isinstance(lost := answer.get("lost"), dict):
                 raise SourceLost(str(lost.get("why", ""))[:500], retryable=lost.get("retryable") is True)
             if answer.get("data") != length:
                 raise SourceLost("the peer brought other bytes than were asked for", retryable=False)
-            return receive_data(self._peer, length)
-        except PeerGone as gone:
-            raise SourceLost(f"the peer went away: {gone}", retryable=True) from gone
+            return receive_data(peer, length)
 
 
 class _Teller:
     """Progress to the peer, in not too many steps."""
 
-    def __init__(self, peer: socket.socket) -> None:
-        self._peer = peer
+    def __init__(self, line: _Line) -> None:
+        self._line = line
         self._told_bytes = -1
 
     def __call__(self, progress: Progress) -> None:
         step = progress.total_bytes // _PROGRESS_PARTS
         if self._told_bytes < 0 or progress.done_bytes - self._told_bytes >= step or self._is_last(progress):
             self._told_bytes = progress.done_bytes
-            try:
-                send(self._peer, {"progress": to_plain(progress)})
-            except PeerGone as gone:
-                raise SourceLost(f"the peer went away: {gone}", retryable=True) from gone
+            with self._line.speaking() as peer:
+                send(peer, {"progress": to_plain(progress)})
 
     def _is_last(self, progress: Progress) -> bool:
         return progress.done_bytes == progress.total_bytes != self._told_bytes

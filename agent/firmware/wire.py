@@ -4,7 +4,8 @@ Charter: bytes to messages and back, with limits. A frame is a length in four by
 ``{"data": n}`` is followed by n raw bytes. The client calls ``{"call": method, "args": {...}}``; the installer answers
 ``{"value": ...}`` or ``{"error": {...}}``. In between, during ``install``, it asks ``{"read": [offset, length]}``,
 which is answered by data or by ``{"lost": {...}}``, after any number of ``{"coming": true}`` where that takes long,
-and tells ``{"progress": {...}}``. One call at a time on a connection.
+and tells ``{"progress": {...}}``. Where ``install`` or ``activate`` takes long the installer says ``{"coming": true}``
+too, every minute; a client passes over words that it does not know. One call at a time on a connection.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from agent.ipc.codec import CodecError, from_json, to_json
 
 MAX_FRAME_BYTES: Final = 256 * 1024
 MAX_DATA_BYTES: Final = 8 * 1024 * 1024
+COMING_S: Final = 60.0  # several times within the silence for which either side leaves the other
+WORK_MAX_S: Final = 7_200.0  # as long as RAUC may install; what takes longer hangs, and nobody says that it comes
 
 
 class PeerGone(Exception):

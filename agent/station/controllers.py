@@ -24,7 +24,7 @@ from agent.firmware.mcu import Failed, Written, bring_in_line
 from agent.station.installer_talks import SocketTalks
 from hal.firmware import ControllerFirmware
 
-ANSWER_MAX_S: Final = 20.0  # it reads a small payload; where it only starts now, the station waits for it
+ANSWER_MAX_S: Final = 60.0  # it reads a small payload; on a slow card its own start takes most of this
 
 log = structlog.get_logger("updates")
 
@@ -79,19 +79,11 @@ def _controller(target: McuTarget) -> ControllerFirmware:
     from hal.firmware.mcu_pilot import BOOT_LOADER_REQUEST, heard_version
     from hal.firmware.stm32 import Stm32Firmware
     from hal.firmware.stm32_entry import BootEntry, ByLines, ByRequest, ControlLine
-    from hal.firmware.stm32_image import Stm32Settings
 
-    settings = Stm32Settings(
-        port=target.port,
-        baud=target.baud,
-        chip_id=target.chip_id,
-        page_sizes=(target.page_bytes,) * target.pages,
-        version_offset=target.version_offset,
-    )
     entry: BootEntry = ByRequest(request=BOOT_LOADER_REQUEST)
     if target.boot0_line is not None:
         line = ControlLine(target.boot0_line.value)
         entry = ByLines(boot0=line, boot0_asserted=False, reset_asserted=False)
     if target.version_offset is None:
-        return Stm32Firmware(settings, entry, heard=partial(heard_version, target.port, baud=target.baud))
-    return Stm32Firmware(settings, entry)
+        return Stm32Firmware(target.settings(), entry, heard=partial(heard_version, target.port, baud=target.baud))
+    return Stm32Firmware(target.settings(), entry)

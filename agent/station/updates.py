@@ -24,7 +24,7 @@ from agent.config.update import SourcePolicy
 from agent.core.events import UpdateHold
 from agent.core.facts import Fact, SecurityFact, UpdateVia
 from agent.firmware.boot_id import read_boot_id
-from agent.firmware.client import ANSWER_MAX_S, InstallerAway
+from agent.firmware.client import InstallerAway
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.machine import (
     Act,
@@ -41,6 +41,7 @@ from agent.firmware.machine import (
 )
 from agent.firmware.phases import CANCELLABLE, WAITS, Phase
 from agent.firmware.view import InstallerView, StagedPhase
+from agent.firmware.wire import WORK_MAX_S
 from agent.health.fold import Finding
 from agent.ipc.codec import CodecError, from_stored, to_plain
 from agent.ipc.port import FetchWanted, News, UpdateChanged
@@ -324,7 +325,7 @@ class Updates:
 
     async def _ask_until_free(self, question: Callable[[Installer], object]) -> None:
         """The installer may be at work yet on what it was asked before this station was started."""
-        until_s = asyncio.get_running_loop().time() + ANSWER_MAX_S
+        until_s = asyncio.get_running_loop().time() + WORK_MAX_S
         while True:
             try:
                 await self._talks.ask(question)

@@ -292,6 +292,12 @@ def test_installer_is_tried_again_for_ever() -> None:
     assert (settings["Restart"], settings["StartLimitIntervalSec"]) == ("on-failure", "0")
 
 
+def test_at_the_start_the_installer_is_no_slower_than_the_others() -> None:
+    """The station waits for it, to bring microcontrollers in line; a trial fails where that lasts too long."""
+    settings, others = dict(unit(INSTALLER)), [dict(unit(name)) for name in UNITS]
+    assert int(settings["StartupCPUWeight"]) >= min(int(each["CPUWeight"]) for each in others)
+
+
 def test_station_and_gateway_reach_the_installers_socket_and_nobody_else_does() -> None:
     settings = dict(unit(SOCKET))
     assert (settings["SocketUser"], settings["SocketMode"]) == ("root", "0660")

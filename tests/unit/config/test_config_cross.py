@@ -56,6 +56,13 @@ def page(*lines: str) -> str:
     return HEAD + "[web]\n" + "\n".join(lines) + "\n" + evse(1)
 
 
+def mcu(*lines: str, engine: str = "native") -> str:
+    update = f"[update]\nengine = '{engine}'\nstate_dir = '/s'\ncompatible = 'x'\nroots = '{{here}}'\n"
+    slot = "[[update.slot]]\na = '/dev/a'\nb = '/dev/b'\n"
+    controller = "[[update.mcu]]\nname = 'pilot'\nport = '/dev/p'\nchip_id = 0x468\n"
+    return HEAD + update + slot + controller + "\n".join(lines) + "\n" + evse(1)
+
+
 def shared(unit: int, extra: str = "") -> str:
     return f'port = "/dev/bus"\nunit = {unit}\n{extra}'
 
@@ -73,6 +80,8 @@ GOOD = {
     "TLS without password": csms(),
     "page for this machine": page(),
     "page for the network by TLS": page("address = '::'", "certificate_file = '{here}'", "key_file = '{here}'"),
+    "microcontroller": mcu("page_bytes = 2_048", "pages = 64", "version_offset = 131_008"),
+    "microcontroller of the largest flash": mcu("page_bytes = 131_072", "pages = 32"),
     "settings": HEAD + "[settings]\n'Txctrlr.evconnectiontimeout' = 10\n" + evse(1),
     "no CSMS but free": HEAD.partition("[csms]")[0] + "[auth]\nfree = true\n" + evse(1),
     "no CSMS but a token": HEAD.partition("[csms]")[0] + "[[token]]\nid = '1'\n" + evse(1),
@@ -159,6 +168,13 @@ BAD = {
     "page with the other half": (page("key_file = '{here}'"), {"web.certificate_file"}),
     "page at no address": (page("address = 'localhost'"), {"web.address"}),
     "page under a name that is none": (page("names = ['Charger']"), {"web.names"}),
+    "microcontroller whose pages are no blocks": (mcu("page_bytes = 1_000", "pages = 1"), {"update.mcu[0]"}),
+    "microcontroller of too large a flash": (mcu("page_bytes = 131_072", "pages = 33"), {"update.mcu[0]"}),
+    "microcontroller whose version lies behind its flash": (
+        mcu("page_bytes = 2_048", "pages = 64", "version_offset = 131_009"),
+        {"update.mcu[0]"},
+    ),
+    "microcontroller beside RAUC": (mcu("page_bytes = 1_000", "pages = 1", engine="rauc"), {"update.mcu[0]"}),
     "bad settings, each told": (
         HEAD
         + "[settings]\n'Nope.X' = 1\n'TxCtrlr.EVConnectionTimeOut' = 0\n'TxCtrlr.TxStartPoint' = 'PowerPathClosed'\n"

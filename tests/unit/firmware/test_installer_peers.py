@@ -17,6 +17,7 @@ from agent.firmware import client as client_module
 from agent.firmware import server as server_module
 from agent.firmware.client import InstallerAway, InstallerClient
 from agent.firmware.errors import Refusal, UpdateRefused
+from agent.firmware.installer import Installer
 from agent.firmware.ports import Progress
 from agent.firmware.view import StagedPhase
 from agent.firmware.wire import MAX_FRAME_BYTES, PeerGone, receive, send
@@ -191,6 +192,54 @@ def test_a_peer_whose_bytes_come_slowly_is_waited_for(site: Site, monkeypatch: p
 
     with site.start().client() as client:
         assert client.install(Slow(BUNDLE), ON_SITE, nobody).phase is StagedPhase.READY
+
+
+LONG_CALLS: Final[dict[str, dict[str, Any]]] = {
+    "install": {"size": len(BUNDLE), "order": {"origin": "local"}},
+    "activate": {"digest": "00"},
+}
+
+
+@pytest.mark.parametrize("method", LONG_CALLS)
+def test_a_call_that_takes_long_is_said_to_be_coming(site: Site, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """RAUC writes for longer than a client waits for a word. But what hangs is not said to be coming for ever."""
+    monkeypatch.setattr(server_module, "COMING_S", 0.01)
+    monkeypatch.setattr(server_module, "WORK_MAX_S", 0.03)
+    done = threading.Event()
+
+    def slow(*_: object) -> None:
+        assert done.wait(DEADLINE_S)
+        raise UpdateRefused(Refusal.BUSY, "installer", "it took so long to see that")
+
+    monkeypatch.setattr(Installer, method, slow)
+    with site.start().raw() as sock:
+        send(sock, {"call": "status"})
+        assert "value" in receive(sock)
+        threads = threading.active_count()
+        send(sock, {"call": method, "args": LONG_CALLS[method]})
+        assert [receive(sock) for _ in range(3)] == [{"coming": True}] * 3
+        wait_for(lambda: threading.active_count() <= threads)
+        done.set()
+        assert receive(sock)["error"]["kind"] == "refused"
+
+
+def test_nothing_is_said_to_a_peer_that_is_to_bring_bytes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not listen, perhaps for hours."""
+    monkeypatch.setattr(server_module, "COMING_S", 0.01)
+    with site.start().raw() as sock:
+        send(sock, {"call": "install", "args": LONG_CALLS["install"]})
+        while "read" not in receive(sock):
+            pass
+        sock.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+
+
+def test_what_is_coming_does_not_get_in_between(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "COMING_S", 0.000_01)
+    with site.start().client() as client:
+        staged = client.install(BytesSource(BUNDLE), ON_SITE, nobody)
+        assert client.activate(staged.digest).phase is StagedPhase.ACTIVATED
 
 
 def test_it_ends_when_nobody_has_been_there_for_a_while(site: Site) -> None:

@@ -235,6 +235,36 @@ def test_a_slot_that_the_boot_loader_passes_over_is_not_waited_for(tmp_path: Pat
     assert (device.boot(), device.epoch) == ("b", 1)
 
 
+def test_a_good_slot_that_cannot_be_loaded_any_more_takes_the_next_update(tmp_path: Path) -> None:
+    """A block of its kernel went bad: U-Boot starts the other one at every boot, and the order stays as it is."""
+    device = Device(tmp_path, "uboot")
+    device.update(release(*NEW))
+    device.rig = UbootRig(broken=frozenset("b"))
+    assert device.boot() == "a"
+    assert device.start() == ["the boot loader started slot a, although b is good and comes first"]
+    device.rig = UbootRig()
+    assert device.boot() == "b", "it may have been for once"
+    assert device.start() == []
+    device.rig = UbootRig(broken=frozenset("b"))
+    device.boot()
+    device.install(release(*NEXT))
+    device.rig = UbootRig()
+    assert device.boot() == "a", "what is written is not booted before it is to be tried"
+    device.installer.activate(device.staged.digest)
+    assert device.boot() == "b"
+    device.installer.confirm()
+    assert device.epoch == 3
+
+
+def test_also_where_power_was_cut_while_it_was_marked_good(tmp_path: Path) -> None:
+    device = Device(tmp_path, "uboot")
+    device.try_out(release(*NEW))
+    device.selector.confirm("b")
+    device.rig = UbootRig(broken=frozenset("b"))
+    assert (device.boot(), device.epoch) == ("a", 2)
+    assert device.install(release(*NEXT)).phase is StagedPhase.READY
+
+
 def test_an_activation_that_never_ended_is_undone(device: Device) -> None:
     """The installer died between the boot loader's record and its own; whoever called has heard nothing."""
     staged = device.install(release(*NEW))
@@ -250,6 +280,7 @@ def test_an_image_on_trial_can_be_left_at_once(tmp_path: Path, name: str) -> Non
     device = Device(tmp_path, name)
     device.update(release(*OLD))
     assert device.try_out(release(*NEXT)) == "a"
+    assert device.start() == [], "a trial is no slot that the boot loader passed over"
     assert device.installer.revert() == "b"
     assert device.installer.revert() == "b"
     assert device.staged.phase is StagedPhase.ROLLED_BACK
@@ -278,13 +309,14 @@ def test_back_to_a_good_image_of_the_same_epoch(device: Device) -> None:
     for epoch, version in ((1, "1.1"), (1, "1.2")):
         bundle = make_bundle(image(random.Random(version).randbytes(3 * CHUNK)), version=version, epoch=epoch)
         device.installer.activate(device.installer.install(BytesSource(bundle), ON_SITE, nobody).digest)
-        slot = device.rig.boot(device.disk)
-        assert slot is not None
-        device.slot = slot
-        device.start()
+        device.boot()
         device.installer.confirm()
     assert device.installer.revert() == "b"
-    assert device.rig.boot(device.disk) == "b"
+    for _ in range(2):
+        assert "waits for its reboot" in busy(lambda: device.install(release(*NEXT))), "it would be overwritten"
+        assert device.start() == []
+    assert device.boot() == "b"
+    device.update(release(*NEXT))
 
 
 @rigs
