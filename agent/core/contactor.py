@@ -16,7 +16,8 @@ Rules:
   deadline there.
 * A vehicle that toggles between B and C would wear the contactor out and write a row a second: after a few short
   closures in a row it stays open for a while (``rests_until_ms``), longer each time. That is the station's own pause,
-  which nobody pays for. Opening never waits.
+  which nobody pays for. Opening never waits. An autonomous board follows its vehicle by itself while it is offered
+  current; it rests where something else opens it again and again, as a fault that comes back with each closing.
 * A welded contactor counts as closed whatever its mirror contact says, until a person clears it: the plug stays locked.
 * A lost board tells nothing (UNKNOWN); nothing is granted until it has told its contactor.
 """
@@ -138,8 +139,8 @@ class Contactor:
             self.rests_until_ms = at_ms + min(rest_ms, _REST_MAX_MS)
 
     def rests(self, at_ms: int) -> bool:
-        """Whether it stays open for now, whatever the vehicle wants. An autonomous board's is not ours to rest."""
-        return not self._autonomous and at_ms < self.rests_until_ms and not self.powered
+        """Whether it stays open for now, whatever the vehicle wants."""
+        return at_ms < self.rests_until_ms and not self.powered
 
     def rested(self) -> None:
         """Another vehicle comes: nothing is held against it."""

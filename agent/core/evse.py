@@ -184,9 +184,9 @@ class Evse:
             self._ctx.append(MeterFact(self.hardware.evse, sample))
 
     def _check_current(self, reading: MeterReading) -> None:
-        """Soft over-current against what was signalled, and current that no closed contactor explains."""
+        """Soft over-current against what was signalled, and current that no closed contactor explains, either way."""
         now_ms, timing = self._ctx.at_ms, self._timing
-        current_ma = max((c for c in reading.current_ma if c is not None), default=0)
+        current_ma = max((abs(c) for c in reading.current_ma if c is not None), default=0)
         offered_ma = self.limit.offered_ma
         bound_ma = (offered_ma + timing.over_current_margin_ma) * timing.over_current_factor_percent // 100
         over = offered_ma > 0 and current_ma > bound_ma

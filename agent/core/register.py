@@ -14,7 +14,9 @@ Rules (metering reference 4.6):
   may charge until it has made up for it, or the station was started anew.
 
 The last rule holds the register against half of the power that the same meter tells, so that no meter is accused for
-being rough. Power below what a meter need not count, and between readings that are far apart, does not count.
+being rough. Its sign does not count: no vehicle feeds in here, so power that seems to come back is that of a meter
+connected the wrong way round. Power below what a meter need not count, and between readings that are far apart, does
+not count.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ class Register:
         if last is None or last.serial != reading.serial or reading.energy_import_mwh < last.energy_import_mwh:
             self._behind_mwh, self._behind_since_ms = 0, None
             return False
-        power_mw, passed_ms = min(last.power_mw, reading.power_mw), reading.at_ms - last.at_ms
+        power_mw, passed_ms = min(abs(last.power_mw), abs(reading.power_mw)), reading.at_ms - last.at_ms
         if power_mw >= _COUNTED_MW and passed_ms <= _CLOSE_MS:
             self._behind_mwh += power_mw * passed_ms // (2 * _MS_PER_HOUR)
         self._behind_mwh = max(0, self._behind_mwh - (reading.energy_import_mwh - last.energy_import_mwh))

@@ -2,7 +2,8 @@
 
 Charter: hands the rows of each effect to the writer and tells the logic when they are durable. Where a meter
 signs by itself, its record begins before the logic hears that a start is durable (so no energy flows outside it),
-and its end is fetched before the end of the transaction is written, so that both are one commit.
+and its end is fetched before the end of the transaction is written, so that both are one commit. What the meter
+still holds when a transaction begins is kept first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agent.billing.books import Stamp
 from agent.billing.record import tariff_text
 from agent.core.effects import Append, SaveFaults
 from agent.core.events import Durable
-from agent.core.facts import Fact, LogEntry, LogFact, TransactionFact, TxKind
+from agent.core.facts import Fact, LogEntry, LogFact, SampleContext, TransactionFact, TxKind
 from agent.ipc.port import RowsAppended
 from agent.ledger.rows import Row
 from agent.ledger.side_records import PutKey, PutMeter
@@ -74,6 +75,9 @@ class Disk:
         signed = [fact for fact in effect.facts if isinstance(fact, TransactionFact) and self._signers.signs(fact.evse)]
         started = next((fact for fact in signed if fact.kind is TxKind.STARTED), None)
         ended = next((fact for fact in signed if fact.kind is TxKind.ENDED), None)
+        for fact in signed:
+            if any(sample.context is SampleContext.INTERRUPTION_END for sample in fact.samples):
+                self._run(self._go_on(fact.evse))
         if ended is not None:
             self._run(self._append_signed(effect, ended, started))
         elif started is not None:
@@ -100,8 +104,14 @@ class Disk:
         books = self._logic.billing.books(started.tx_id)
         words = "" if books is None else tariff_text(books)
         wall_ms = None if effect.time_status == "U" else effect.wall_ms
+        await self._keep_left_over(started.evse)
         await self._signers.begin(started.evse, started.token, started.authorized_by, words, wall_ms)
         self._durable(effect.ticket, rows)
+
+    async def _go_on(self, evse: int) -> None:
+        """A record that ended with the supply holds a part of a transaction that goes on: it is kept for itself."""
+        if await self._signers.go_on(evse):
+            await self._keep_left_over(evse)
 
     async def _append_signed(self, effect: Append, ended: TransactionFact, started: TransactionFact | None) -> None:
         """The meter's record goes to disk with the end; then the meter may forget it. ``started``: what follows in the
@@ -138,9 +148,18 @@ class Disk:
         if public_der is not None:
             self._shell.learned_key(evse, public_der)
             self._writer.append((), [PutKey(key_id_of(public_der), public_der)])
-        if self._logic.core.evses[evse].flow.tx is None and (record := await self._signers.left_over(evse)) is not None:
-            row = self._rows.passed_through(None, self._shell.now_stamp(), record, evse)
-            self._writer.append([row], (), lambda _: self._run(self._signers.confirm(evse)))
+        if self._logic.core.evses[evse].flow.tx is None:
+            await self._keep_left_over(evse)
+
+    async def _keep_left_over(self, evse: int) -> None:
+        """A record that no transaction claims goes to disk without one; then the meter may forget it."""
+        if (record := await self._signers.left_over(evse)) is None:
+            return
+        row = self._rows.passed_through(None, self._shell.now_stamp(), record, evse)
+        kept = asyncio.get_running_loop().create_future()
+        self._writer.append([row], (), kept.set_result)
+        await kept
+        await self._signers.confirm(evse)
 
     # ---------------------------------------------------------------------- not from the logic
 

@@ -6,13 +6,16 @@ none, ours is made and the log book says why. Knows no ledger: what is durable i
 
 Order (metering reference 4.4, hardware reference EM580): the record begins before energy may flow and ends after
 the contactor is open; the meter may forget it (``confirm``) only once it is on disk here. What a meter still
-holds from before a restart is fetched, kept, and then confirmed.
+holds after a restart, or when another transaction begins, is fetched, kept without a transaction, and then confirmed.
+
+A meter that lost its supply has ended its record by itself. That is the transaction's where it did not go on
+afterwards; else it holds a part only, and ours takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -52,22 +55,26 @@ class MeterRecords:
         self._zone = ZoneInfo(time_zone)
         self._note = note
         self._running: set[int] = set()
-        self._kept: dict[int, bytes] = {}  # what was on disk already when a transaction was resumed
+        self._waiting: set[int] = set()  # found open after a restart, and it has not gone on since
+        self._kept: dict[int, bytes] = {}  # what of each meter is on disk already
 
     def signs(self, evse: int) -> bool:
         """Whether the meter of this EVSE signs by itself."""
         return evse in self._meters
 
     async def begin(self, evse: int, token: Token | None, source: str, tariff: str, wall_ms: int | None) -> None:
-        """Let the meter begin its record; a failure is noted, and the transaction goes on with ours."""
+        """Let the meter begin its record; a failure is noted, and the transaction goes on with ours.
+
+        What it still holds gives way: keep what is ``left_over`` before."""
         if await self._try(evse, "begin", self._begin(evse, token, source, tariff, wall_ms)):
             self._running.add(evse)
 
     async def _begin(self, evse: int, token: Token | None, source: str, tariff: str, wall_ms: int | None) -> bool:
         meter = self._meters[evse]
-        if await meter.held_record() is not HeldRecord.NOTHING:
-            # It was fetched at the start, or could not be: a new transaction is worth more than its remains.
+        # What it still holds could not be kept: a new transaction is worth more than the remains of another.
+        if await meter.held_record() is HeldRecord.RUNNING:
             await meter.abort_record()
+        if await meter.held_record() is not HeldRecord.NOTHING:
             await meter.confirm_record()
         who = identification(token, source, self._who.token_form)
         zone_ms = 0 if wall_ms is None else wall_ms
@@ -92,30 +99,41 @@ class MeterRecords:
         of the transaction before, which is kept on disk (``look_kept``) and could not be confirmed any more."""
         if evse in self._meters:
             self._running.add(evse)
+            self._waiting.add(evse)
             if (kept := look_kept()) is not None:
                 self._kept[evse] = kept
+
+    async def go_on(self, evse: int) -> bool:
+        """The transaction that was found open gets power again. True: the meter's record has ended before that."""
+        self._waiting.discard(evse)
+        return await self._try(evse, "go on", self._meters[evse].held_record()) is HeldRecord.FINISHED
 
     async def end(self, evse: int) -> SignedRecord | None:
         """The meter's record of the transaction that has ended; None where it has none that can be passed on."""
         if evse not in self._running:
             return None
+        waited = evse in self._waiting
         self._running.discard(evse)
-        return await self._try(evse, "end", self._end(evse, self._kept.pop(evse, None)))
+        self._waiting.discard(evse)
+        return await self._try(evse, "end", self._end(evse, waited))
 
-    async def _end(self, evse: int, kept: bytes | None) -> SignedRecord | None:
+    async def _end(self, evse: int, waited: bool) -> SignedRecord:
         meter = self._meters[evse]
-        record = await self._checked(meter.end_record())
-        if record is not None and record.text == kept:
+        had_ended = await meter.held_record() is HeldRecord.FINISHED
+        record = self._checked(await meter.end_record())
+        if record.text == self._kept.get(evse):
             await meter.confirm_record()
             raise RecordFailed("meter", RecordFault.UNCONFIRMED, "its record is of the transaction before")
+        if had_ended and not waited:
+            raise RecordFailed("meter", RecordFault.NOT_RUNNING, "its record ended before the transaction did")
+        self._kept[evse] = record.text
         return record
 
-    async def _checked(self, asked: Awaitable[SignedRecord | None]) -> SignedRecord | None:
-        """A record that is no text is none: no receipt could hold it. The meter keeps it, since nobody confirms it."""
-        record = await asked
+    @staticmethod
+    def _checked(record: SignedRecord) -> SignedRecord:
+        """A record that is no text is none: no receipt could hold it. The meter keeps it until another begins."""
         try:
-            if record is not None:
-                record.text.decode()
+            record.text.decode()
         except UnicodeDecodeError as error:
             raise RecordFailed("meter", RecordFault.CORRUPTED, f"its record is not UTF-8: {error}") from error
         return record
@@ -125,8 +143,16 @@ class MeterRecords:
         await self._try(evse, "confirm", self._meters[evse].confirm_record())
 
     async def left_over(self, evse: int) -> SignedRecord | None:
-        """A record that the meter still holds from before a restart, when no transaction claims it."""
-        return await self._try(evse, "fetch", self._checked(self._meters[evse].pending_record()))
+        """A record that the meter still holds, when no transaction claims it. One that is on disk is only confirmed."""
+        return await self._try(evse, "fetch", self._left_over(evse))
+
+    async def _left_over(self, evse: int) -> SignedRecord | None:
+        meter = self._meters[evse]
+        record = await meter.pending_record()
+        if record is not None and self._checked(record).text == self._kept.get(evse):
+            await meter.confirm_record()
+            return None
+        return record
 
     async def public_key(self, evse: int) -> bytes | None:
         return await self._try(evse, "key", self._meters[evse].public_key())

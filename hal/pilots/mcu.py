@@ -14,7 +14,8 @@ Rules:
   station says after ``Back`` what it wants. A ``reset()`` asked for by the station is not a loss:
   commands given meanwhile are held and sent when the MCU runs again.
 * A reset nobody asked for raises ``SPURIOUS_RESET``. The MCU is then put into X1 without power, and
-  the fault is withdrawn with its next keep-alive: from there the station must command again.
+  the fault is withdrawn with its next keep-alive: from there the station must command again. Only the lock is driven
+  again at once: the MCU may not know any more where it is, and a plug in use must not come loose.
 * The MCU tells a state when it changes, once, and cannot be asked. So one damaged frame is a loss (GARBAGE): it may
   have said that the vehicle left. Power goes, the reset makes the MCU tell its states anew, and a station that finds
   them as they were goes on where it was. A silence so long that keep-alives must have been missed is a loss for the
@@ -348,7 +349,7 @@ class McuPilot:
     def _was_reset(self) -> None:
         if self._running:
             self._spurious_reset = True
-            self._forget_wanted()
+            self._duty_centipercent, self._power_allowed = DUTY_X1, False
             self._line.write_urgent(mcu_codec.allow_power_on(False))
             self._line.write(mcu_codec.pwm_duty_cycle(DUTY_X1))
         self._forget_told()
@@ -359,6 +360,8 @@ class McuPilot:
         for _ in range(_RESYNC_KEEP_ALIVES - 1):
             self._line.write(mcu_codec.keep_alive())
         self._keep_alive()
+        if self._running and self._locked is not None:
+            self._line.write(mcu_codec.connector_lock(self._locked))
 
     def _heard_keep_alive(self, message: McuKeepAlive) -> None:
         if not self._reset_confirmed:

@@ -134,14 +134,15 @@ class OpenEvsePilot:
         self._line.start()
 
     async def close(self) -> None:
-        """Stop, give the vehicle ``close_ms`` to let go, then disable if the board is not known to have stopped."""
+        """Stop, give the vehicle ``close_ms`` to let go, then disable if the board is not known to have stopped, or has
+        a fault: that one may clear when nobody is there to keep the board off."""
         self.stop()
         for _ in range(self._config.close_ms // 10):
             if not self._in_use or self._has_stopped():
                 break
             await asyncio.sleep(0.01)
-        if not self._has_stopped():
-            self.disable()
+        if rules.is_fault(self._status.state) or not self._has_stopped():
+            self._exchange.send_urgent("FD")
         self._end_task()
         await self._line.close()
 
@@ -171,11 +172,11 @@ class OpenEvsePilot:
     def _turn_off(self, mode: Mode) -> None:
         self._wanted_ma = None
         self._wanted_off = mode
-        if mode is Mode.DISABLE:
-            self._exchange.send_urgent("FD")
-        elif not rules.is_fault(self._status.state):
-            # Also where the board sleeps by what we last heard: an enable may be under way.
+        # Also where the board sleeps by what we last heard: an enable may be under way.
+        if mode is Mode.STOP and not rules.is_fault(self._status.state):
             self._exchange.send_urgent("FS")
+        elif mode is Mode.DISABLE and not rules.held_open(self._status):
+            self._exchange.send_urgent("FD")
         self._wake.set()
 
     @property

@@ -5,9 +5,10 @@ Rules:
 * ``B`` is told for a sleeping board with a vehicle: there the board does not refresh its raw pilot
   field (it would still say C after a stop in C), only the connected flag. While the relay is still
   closed, waiting for the vehicle to open first, it is ``C``. A disabled board is ``F``.
-* In a fault state the relay is open and no current is offered, so a stop is fulfilled. ``FS`` is not
-  sent then: it would hide the fault, because a sleeping board checks nothing. When the fault clears,
-  the board passes through state A or B for 250 ms at least before it could close: time enough to stop.
+* In a fault state the relay is open and no current is offered, so stop and disable are fulfilled. Neither ``FS`` nor
+  ``FD`` is sent then: the board would forget the fault, and once enabled close again onto what it had found (no earth)
+  instead of trying by its own rules, minutes apart. Only a relay that is stuck all the same is disabled. When the fault
+  clears, the board passes through state A or B for 250 ms at least before it could close: time enough to stop.
 * A stuck relay stands until the board has checked it again, since sleeping or disabled it does not look.
 * A hard fault stands until the board has forgotten it. A board that was put to sleep or disabled meanwhile does not do
   that by itself when the vehicle leaves, and would never charge again: then it is reset.
@@ -105,6 +106,11 @@ def contactor_closed(status: Status) -> bool:
     return bool(status.vflags & _VFLAG_CHARGING) or status.state == STUCK_RELAY
 
 
+def held_open(status: Status) -> bool:
+    """Whether a fault of the board's own keeps its relay open."""
+    return is_fault(status.state) and not contactor_closed(status)
+
+
 def faults(status: Status, before: frozenset[BoardFault]) -> frozenset[BoardFault]:
     """The faults of this state; ``before`` are those of the state before it."""
     if is_fault(status.state):
@@ -133,7 +139,7 @@ def checks_off(settings_flags: int) -> tuple[str, ...]:
 def urgent_command(wanted: Wanted, status: Status) -> str | None:
     """What must go out at once for a stop or disable; None where the board is there already."""
     if wanted.mode is Mode.DISABLE:
-        return None if status.state == DISABLED else "FD"
+        return None if status.state == DISABLED or held_open(status) else "FD"
     if wanted.mode is Mode.STOP:
         return None if status.state == SLEEPING or is_fault(status.state) else "FS"
     return None

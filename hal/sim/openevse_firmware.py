@@ -60,6 +60,8 @@ class OpenEvseTiming:
     debounce_to_a_ms: int = 25
     sleep_open_ms: int = 3_000
     stuck_check_ms: int = 1_000
+    ground_check_ms: int = 1_000  # after closing
+    ground_retry_ms: int = 300_000
     boot_ms: int = 200
     second_ms: int = 1_000
 
@@ -99,7 +101,7 @@ class OpenEvseFirmware:
         self.amps = self.max_a
         self.heartbeat_trigger = 0
         self._candidate: tuple[int, float] = (-1, 0.0)  # state seen, since when
-        self._off_since_ms = self._last_pulse_ms = self._now_ms()
+        self._on_since_ms = self._off_since_ms = self._last_pulse_ms = self._now_ms()
 
     def update(self) -> None:
         """One turn of the main loop."""
@@ -130,7 +132,9 @@ class OpenEvseFirmware:
         self._debounce(now_ms)
 
     def _fault_now(self, now_ms: int) -> State | None:
-        if self.found is not None:
+        if self._misses_ground(now_ms):
+            return State.NO_GROUND
+        if self.found not in (None, State.NO_GROUND):
             return self.found
         if self.vehicle.diode_fault and self.pilot is Pilot.PWM and self.vehicle.cp is not CpState.A:
             return State.DIODE
@@ -139,6 +143,14 @@ class OpenEvseFirmware:
             waited = now_ms - self._off_since_ms >= self._timing.stuck_check_ms
             return State.STUCK_RELAY if waited or self.state is State.STUCK_RELAY else None
         return None
+
+    def _misses_ground(self, now_ms: int) -> bool:
+        """Only with the relay closed can it be tested; then the board waits, and tries again. (It gives up after the
+        sixth time, which is not modelled.)"""
+        if self.vflags & CHARGING:
+            return self.found is State.NO_GROUND and now_ms - self._on_since_ms >= self._timing.ground_check_ms
+        waits = now_ms - self._off_since_ms < self._timing.ground_retry_ms
+        return self.state is State.NO_GROUND and bool(self.vflags & CONNECTED) and waits
 
     def _debounce(self, now_ms: int) -> None:
         raw = _PILOT_CODE[self.vehicle.cp]
@@ -173,7 +185,9 @@ class OpenEvseFirmware:
         self.show()
 
     def _relay(self, closed: bool) -> None:
-        if not closed:
+        if closed:
+            self._on_since_ms = self._now_ms()
+        else:
             self._off_since_ms = self._now_ms()
         self._flag(CHARGING, closed)
         self.show()

@@ -12,7 +12,15 @@ from hal.sim.openevse_firmware import OpenEvseTiming, State
 from hal.sim.rapi_board import SimOpenEvse
 from tests.integration.pilot_rig import Told, until
 
-FAST = OpenEvseTiming(debounce_ms=20, debounce_to_a_ms=5, sleep_open_ms=60, stuck_check_ms=40, boot_ms=20, second_ms=40)
+FAST = OpenEvseTiming(
+    debounce_ms=20,
+    debounce_to_a_ms=5,
+    sleep_open_ms=60,
+    stuck_check_ms=40,
+    ground_check_ms=40,
+    boot_ms=20,
+    second_ms=40,
+)
 EVSE_TIMES: dict[str, Any] = {"poll_ms": 50, "reply_timeout_ms": 50, "boot_ms": 500, "close_ms": 300}
 
 

@@ -38,7 +38,7 @@ def board(tmp_path: Path) -> Iterator[SimOpenEvse]:
 
 
 def test_evse_a_hard_fault_stays_told_and_ends_with_the_vehicle(board: SimOpenEvse) -> None:
-    """The board is disabled and put to sleep under the fault, where it neither tells nor forgets it by itself."""
+    """The board is put to sleep under the fault, where it neither tells nor forgets it by itself."""
 
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
         for _ in range(2):  # one vehicle after the other, without waiting
@@ -46,9 +46,8 @@ def test_evse_a_hard_fault_stays_told_and_ends_with_the_vehicle(board: SimOpenEv
             board.firmware.found = State.OVER_TEMPERATURE
             hot = BoardFaults(frozenset({BoardFault.OVER_TEMPERATURE}))
             await told.until_latest(hot)
-            pilot.disable()
             pilot.stop()
-            await until(lambda: board.firmware.state is State.SLEEPING, "asleep")
+            board.firmware.sleep()  # a command that was on its way when the fault came
             board.firmware.found = None
             board.vehicle.set_cp(CpState.B)
             await told.until_latest(PilotState(CpState.B))
@@ -60,33 +59,58 @@ def test_evse_a_hard_fault_stays_told_and_ends_with_the_vehicle(board: SimOpenEv
     evse_run(board, test)
 
 
-@pytest.mark.parametrize("fault", [State.GFCI, State.NO_GROUND, State.RELAY_CLOSURE, State.OVER_CURRENT])
-def test_evse_board_faults_stand_through_a_stop_and_clear(board: SimOpenEvse, fault: State) -> None:
-    meaning = {
-        State.GFCI: BoardFault.RESIDUAL_CURRENT,
-        State.NO_GROUND: BoardFault.NO_GROUND,
-        State.RELAY_CLOSURE: BoardFault.CONTACTOR_OPEN,
-        State.OVER_CURRENT: BoardFault.OVER_CURRENT,
-    }[fault]
+MEANS = {
+    State.DIODE: BoardFault.DIODE,
+    State.GFCI: BoardFault.RESIDUAL_CURRENT,
+    State.NO_GROUND: BoardFault.NO_GROUND,
+    State.RELAY_CLOSURE: BoardFault.CONTACTOR_OPEN,
+    State.OVER_TEMPERATURE: BoardFault.OVER_TEMPERATURE,
+    State.OVER_CURRENT: BoardFault.OVER_CURRENT,
+}
+
+
+@pytest.mark.parametrize("off", [State.SLEEPING, State.DISABLED])
+@pytest.mark.parametrize("fault", MEANS)
+def test_evse_board_faults_stand_through_stop_and_disable_and_clear(
+    board: SimOpenEvse, fault: State, off: State
+) -> None:
+    meaning = MEANS[fault]
 
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
         await evse_charge(board, pilot, told)
         board.firmware.found = fault
         await told.until_latest(BoardFaults(frozenset({meaning})))
         assert told.latest(Contactor) == Contactor(False)
-        pilot.stop()  # the board has stopped already; a sleep would hide the fault
+        pilot.disable()  # the board has stopped already; asleep or disabled it would forget what it has found
+        if off is State.SLEEPING:
+            pilot.stop()
         heard = len(board.heard)
         await until(lambda: board.heard[heard:].count("GS") >= 2, "two rounds")
+        assert board.firmware.state is fault
         assert told.latest(BoardFaults) == BoardFaults(frozenset({meaning}))
         board.firmware.found = None
         board.vehicle.set_cp(CpState.A)
         await told.until_latest(BoardFaults(frozenset()))
-        await until(lambda: board.firmware.state is State.SLEEPING, "the stop, now")
+        await until(lambda: board.firmware.state is off, "what was wanted, now")
 
     evse_run(board, test)
 
 
-def test_evse_recovering_board_gives_no_power_that_nobody_wants(board: SimOpenEvse) -> None:
+@pytest.mark.parametrize("fault", [State.GFCI, State.NO_GROUND])
+def test_evse_is_left_off_where_a_fault_could_clear_with_nobody_there(board: SimOpenEvse, fault: State) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.firmware.found = fault
+        await told.until_latest(BoardFaults(frozenset({MEANS[fault]})))
+        await pilot.close()
+        await until(lambda: board.firmware.state is State.DISABLED, "disabled")
+
+    evse_run(board, test)
+
+
+def test_evse_recovering_board_gives_no_power_that_nobody_wants(tmp_path: Path) -> None:
+    board = SimOpenEvse(tmp_path / "evse", timing=replace(FAST, ground_retry_ms=150), heartbeat=(5, 6))
+
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
         await evse_charge(board, pilot, told)
         board.firmware.found = State.NO_GROUND
@@ -98,7 +122,10 @@ def test_evse_recovering_board_gives_no_power_that_nobody_wants(board: SimOpenEv
         await until(lambda: board.firmware.state is State.SLEEPING, "sleep")
         assert True not in closed
 
-    evse_run(board, test)
+    try:
+        evse_run(board, test)
+    finally:
+        board.close()
 
 
 def test_evse_welded_relay(board: SimOpenEvse) -> None:

@@ -40,7 +40,7 @@ _POLL_MS = 1_000
 _LOST_MS = 1_500  # three tries of half a second
 _CLOSE_WAIT_MS = 4_500
 _MIRROR_MS = 1_000
-_TURNS_MS = (26, 251, 1_001, 3_001)  # after a change: unplugged, debounced, stuck or mirror, asleep
+_TURNS_MS = (26, 251, 1_001, 3_001, 300_001)  # after a change: unplugged, debounced, checked, asleep, tries again
 _FOUND: dict[BoardFault, State] = {
     BoardFault.RESIDUAL_CURRENT: State.GFCI,
     BoardFault.RESIDUAL_SELF_TEST: State.GFI_TEST_FAILED,
@@ -230,8 +230,8 @@ class OpenEvseFace(Face):
             if not self.in_use or self._has_stopped():
                 break
             await asyncio.sleep(0.01)
-        if not self._has_stopped():
-            self.disable()
+        if rules.is_fault(self._status.state) or not self._has_stopped():
+            self._send_urgent("FD")
         await asyncio.sleep(2 * WIRE_S)
         if self._board.face is self:
             self._board.detach()
@@ -261,10 +261,10 @@ class OpenEvseFace(Face):
     def _turn_off(self, mode: Mode) -> None:
         self._wanted_ma = None
         self._wanted_off = mode
-        if mode is Mode.DISABLE:
-            self._send_urgent("FD")
-        elif not rules.is_fault(self._status.state):
+        if mode is Mode.STOP and not rules.is_fault(self._status.state):
             self._send_urgent("FS")
+        elif mode is Mode.DISABLE and not rules.held_open(self._status):
+            self._send_urgent("FD")
         self._round_soon()
 
     def _send_urgent(self, command: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from agent.core.effects import AllowPower, StatusChanged
+import pytest
+
+from agent.core.effects import AllowPower, OfferCurrent, StatusChanged
 from agent.core.facts import ChargingState, TxKind
 from agent.core.settings import EvseHardware, StationSettings
 from agent.core.status import ConnectorState
-from hal.ports import Contactor, CpState, PilotState
+from hal.ports import BoardFault, BoardFaults, Contactor, CpState, PilotState
 from tests.support.core_world import CoreWorld
 
 
@@ -125,3 +127,20 @@ def test_a_pause_that_lasts_is_told_within_a_minute() -> None:
     made.run(61_000)
     assert made.transactions()[-1].charging_state is ChargingState.SUSPENDED_EV
     assert made.station.statuses()[1].state is ConnectorState.SUSPENDED_EV
+
+
+@pytest.mark.parametrize("autonomous", [False, True])
+def test_a_fault_that_comes_back_with_each_closing_closes_some_times_only(autonomous: bool) -> None:
+    made = world(autonomous=autonomous)
+    before, around = len(made.log), made.evses[1]
+    for _ in range(600):
+        around.contactor = around.offer_ma > 0 if autonomous else around.power
+        made.pilot(1, Contactor(around.contactor))
+        if around.contactor:
+            made.pilot(1, BoardFaults(frozenset({BoardFault.DIODE})))
+            around.contactor = False
+            made.pilot(1, Contactor(False))
+            made.pilot(1, BoardFaults(frozenset()))
+        made.run(1_000)
+    given = [each for each in made.log[before:] if isinstance(each, OfferCurrent | AllowPower)]
+    assert 4 <= sum(isinstance(each, OfferCurrent) or each.allowed for each in given) <= 20

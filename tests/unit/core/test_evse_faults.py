@@ -137,8 +137,10 @@ def test_what_modules_told_before_they_were_lost_is_forgotten() -> None:
 # ---------------------------------------------------------------------- currents that must not flow
 
 
-def test_over_current_counts_from_its_begin_and_must_last() -> None:
+@pytest.mark.parametrize("current_sign", [1, -1])
+def test_over_current_counts_from_its_begin_and_must_last(current_sign: int) -> None:
     made = world()
+    made.evses[1].current_sign = current_sign
     made.give(LimitSet(1, 10_000))
     made.charge(current_ma=(10_000 + 500) * 110 // 100)
     made.run(20_000)
@@ -169,8 +171,10 @@ def test_over_current_goes_with_the_vehicle_also_where_nobody_reads_the_meter_an
     assert faults(made) == () and made.state() is ConnectorState.AVAILABLE
 
 
-def test_current_through_an_open_contactor_is_a_weld_when_it_lasts() -> None:
+@pytest.mark.parametrize("current_sign", [1, -1])
+def test_current_through_an_open_contactor_is_a_weld_when_it_lasts(current_sign: int) -> None:
     made = world()
+    made.evses[1].current_sign = current_sign
     made.evses[1].contactor_follows = False
     made.evses[1].cp = CpState.C  # the world lets current flow where contactor and pilot say so
     made.evses[1].contactor, made.evses[1].current_ma = True, 1_000

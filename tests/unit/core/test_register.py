@@ -178,9 +178,10 @@ def stand_still(made: Register, seconds: int, *, every_s: int = 1, power_mw: int
     return None
 
 
-def test_a_register_that_stands_still_while_power_flows_is_told_once() -> None:
+@pytest.mark.parametrize("power_mw", [POWER_MW, -POWER_MW], ids=["", "connected the wrong way round"])
+def test_a_register_that_stands_still_while_power_flows_is_told_once(power_mw: int) -> None:
     made, ctx = register(FINE)
-    assert stand_still(made, 600) == TWO_STEPS_S + BEHIND_S
+    assert stand_still(made, 600, power_mw=power_mw) == TWO_STEPS_S + BEHIND_S
     details = {"detail": "the register stands still while power flows", "register_mwh": "0"}
     assert logged(ctx) == [(LogEntry.METER_IMPLAUSIBLE, 2, details)]
     judge(made, reading(0, 700_000), None)
@@ -216,6 +217,7 @@ def test_it_is_right_again_when_it_has_made_up_for_it_or_is_another(after: Meter
     "how",
     [
         {"power_mw": 99_999},  # a meter need not count so little
+        {"power_mw": -99_999},
         {"every_s": 16},  # nobody knows what flowed meanwhile
     ],
 )

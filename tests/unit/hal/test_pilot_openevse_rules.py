@@ -85,7 +85,11 @@ def test_switched_off_checks_have_names() -> None:
         (Wanted(Mode.STOP), Status(0xFF), "FS"),
         (Wanted(Mode.STOP), Status(0xFE), None),
         (Wanted(Mode.STOP), Status(0x06), None),  # the relay is open; FS would hide the fault
-        (Wanted(Mode.DISABLE), Status(0x06), "FD"),
+        (Wanted(Mode.DISABLE), Status(0x06), None),  # and so would FD
+        (Wanted(Mode.DISABLE), Status(0x07), None),
+        (Wanted(Mode.DISABLE), Status(0x07, vflags=CHARGING), "FD"),
+        (Wanted(Mode.DISABLE), Status(0x08), "FD"),  # a stuck relay
+        (Wanted(Mode.DISABLE), Status(0x02), "FD"),  # the fault is over
         (Wanted(Mode.DISABLE), Status(0xFE), "FD"),
         (Wanted(Mode.DISABLE), Status(0xFF), None),
         (Wanted(Mode.OFFER, 10), Status(0xFE, current_a=16), "SC 10 V"),

@@ -11,63 +11,19 @@ import pytest
 from agent.billing.record import Identity
 from agent.core.facts import LogEntry, LogFact, Token
 from agent.station.signers import MeterRecords
-from hal.ports import DeviceTimeout, HeldRecord, RecordFailed, RecordFault, RecordRequest, SignedRecord
+from hal.meters.record_life import RecordEvent
+from hal.ports import HeldRecord, SignedRecord
+from tests.support.signing_meter import SimSigner
 
-RECORD = SignedRecord(b"OCMF|{}|{}", b"key")
+E = RecordEvent
 WHO = Identity(
     product="Example Box", serial="S1", software_version="1", software_digest="ab" * 32, charge_box="CP-1 | one"
 )
 WALL_MS = 1_774_738_800_000  # 2026-03-28T23:00Z, midnight in Berlin
 
 
-class Meter:
-    """A signing meter that notes what it is asked, and fails where it is told to."""
-
-    def __init__(self, held: HeldRecord = HeldRecord.NOTHING, fails: str = "", record: SignedRecord = RECORD) -> None:
-        self.held = held
-        self.record = record
-        self.fails = fails
-        self.asked: list[str] = []
-        self.request: RecordRequest | None = None
-
-    def _ask(self, what: str) -> None:
-        self.asked.append(what)
-        if what == self.fails:
-            raise (
-                RecordFailed("meter", RecordFault.CORRUPTED, "broken")
-                if what == "end"
-                else DeviceTimeout("meter", "mute")
-            )
-
-    async def held_record(self) -> HeldRecord:
-        self._ask("held")
-        return self.held
-
-    async def begin_record(self, request: RecordRequest) -> None:
-        self._ask("begin")
-        self.request = request
-
-    async def end_record(self) -> SignedRecord:
-        self._ask("end")
-        return self.record
-
-    async def abort_record(self) -> None:
-        self._ask("abort")
-
-    async def pending_record(self) -> SignedRecord | None:
-        self._ask("pending")
-        return None if self.held is HeldRecord.NOTHING else self.record
-
-    async def confirm_record(self) -> None:
-        self._ask("confirm")
-
-    async def public_key(self) -> bytes:
-        self._ask("key")
-        return b"key"
-
-
 class Rig:
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: SimSigner) -> None:
         self.notes: list[LogFact] = []
         meters: Any = {1: meter}
         self.records = MeterRecords(meters, WHO, "Europe/Berlin", self.notes.append)
@@ -75,17 +31,30 @@ class Rig:
     def begin(self, source: str = "csms") -> Coroutine[Any, Any, None]:
         return self.records.begin(1, Token("04A1B2C3"), source, "demo;ab", WALL_MS)
 
+    async def charge(self, *, confirm: bool = True) -> bytes | None:
+        """One transaction, as the shell lets it go; the record it gets."""
+        if await self.records.left_over(1) is not None:
+            await self.records.confirm(1)
+        await self.begin()
+        if (record := await self.records.end(1)) is not None and confirm:
+            await self.records.confirm(1)
+        return None if record is None else record.text
+
+    def steps(self) -> list[str]:
+        """What was noted to have failed."""
+        assert {(note.entry, note.evse) for note in self.notes} <= {(LogEntry.RECORD_FAILED, 1)}
+        return [dict(note.details)["step"] for note in self.notes]
+
 
 def test_a_record_begins_with_the_driver_the_tariff_and_the_local_clock() -> None:
-    meter = Meter()
+    meter = SimSigner()
     rig = Rig(meter)
 
     async def session() -> SignedRecord | None:
         await rig.begin()
         return await rig.records.end(1)
 
-    assert asyncio.run(session()) is RECORD
-    assert meter.asked == ["held", "begin", "end"]
+    assert asyncio.run(session()) == SignedRecord(b"1", b"key")
     request = meter.request
     assert request is not None
     assert (request.id_assigned, request.id_type, request.id_data) == (True, "ISO14443", "04A1B2C3")
@@ -94,59 +63,119 @@ def test_a_record_begins_with_the_driver_the_tariff_and_the_local_clock() -> Non
     assert rig.notes == []
 
 
-def test_remains_of_an_earlier_record_give_way_to_a_new_transaction() -> None:
-    meter = Meter(HeldRecord.FINISHED)
-    asyncio.run(Rig(meter).begin())
-    assert meter.asked == ["held", "abort", "confirm", "begin"]
+@pytest.mark.parametrize("held", [E.SAYS_IDLE, E.SAYS_RUNNING, E.SAYS_READY, E.SAYS_CORRUPTED])
+@pytest.mark.parametrize("fails", ["", "pending"])
+def test_whatever_a_meter_holds_gives_way_to_the_next_transactions(held: RecordEvent, fails: str) -> None:
+    """At the latest with the second one, where the first could not even fetch it."""
+    meter = SimSigner(held, fails)
+    rig = Rig(meter)
+
+    async def sessions() -> list[bytes | None]:
+        first = await rig.charge()
+        meter.fails = ""
+        return [first, await rig.charge()]
+
+    first, second = asyncio.run(sessions())
+    assert second == b"%d" % meter.begun
+    assert first is not None or (held, fails) == (E.SAYS_READY, "pending")
+
+
+@pytest.mark.parametrize(
+    ("fails", "ends_as", "steps"),
+    [
+        ("fetch", E.SAYS_READY, ["end"]),
+        ("end", E.SAYS_READY, ["end"]),
+        ("confirm", E.SAYS_READY, ["confirm"]),
+        ("", E.SAYS_CORRUPTED, ["end", "fetch"]),
+    ],
+)
+def test_one_failure_costs_one_record(fails: str, ends_as: RecordEvent, steps: list[str]) -> None:
+    meter = SimSigner(ends_as=ends_as)
+    rig = Rig(meter)
+
+    async def sessions() -> list[bytes | None]:
+        meter.fails = fails
+        first = await rig.charge()
+        meter.fails, meter.ends_as = "", E.SAYS_READY
+        return [first, *[await rig.charge() for _ in range(2)]]
+
+    assert asyncio.run(sessions()) == [b"1" if fails == "confirm" else None, b"2", b"3"]
+    assert rig.steps() == steps
+
+
+def test_a_record_on_disk_that_could_not_be_confirmed_is_not_kept_again() -> None:
+    meter = SimSigner()
+    rig = Rig(meter)
+
+    async def sessions() -> SignedRecord | None:
+        await rig.charge(confirm=False)
+        return await rig.records.left_over(1)
+
+    assert asyncio.run(sessions()) is None
+    assert meter.life.held is HeldRecord.NOTHING
 
 
 @pytest.mark.parametrize("fails", ["held", "begin"])
 def test_a_record_that_cannot_begin_is_noted_and_not_asked_for_at_the_end(fails: str) -> None:
-    meter = Meter(fails=fails)
+    meter = SimSigner(fails=fails)
     rig = Rig(meter)
-
-    async def session() -> SignedRecord | None:
-        await rig.begin()
-        return await rig.records.end(1)
-
-    assert asyncio.run(session()) is None
-    assert [(note.entry, note.evse) for note in rig.notes] == [(LogEntry.RECORD_FAILED, 1)]
+    assert asyncio.run(rig.charge()) is None
+    assert rig.steps() == ["begin"]
     assert "end" not in meter.asked
 
 
-def test_a_record_that_cannot_end_is_noted() -> None:
-    meter = Meter(fails="end")
-    rig = Rig(meter)
-    rig.records.resume(1, lambda: None)
-    assert asyncio.run(rig.records.end(1)) is None
-    assert dict(rig.notes[0].details)["step"] == "end"
-
-
 def test_a_record_that_is_no_text_is_noted_and_ours_takes_its_place() -> None:
-    meter = Meter(HeldRecord.FINISHED, record=SignedRecord(b'OCMF|{"MS":"Z\xe4hler"}|{}', b"key"))
+    meter = SimSigner(E.SAYS_READY, text=b'OCMF|{"MS":"Z\xe4hler"}|{}')
     rig = Rig(meter)
     rig.records.resume(1, lambda: None)
     assert asyncio.run(rig.records.end(1)) is None
     assert asyncio.run(rig.records.left_over(1)) is None, "nor after a restart"
-    failed = [(LogEntry.RECORD_FAILED, "end"), (LogEntry.RECORD_FAILED, "fetch")]
-    assert [(note.entry, dict(note.details)["step"]) for note in rig.notes] == failed
+    assert rig.steps() == ["end", "fetch"]
+    assert asyncio.run(rig.charge()) == b"1"
 
 
 def test_a_transaction_found_open_claims_the_meters_record() -> None:
-    rig = Rig(Meter())
+    rig = Rig(SimSigner(E.SAYS_RUNNING, text=b"its own"))
     rig.records.resume(1, lambda: None)
     rig.records.resume(2, lambda: None)  # no signing meter there
-    assert asyncio.run(rig.records.end(1)) is RECORD
+    assert asyncio.run(rig.records.end(1)) == SignedRecord(b"its own", b"key")
     assert asyncio.run(rig.records.end(1)) is None
     assert asyncio.run(rig.records.end(2)) is None
+
+
+@pytest.mark.parametrize(("goes_on", "record"), [(False, SignedRecord(b"its own", b"key")), (True, None)])
+def test_what_ended_with_the_supply_is_whole_only_where_the_transaction_does_not_go_on(
+    goes_on: bool, record: SignedRecord | None
+) -> None:
+    rig = Rig(SimSigner(E.SAYS_READY, text=b"its own"))
+    rig.records.resume(1, lambda: None)
+    if goes_on:
+        assert asyncio.run(rig.records.go_on(1))
+    assert asyncio.run(rig.records.end(1)) == record
+    assert rig.steps() == (["end"] if goes_on else [])
+
+
+def test_a_record_that_ends_in_mid_charge_is_kept_but_is_not_the_transactions() -> None:
+    """The meter alone lost its supply for a moment."""
+    meter = SimSigner()
+    rig = Rig(meter)
+
+    async def session() -> list[SignedRecord | None]:
+        await rig.begin()
+        meter.loses_supply()
+        return [await rig.records.end(1), await rig.records.left_over(1)]
+
+    assert asyncio.run(session()) == [None, SignedRecord(b"1", b"key")]
+    assert rig.steps() == ["end"]
+    assert "its record ended before the transaction did" in dict(rig.notes[0].details)["why"]
 
 
 def test_the_record_of_the_transaction_before_is_not_given_to_a_resumed_one() -> None:
     """Where the register begins anew, the end of one transaction and the start of the next are one commit; the process
     may be gone before the meter was told that its record is kept."""
-    meter = Meter(HeldRecord.FINISHED)
+    meter = SimSigner(E.SAYS_READY, text=b"before")
     rig = Rig(meter)
-    rig.records.resume(1, lambda: RECORD.text)
+    rig.records.resume(1, lambda: b"before")
     assert asyncio.run(rig.records.end(1)) is None
-    assert meter.asked == ["end", "confirm"]
-    assert [note.entry for note in rig.notes] == [LogEntry.RECORD_FAILED]
+    assert meter.life.held is HeldRecord.NOTHING
+    assert rig.steps() == ["end"]

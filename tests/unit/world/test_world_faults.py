@@ -167,10 +167,28 @@ def test_the_charge_goes_on_after(fault: Fault, board: str) -> None:
         rig.outlet.fault(fault)
         await asyncio.sleep(20)
         rig.outlet.clear(fault)
-        await asyncio.sleep(60)
+        await asyncio.sleep(320 if fault is Fault.NO_GROUND else 60)  # the board tries again every five minutes only
         assert rig.faults == ()
         assert rig.outlet.current_ma > 0
         assert 0 <= rig.outlet.register_mwh - rig.readings()[-1].energy_import_mwh <= STEP_MWH
+
+    in_world(story)
+
+
+def test_a_board_without_earth_tries_by_its_own_rules_only() -> None:
+    """Disabled and enabled it would forget what it found, and close again at once, for ever."""
+
+    async def story() -> None:
+        rig = await charging("openevse")
+        rig.outlet.fault(Fault.NO_GROUND)
+        closed = rig.contacts().count(True)
+        await asyncio.sleep(1_000)
+        assert [code.value for code in rig.faults] == ["no_ground"]
+        assert rig.contacts().count(True) - closed <= 3
+        rig.outlet.unplug()
+        await asyncio.sleep(30)
+        assert rig.faults == ()
+        assert not rig.outlet.contactor_closed
 
     in_world(story)
 
