@@ -61,6 +61,10 @@ class Statuses(Protocol):
 
     def hear(self, status: ConnectorStatus) -> None: ...
 
+    def forget(self) -> None:
+        """The CSMS is about to be told of a boot and knows nothing of us: all connectors are told anew."""
+        ...
+
     async def run(self, line: Line) -> None: ...
 
 
@@ -126,14 +130,15 @@ class Conversation(ABC):
         """What charging costs this token, in the words of the answer to Authorize; empty: it says nothing."""
         return ""
 
-    def _boot_begins(self) -> None:  # noqa: B027 - not every version has something to forget
-        """The CSMS is about to be told of a boot."""
-
     # --------------------------------------------------------------------------------- connection
 
     async def run(self, session: Caller) -> None:
         """See ``Dialect.run``."""
-        await until_link_gone(self._converse(Line(session, self._registration.may_talk)))
+        registration, is_over = self._registration, False
+        while not is_over:
+            line = Line(session, registration.may_talk, registration.was_denied)
+            await until_link_gone(self._converse(line))
+            is_over = not line.is_forgotten
 
     async def _converse(self, line: Line) -> None:
         try:
@@ -142,7 +147,7 @@ class Conversation(ABC):
                 self._jobs.open(tasks)
                 boot = self._boot_notification()
                 if self._registration.is_needed(boot):
-                    self._boot_begins()
+                    self._reporter.forget()
                 await self._registration.register(line, boot, self._station)
                 await self._adopt_heartbeat_interval()
                 await self._station.link_state(True, self.version.value)

@@ -6,7 +6,9 @@ that CALL was validly answered or given up by the retry rules; the rows stay in 
 case. It keeps no queue: memory is one page, however long the station was offline.
 
 What the CSMS does not take is sent again, and given up in the end, by the rules of ``agent.ocpp.retry``: what is given
-up is counted and logged, and the next one goes (a poison message must not stop billing).
+up is counted and logged, and the next one goes (a poison message must not stop billing). A CSMS that refuses every
+reading must not hold up the bills behind them either: after a few that it refused to the end in a row, each further one
+goes once, until one is taken.
 
 Message ids derive from the row, so that a message repeated on a new connection carries the id it
 had on the old one and the CSMS can spot the duplicate. A retry on the same connection takes a new id
@@ -26,7 +28,7 @@ from typing import Final, Protocol
 import structlog
 
 from agent.ipc.port import CsmsTx, Progress, Record, StationPort
-from agent.ocpp.dialect import Line, LinkGone
+from agent.ocpp.dialect import Line, LinkGone, NotRegistered
 from agent.ocpp.frames import Payload
 from agent.ocpp.retry import Retry, RetryPolicy
 from agent.ocpp.rpc import CallError, CallResult, Priority, TimedOut
@@ -34,18 +36,22 @@ from agent.ocpp.rpc import CallError, CallResult, Priority, TimedOut
 log = structlog.get_logger("ocpp")
 
 PAGE_ROWS: Final = 16
+MINOR_REFUSED_MAX: Final = 3
+"""So many readings in a row that were refused to the end say that the CSMS wants none."""
 _ID_SPACE: Final = uuid.UUID("6f2b1d1e-6d0c-4f0c-9a53-2b8f6c1f7a40")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One CALL made of one row. ``once``: it is not transaction-related, so a refusal is the end of it.
+    """One CALL made of one row. ``once``: it is not transaction-related, so a refusal is the end of it. ``minor``: no
+    bill is wrong without it.
 
     ``shorter``: the same in fewer words, and in fewer still, for a CSMS that hangs up at the full one."""
 
     action: str
     payload: Payload
     once: bool = False
+    minor: bool = False
     shorter: tuple[Payload, ...] = ()
 
     def form(self, number: int) -> Payload:
@@ -106,6 +112,7 @@ class Delivery:
         self._new_id_on_retry = new_id_on_retry
         self._rows_appended = asyncio.Event()
         self._retry = Retry(0)  # of the row whose turn it is, over reconnects
+        self._minor_refused = 0  # to the end, since one was taken
 
     def wake(self) -> None:
         """Rows were appended."""
@@ -136,7 +143,7 @@ class Delivery:
             return False
         if self._retry.seq != record.seq:
             self._retry = Retry(record.seq)
-        retry, loop, sends = self._retry, asyncio.get_running_loop(), 0
+        retry, loop, sends = self._retry, asyncio.get_running_loop(), self._retry.denials
         retry.connected(loop.time(), 1 + len(message.shorter))
         while not retry.is_over(self._policy()):
             if (wait_s := retry.not_before_s - loop.time()) > 0:
@@ -148,11 +155,15 @@ class Delivery:
                     kept = await self._translator.answered(record, message, answer)
                     await self._station.delivered(record.seq, kept)
                     self.counters.delivered += 1
+                    if message.minor:
+                        self._minor_refused = 0
                     return True
                 case CallError():
                     retry.refused(loop.time(), self._policy())
-                    if message.once:
+                    if message.once or (message.minor and self._minor_refused >= MINOR_REFUSED_MAX):
                         break
+                    if message.minor and retry.is_over(self._policy()):
+                        self._minor_refused += 1
                 case TimedOut():
                     retry.timed_out(loop.time(), self._policy())
             if not retry.is_over(self._policy()):
@@ -177,6 +188,9 @@ class Delivery:
                 priority=Priority.STATUS if message.once else Priority.TRANSACTION,
                 message_id=message_id(self._identity, record, attempt),
             )
+        except NotRegistered:
+            retry.denials += 1
+            raise
         except LinkGone as gone:
             if gone.lost.sent:
                 retry.hung_up(asyncio.get_running_loop().time(), gone.lost.code, 1 + len(message.shorter))

@@ -16,7 +16,7 @@ this run in virtual time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +36,7 @@ from agent.ipc.port import (
     TrustChanged,
     Welcome,
 )
+from agent.ocpp.errors import ErrorCode
 from agent.ocpp.frames import Payload
 from agent.ocpp.rows import rows_of
 from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
@@ -94,15 +95,27 @@ class LinkGone(Exception):
         self.lost = lost
 
 
+class NotRegistered(LinkGone):
+    """The CSMS knows this station no more, and has taken nothing: all goes on behind a new BootNotification."""
+
+
 class Line:
     """One connection: calls that raise ``LinkGone`` when it ends, and the time of the last exchange.
 
     While ``may_talk`` is not set (a boot is not answered, or was rejected) every call but BootNotification waits
-    (16-BOOT-04, B03)."""
+    (16-BOOT-04, B03). ``on_denied`` hears of each SecurityError; True: the CSMS has forgotten this
+    station. ``is_forgotten``: it has, and the conversation begins anew, with a boot."""
 
-    def __init__(self, session: Caller, may_talk: asyncio.Event | None = None) -> None:
+    def __init__(
+        self,
+        session: Caller,
+        may_talk: asyncio.Event | None = None,
+        on_denied: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._session = session
         self._may_talk = may_talk
+        self._on_denied = on_denied
+        self.is_forgotten = False
         self._under_way = 0
         self._quiet = asyncio.Event()  # no call is under way
         self._quiet.set()
@@ -117,7 +130,7 @@ class Line:
         timeout_s: float | None = None,
         message_id: str | None = None,
     ) -> CallResult | CallError | TimedOut:
-        """As ``Session.call``, but a lost link raises ``LinkGone``."""
+        """As ``Session.call``, but a lost link raises ``LinkGone``, a lost registration ``NotRegistered``."""
         if action == "BootNotification":
             await self._quiet.wait()  # what is queued already would be sent behind a Rejected
         elif self._may_talk is not None:
@@ -137,6 +150,10 @@ class Line:
             raise LinkGone(outcome)
         if not isinstance(outcome, TimedOut):
             self.last_answer_s = asyncio.get_running_loop().time()
+        denied = isinstance(outcome, CallError) and outcome.code == ErrorCode.SECURITY_ERROR
+        if denied and action != "BootNotification" and self._on_denied():
+            self.is_forgotten = True
+            raise NotRegistered(LinkLost(f"{action} is refused: not registered any more"))
         return outcome
 
 

@@ -17,7 +17,9 @@ from urllib.parse import quote, urlsplit
 
 import structlog
 
+from agent.config.built import BUILD_TIME_MS
 from agent.ocpp.version import Version
+from agent.security.peer_dates import verify_dates
 
 log = structlog.get_logger("ocpp")
 
@@ -53,6 +55,7 @@ class TlsSettings:
         Raises ``OSError`` (also ``ssl.SSLError``) when a file is missing or not usable.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain and host name
+        verify_dates(context, BUILD_TIME_MS)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(":".join(CIPHER_SUITES))
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION

@@ -2,7 +2,8 @@
 
 Charter: the rules of booting, the same in 1.6 and 2.x; the request's payload is the dialect's. The
 registration outlives connections: a reconnect without restart needs no BootNotification as long as
-the request would be the same (16-BOOT-06), so it is compared with the one that was accepted.
+the request would be the same (16-BOOT-06), so it is compared with the one that was accepted. A CSMS that has forgotten
+it answers everything else with SecurityError (B02, B03) and cannot always ask for a boot: we are Unregistered again.
 
 States and what they allow (16-BOOT-01 to 05, B01 to B03):
 
@@ -11,7 +12,7 @@ States and what they allow (16-BOOT-01 to 05, B01 to B03):
 | Unregistered | BootNotification                | answered, but nothing is started       | by the answer             |
 | Pending      | that, and what is triggered     | answered, but nothing is started       | BootNotification again    |
 | Rejected     | nothing until the interval ends | refused                                | BootNotification again    |
-| Accepted     | everything                      | answered                               | stays for this boot       |
+| Accepted     | everything                      | answered                               | Unregistered if forgotten |
 
 The CSMS may speak before it has answered; it is served as in Pending, since some ask for our
 settings first and answer the boot only then.
@@ -43,6 +44,9 @@ RETRY_RANDOM_S: Final = 10.0
 RETRY_DOUBLINGS: Final = 5
 INTERVAL_MAX_S: Final = 86_400  # a CSMS that says more would lock the station out
 HEARTBEAT_DEFAULT_S: Final = 300
+FORGETS_EVERY_S: Final = 600.0
+"""Sooner than this after a forgotten registration SecurityError speaks of the message: one that is always refused so
+must cause no loop of boots."""
 
 
 class State(enum.StrEnum):
@@ -76,6 +80,7 @@ class Registration:
         self._rng = rng
         self._interval_s: int | None = None
         self._accepted: Payload | None = None
+        self._forgotten_at_s = float("-inf")
         self._failures = 0
         self._not_before_s = 0.0
         self._asked = asyncio.Event()
@@ -100,6 +105,16 @@ class Registration:
     def is_needed(self, request: Payload) -> bool:
         """Whether BootNotification has to be sent on this connection (16-BOOT-06)."""
         return self.state is not State.ACCEPTED or request != self._accepted
+
+    def was_denied(self) -> bool:
+        """The CSMS has answered a message with SecurityError. True: it knows this station no more; we are
+        Unregistered from here on."""
+        now_s = asyncio.get_running_loop().time()
+        if not self.is_accepted or now_s - self._forgotten_at_s < FORGETS_EVERY_S:
+            return False
+        log.warning("registration_forgotten")
+        self.state, self._forgotten_at_s = State.UNREGISTERED, now_s
+        return True
 
     def ask_again(self) -> None:
         """The CSMS triggers BootNotification while Pending: do not wait for the interval."""

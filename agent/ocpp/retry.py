@@ -51,6 +51,7 @@ class Retry:
     form: int = 0
     not_before_s: float = float("-inf")
     hang_ups: int = 0
+    denials: int = 0  # sent to a CSMS that had forgotten the registration: no attempts
     _refusals: int = 0
     _timeouts: int = 0
     _first_hang_up_s: float = 0.0

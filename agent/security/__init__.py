@@ -1,1 +1,1 @@
-"""Keys the station holds."""
+"""Keys the station holds, roots and servers it trusts, and whether its clock may be believed."""

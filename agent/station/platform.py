@@ -27,9 +27,9 @@ from agent.ledger.retention import CutOrder
 from agent.ledger.rows import NewRow, Sealed
 from agent.ledger.space import Look
 from agent.ledger.writer import LedgerWriter, OnCut, OnDurable
+from agent.security.clock_proof import clock_is_proven
 from agent.security.keys import MeteringKey, load_or_create_key
 from agent.station.build import monotonic_ms
-from agent.station.clock_proof import clock_is_proven
 from agent.station.hardware import Hardware, open_hardware
 from agent.telemetry.own_process import OwnProcess
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.config.built import BUILD_TIME_MS
 from agent.firmware.errors import SourceLost
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ class TransferTls:
         """Chain and host name are checked; TLS 1.2 or newer. Raises ``SourceLost`` when the file is not usable."""
         import ssl
 
+        from agent.security.peer_dates import verify_dates
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        verify_dates(context, BUILD_TIME_MS)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         if self.ca_file is None:

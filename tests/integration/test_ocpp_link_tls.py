@@ -11,15 +11,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request
 
 from agent.ocpp.endpoint import Endpoint, TlsSettings
 from agent.ocpp.link_failure import FailureKind
+from agent.security import peer_dates
 from tests.integration.ocpp_link_rig import idle, linked, server
 
 pytestmark = pytest.mark.wire
@@ -31,14 +35,15 @@ class Authority:
 
     folder: Path
 
-    def make(self, host: str, *, expired: bool = False) -> tuple[Path, Path, Path]:
+    def make(self, host: str, *, first_day: int = -10, last_day: int = 100) -> tuple[Path, Path, Path]:
+        """Files of the root, the certificate and its key. Days from now; the root is valid from the same day on."""
         key, root_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test root")])
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        root = self._builder(root_name, root_name, root_key, days=100).add_extension(
+        root = self._builder(root_name, root_name, root_key, first_day, 100).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
-        leaf = self._builder(name, root_name, key, days=-1 if expired else 100).add_extension(
+        leaf = self._builder(name, root_name, key, first_day, last_day).add_extension(
             x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False
         )
         paths = self.folder / "root.pem", self.folder / "leaf.pem", self.folder / "key.pem"
@@ -50,7 +55,7 @@ class Authority:
 
     @staticmethod
     def _builder(
-        name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int
+        name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, first_day: int, last_day: int
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
@@ -59,8 +64,8 @@ class Authority:
             .issuer_name(issuer)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=10))
-            .not_valid_after(now + datetime.timedelta(days=days))
+            .not_valid_before(now + datetime.timedelta(days=first_day))
+            .not_valid_after(now + datetime.timedelta(days=last_day))
         )
 
 
@@ -70,19 +75,30 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.parametrize("proven", [True, False])
 @pytest.mark.parametrize(
-    ("host", "expired", "wrong_root", "kind"),
+    ("host", "days", "wrong_root", "kind"),
     [
-        ("localhost", False, False, None),
-        ("localhost", True, False, FailureKind.TLS_CERTIFICATE),
-        ("elsewhere.example", False, False, FailureKind.TLS_CERTIFICATE),
-        ("localhost", False, True, FailureKind.TLS_CERTIFICATE),
+        ("localhost", (-10, 100), False, None),
+        ("localhost", (-10, -1), False, FailureKind.TLS_CERTIFICATE),
+        ("elsewhere.example", (-10, 100), False, FailureKind.TLS_CERTIFICATE),
+        ("localhost", (-10, 100), True, FailureKind.TLS_CERTIFICATE),
+        ("elsewhere.example", (10, 100), False, FailureKind.TLS_CERTIFICATE),
+        ("localhost", (10, 100), True, FailureKind.TLS_CERTIFICATE),
     ],
 )
 def test_tls_03_chain_validity_and_name_are_verified(
-    tmp_path: Path, host: str, expired: bool, wrong_root: bool, kind: FailureKind | None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    days: tuple[int, int],
+    wrong_root: bool,
+    kind: FailureKind | None,
+    proven: bool,
 ) -> None:
-    root, leaf, key = Authority(tmp_path).make(host, expired=expired)
+    """Whether or not something vouches for the machine's clock."""
+    monkeypatch.setattr(peer_dates, "clock_is_proven", lambda _: proven)
+    root, leaf, key = Authority(tmp_path).make(host, first_day=days[0], last_day=days[1])
     if wrong_root:
         (tmp_path / "other").mkdir()
         root = Authority(tmp_path / "other").make(host)[0]
@@ -98,6 +114,50 @@ def test_tls_03_chain_validity_and_name_are_verified(
                 assert state.failure is not None and state.failure.kind is kind
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("proven", "machine_s", "days", "refused"),
+    [
+        (True, None, (10, 100), "not yet valid"),
+        (False, None, (10, 100), ""),  # the clock stood still while this certificate was made
+        (True, 946_684_800, (-10, 100), ""),  # both clocks began in 2000: they agree, and prove nothing
+        (False, 946_684_800, (-3_000, -1_000), "expired"),  # before this software was made
+        (False, 4_102_444_800, (-10, 100), "expired"),  # a clock that is ahead is believed
+    ],
+)
+def test_tls_03_the_first_day_is_asked_only_where_the_clock_is_proven(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    proven: bool,
+    machine_s: int | None,
+    days: tuple[int, int],
+    refused: str,
+) -> None:
+    """And a server that is refused has not heard our password. ``machine_s``: what the clock shows; None: the time."""
+    monkeypatch.setattr(peer_dates, "clock_is_proven", lambda _: proven)
+    if machine_s is not None:
+        clock = SimpleNamespace(time_ns=lambda: machine_s * 1_000_000_000)
+        monkeypatch.setattr(peer_dates, "time", clock)
+    root, leaf, key = Authority(tmp_path).make("localhost", first_day=days[0], last_day=days[1])
+    heard: list[str] = []
+
+    def hear(_connection: ServerConnection, request: Request) -> None:
+        heard.append(request.headers["Authorization"])
+
+    async def main() -> None:
+        async with server(idle, ssl=server_context(leaf, key), process_request=hear) as url:
+            endpoint = Endpoint(url.replace("127.0.0.1", "localhost"), "CP1", tls=TlsSettings(root), password=b"secret")
+            async with linked(endpoint) as rig:
+                if not refused:
+                    await rig.session()
+                    return
+                state = await rig.failure()
+                assert state.failure is not None and state.failure.kind is FailureKind.TLS_CERTIFICATE
+                assert refused in state.failure.detail
+
+    asyncio.run(main())
+    assert bool(heard) is not bool(refused)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agent.firmware.errors import SourceLost
 from agent.firmware.ports import Source
+from agent.security import peer_dates
 from agent.sim.file_server import FileServer
 from agent.transfer.remote import READ_MAX_BYTES, SKIP_MAX_BYTES, open_remote
 from agent.transfer.settings import TransferLimits, TransferTls
@@ -294,6 +295,25 @@ def test_certificates_that_prove_nothing(tmp_path: Path, case: str, why: str) ->
         lost = client.refusal(server.url("small"))
         assert why in str(lost) and not lost.retryable
         assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("proven", "days", "why"), [(True, 9, "not yet valid"), (False, 9, ""), (False, -1, "expired")]
+)
+def test_the_first_day_is_asked_only_where_the_clock_is_proven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proven: bool, days: int, why: str
+) -> None:
+    monkeypatch.setattr(peer_dates, "clock_is_proven", lambda _: proven)
+    certificates = Certificates(tmp_path)
+    client = Client(tls=TransferTls(certificates.ca_file))
+    context = certificates.server(first_day=1 if days > 0 else -10, days=days)
+    with FaultyServer({"small": SMALL}, tls=context) as server:
+        if why:
+            assert why in str(client.refusal(server.url("small")))
+            assert server.requests == []
+        else:
+            with client.open(server.url("small")) as file:
+                assert file.read(0, len(SMALL)) == SMALL
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")

@@ -123,12 +123,12 @@ class Certificates:
         )
         self.ca_file.write_bytes(root.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def server(self, host: str = "localhost", *, days: int = 100) -> ssl.SSLContext:
-        """A server's context with a certificate for ``host``; ``days`` below 0: it has expired."""
+    def server(self, host: str = "localhost", *, first_day: int = -10, days: int = 100) -> ssl.SSLContext:
+        """A server's context with a certificate for ``host``, valid from ``first_day`` to ``days`` from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        leaf = self._builder(name, key, days=days).add_extension(
+        leaf = self._builder(name, key, days=days, first_day=first_day).add_extension(
             x509.SubjectAlternativeName(names if host == "localhost" else names[:1]), critical=False
         )
         file = self._folder / f"{host}.pem"
@@ -141,7 +141,9 @@ class Certificates:
         context.load_cert_chain(file)
         return context
 
-    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int, first_day: int = -10
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -149,6 +151,6 @@ class Certificates:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=10))
+            .not_valid_before(now + datetime.timedelta(days=first_day))
             .not_valid_after(now + datetime.timedelta(days=days))
         )

@@ -102,6 +102,10 @@ class StatusReporter:
             del self._pending[0]  # what is skipped, ``way`` makes good
         self._heard.set()
 
+    def forget(self) -> None:
+        """The CSMS knows nothing of us: all connectors are told anew (16-BOOT-07)."""
+        self._told.clear()
+
     async def run(self, line: Line) -> None:
         """Report until the link ends (``LinkGone``)."""
         # No history of the time offline: the present status of all, at once.

@@ -207,7 +207,7 @@ class TransactionTranslator:
         self, evse: int, samples: Iterable[Sample], record: Record, csms_id: int | None
     ) -> Message | None:
         payload = meter_values(self._view, evse, samples, record.clock_offset_ms, csms_id)
-        return None if payload is None else Message("MeterValues", payload)
+        return None if payload is None else Message("MeterValues", payload, minor=True)
 
     async def _begin_record(self, fact: SignedFact) -> Message | None:
         """The signed record of the start goes in a MeterValues right after StartTransaction; that of the whole

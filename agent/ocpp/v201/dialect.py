@@ -80,9 +80,6 @@ class Dialect201(Conversation):
     def _boot_notification(self) -> Payload:
         return messages.boot_notification(self._view.welcome)
 
-    def _boot_begins(self) -> None:
-        self._statuses.forget()  # B01: all connectors are told anew
-
     def _authorize_request(self, token: Token) -> Payload:
         return messages.authorize(token)
 

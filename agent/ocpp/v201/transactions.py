@@ -110,7 +110,8 @@ class TransactionTranslator:
             payload["customData"] = total_cost(fact.total_cost, fact.currency)
         in_forms = forms(await self._meter_value(fact, record))
         full, *shorter = (payload | ({"meterValue": values} if values else {}) for values in in_forms)
-        return Message("TransactionEvent", full, shorter=tuple(shorter))
+        minor = fact.kind is TxKind.UPDATED
+        return Message("TransactionEvent", full, minor=minor, shorter=tuple(shorter))
 
     async def _meter_value(self, fact: TransactionFact, record: Record) -> list[dict[str, Any]]:
         if fact.kind is TxKind.ENDED:

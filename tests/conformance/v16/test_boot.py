@@ -152,6 +152,74 @@ def test_16_boot_06_reconnect_without_restart_needs_no_boot() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("after_s", [0, 3600])
+@pytest.mark.parametrize("answer", [ACCEPTED, boot_answer("Pending", 60), boot_answer("Rejected", 60)])
+def test_16_boot_06_a_csms_that_has_forgotten_the_registration_is_told_of_a_boot(answer: Answer, after_s: int) -> None:
+    """On the same connection, and what it refused so is no attempt: it goes again under another id, the same link."""
+
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.set("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            await asyncio.sleep(after_s)
+            rig.csms.on["BootNotification"] = [answer]
+            rig.csms.knows_us = False
+            heard = len(rig.csms.received)
+            await rig.station.append(*session_facts("tx-1"))
+            await until(lambda: len(rig.csms.of("BootNotification")) == 2)
+            if answer is not ACCEPTED:
+                await asyncio.sleep(55)
+                assert rig.csms.actions()[heard:] == ["StartTransaction", "BootNotification"], "and no more until then"
+            await rig.drained()
+        assert len(rig.csms.of("StatusNotification")) == 6
+        refused, taken = rig.csms.of("StartTransaction")
+        assert refused.message_id != taken.message_id
+        told = [action for action, _ in rig.transaction_calls()]
+        assert told == ["StartTransaction", "StartTransaction", "MeterValues", "StopTransaction"]
+        assert rig.dialect.delivery.counters.dropped == 0
+        assert rig.station.link_states == [(True, "1.6"), (False, None)] * 2
+
+    run_virtual(main())
+
+
+def test_16_boot_06_a_driver_finds_out_that_the_registration_is_forgotten() -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            rig.csms.on["BootNotification"] = [boot_answer("Pending", 60)]
+            rig.csms.knows_us = False
+            await rig.station.tell(AuthorizeWanted(7, TOKEN, 1))
+            await until(lambda: len(rig.csms.of("BootNotification")) == 2)
+            await asyncio.sleep(1)
+            trigger = {"requestedMessage": "BootNotification"}
+            assert await rig.csms.ask("TriggerMessage", trigger) == {"status": "Accepted"}
+            await until(lambda: len(rig.csms.of("BootNotification")) == 3, within_s=5)
+            await asyncio.sleep(1)
+            await rig.station.tell(AuthorizeWanted(8, TOKEN, 1))
+            await asyncio.sleep(1)
+        assert [verdict.status for _, verdict, _, _ in rig.station.verdicts] == ["", "Accepted"]
+
+    run_virtual(main())
+
+
+def test_16_boot_06_a_message_that_is_always_refused_so_causes_no_loop_of_boots() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.defaults["StopTransaction"] = "SecurityError"
+        async with rig.online():
+            for number in range(60):
+                await rig.station.append(*session_facts(f"tx-{number}"))
+                await asyncio.sleep(60)
+            await rig.drained(within_s=60 * 200)
+        assert rig.dialect.delivery.counters.dropped == 60
+        boots = [call.at_ms for call in rig.csms.of("BootNotification")]
+        assert all(later - earlier >= 600_000 for earlier, later in itertools.pairwise(boots[1:]))
+
+    run_virtual(main())
+
+
 def test_16_boot_01_a_restarted_station_boots_again() -> None:
     async def main() -> None:
         rig = Rig()

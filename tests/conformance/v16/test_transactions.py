@@ -138,6 +138,25 @@ def test_field_fault_5_poison_message_does_not_stop_the_queue(action: str, failu
     run_virtual(main())
 
 
+def test_16_tx_03_a_csms_that_wants_no_readings_holds_up_no_bill() -> None:
+    """Three are refused to the end, each further one goes once; a start is asked for as often as ever, and a reading
+    that is taken ends it."""
+
+    async def main() -> None:
+        rig = Rig()
+        first, *rest = session_facts("tx-1", periodic=119)
+        await rig.station.append(first, *rest, *session_facts("tx-2", periodic=4))
+        rig.csms.on["StartTransaction"] = [OK_START, "InternalError", "InternalError"]
+        rig.csms.on["MeterValues"] = [*["InternalError"] * (3 * 3 + 116 + 1), {}, "InternalError"]
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StopTransaction")) == 1, within_s=3 * 180 + 10)
+            await rig.drained()
+        second = [action for action, _ in rig.transaction_calls()][1 + 9 + 116 + 1 :]
+        assert second == ["StartTransaction"] * 3 + ["MeterValues"] * (1 + 1 + 2 + 1) + ["StopTransaction"]
+
+    run_virtual(main())
+
+
 def test_16_tx_07_start_given_up_the_rest_goes_with_minus_one() -> None:
     async def main() -> None:
         rig = Rig()

@@ -105,6 +105,28 @@ def test_b03_rejected_is_silent_and_refuses_calls() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("answer", [ACCEPTED, PENDING, REJECTED])
+def test_b03_a_csms_that_has_forgotten_the_registration_is_told_of_a_boot(answer: Answer) -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.set("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
+        async with rig.registered():
+            await asyncio.sleep(3600)
+        rig.csms.on["BootNotification"] = [answer]
+        rig.csms.knows_us = False
+        async with rig.online():
+            await rig.station.append(*session_facts("tx-1"))
+            await rig.drained()
+        assert [event["seqNo"] for event in rig.events()] == [0, 0, 1, 2, 3]
+        assert rig.dialect.delivery.counters.dropped == 0
+        boots = rig.csms.of("BootNotification")
+        assert len(boots) == (2 if answer is ACCEPTED else 3)
+        after = [call.action for call in rig.csms.received if call.at_ms > boots[-1].at_ms]
+        assert after.count("StatusNotification") == 2, "all connectors are told anew"
+
+    run_virtual(main())
+
+
 def test_reconnect_without_restart_needs_no_boot() -> None:
     async def main() -> None:
         rig = Rig()

@@ -177,6 +177,21 @@ def test_part_8_7_tc_e_41_50_retry_spacing_and_then_on(answer: str | None) -> No
     run_virtual(main())
 
 
+def test_20_te_04_a_csms_that_wants_no_updates_holds_up_no_bill() -> None:
+    """Three are refused to the end, each further one goes once; begin and end are asked for as often as ever."""
+
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.append(*session_facts("tx-1", periodic=119))
+        rig.csms.on["TransactionEvent"] = [{}, *["InternalError"] * (3 * 3 + 117 + 2)]
+        async with rig.online():
+            await rig.drained(within_s=4 * 180 + 10)
+        assert [event["eventType"] for event in rig.events()][-4:] == ["Updated", "Ended", "Ended", "Ended"]
+        assert len(rig.events()) == 1 + 9 + 117 + 3
+
+    run_virtual(main())
+
+
 def test_20_te_06_remote_start_id_once_and_stop_reason_of_an_unlock() -> None:
     async def main() -> None:
         begin, end = sample(SampleContext.BEGIN, 0, 1_000), sample(SampleContext.END, 60_000, 2_000)

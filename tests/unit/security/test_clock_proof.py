@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.station.clock_proof import clock_is_proven
+from agent.security.clock_proof import clock_is_proven
 
 NOW_MS = 1_800_000_000_000
 
