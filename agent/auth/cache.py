@@ -16,7 +16,7 @@ from typing import Any
 from agent.auth.token import ACCEPTED, NO_AUTHORIZATION, Entry, WallTime, fold
 from agent.core.facts import Token
 
-MAX_ID_LENGTH = 255  # the longest identifier of any OCPP version
+MAX_TEXT_LENGTH = 255  # the longest identifier of any OCPP version; nothing else in an entry is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,11 @@ class TokenCache:
 
     def learn(self, token: Token, entry: Entry, now: WallTime, *, in_local_list: bool = False) -> bool:
         """Take over the CSMS's word; False if there was nothing to keep. The entry takes the token's type."""
-        if in_local_list or token.token_type == NO_AUTHORIZATION or not 0 < len(token.id_token) <= MAX_ID_LENGTH:
+        if in_local_list or token.token_type == NO_AUTHORIZATION or not token.id_token:
             return False
         key = fold(token.id_token)
+        if max(map(len, (key, token.token_type, entry.status, entry.group or ""))) > MAX_TEXT_LENGTH:
+            return False
         self._entries.pop(key, None)
         if len(self._entries) >= self._capacity:
             self._evict(now)
@@ -112,6 +114,6 @@ def _row(row: Mapping[str, Any]) -> CachedEntry | None:
         return None
     if not all(each is None or (isinstance(each, int) and not isinstance(each, bool)) for each in (expires, learned)):
         return None
-    if not 0 < len(row["id"]) <= MAX_ID_LENGTH:
+    if not 0 < len(row["id"]) <= MAX_TEXT_LENGTH:
         return None
     return CachedEntry(Entry(row["status"], group, expires, row["type"]), learned)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import pwd
 from collections.abc import Sequence
 
-from agent.cli.looking import call_station, print_table, utc_text
+from agent.cli.looking import call_station, person, print_table, utc_text
 from agent.cli.processes import EXIT_CONFIG, load_config
 from agent.core.commands import ClearFaults
 from agent.core.status import Outcome
@@ -49,7 +47,7 @@ def health(parsed: argparse.Namespace) -> int:
 
 
 async def _clear(station: RemoteStation, evse: int) -> int:
-    outcome = (await station.command(ClearFaults(evse, f"{_user()}, command line"))).outcome
+    outcome = (await station.command(ClearFaults(evse, person()))).outcome
     if outcome is Outcome.UNKNOWN_EVSE:
         print(f"there is no EVSE {evse}")
         return 1
@@ -58,16 +56,6 @@ async def _clear(station: RemoteStation, evse: int) -> int:
         print(f"EVSE {evse}: {part.reason}\n        {part.remedy}")
     print(f"EVSE {evse}: {'not all is cleared: a cause is still there' if left else 'no fault is left'}")
     return 1 if left else 0
-
-
-def _user() -> str:
-    """Who sits at the keyboard, as far as this machine can tell."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = str(os.getuid())
-    before = os.environ.get("SUDO_USER")
-    return f"{before} as {name}" if before else name
 
 
 def part_name(part: PartHealth) -> str:

@@ -1,4 +1,5 @@
-"""``evsed status``, ``present``, ``limit``, ``ledger acknowledge``: looking at a running station, and a finger in.
+"""``evsed status``, ``present``, ``operative``, ``limit``, ``ledger acknowledge``: a look at a running station, and a
+finger in.
 
 Charter: tables for people, JSON for machines; all of it over the local socket.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import pwd
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -15,11 +18,12 @@ from typing import Any
 
 from agent.cli.processes import EXIT_CONFIG, load_config
 from agent.config.model import Config
+from agent.core.commands import ChangeAvailability
 from agent.core.facts import Token
-from agent.core.status import EvseView
+from agent.core.status import EvseView, Outcome
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import to_plain
-from agent.ipc.port import PriceView, StationLost, StationStatus
+from agent.ipc.port import PriceView, ProfileOutcome, StationLost, StationStatus
 from agent.ipc.updates import UpdateView
 
 EXIT_USAGE = 2
@@ -72,8 +76,30 @@ def acknowledge(parsed: argparse.Namespace) -> int:
     return _with_station(parsed, tell)
 
 
+def operative(parsed: argparse.Namespace) -> int:
+    """Take the station, or an EVSE of it, into service again; 1 where something of that is out of service still."""
+
+    async def tell(station: RemoteStation) -> int:
+        answer = await station.command(ChangeAvailability(operative=True, evse=parsed.evse, who=person()))
+        if answer.outcome is Outcome.UNKNOWN_EVSE:
+            print(f"there is no EVSE {parsed.evse}")
+            return 1
+        views = [view for view in (await station.status()).evses if parsed.evse in (None, view.evse)]
+        for view in views:
+            print(f"EVSE {view.evse}: {'operative' if view.operative else _STILL_OUT.format(view.evse)}")
+        return 0 if all(view.operative for view in views) else 1
+
+    return _with_station(parsed, tell)
+
+
+_STILL_OUT = "out of service still: alone (`--evse {}`), with the station (no `--evse`), or see `evsed health`"
+
+
 def limit(parsed: argparse.Namespace) -> int:
-    """Limit what the running transaction of an EVSE may use up, beside what limits it already."""
+    """Limit what the running transaction of an EVSE may use up, beside what limits it already; or lift the profiles of
+    the CSMS."""
+    if parsed.clear_csms:
+        return _with_station(parsed, _clear_profiles)
     wanted = (parsed.max_cost, parsed.max_energy_wh, parsed.max_time_s)
     if wanted == (None, None, None):
         print("evsed: limit what? Give --max-cost, --max-energy-wh or --max-time-s", file=sys.stderr)
@@ -91,7 +117,23 @@ def limit(parsed: argparse.Namespace) -> int:
     return _with_station(parsed, tell)
 
 
+async def _clear_profiles(station: RemoteStation) -> int:
+    cleared = (await station.clear_profiles({}, person())).outcome is ProfileOutcome.ACCEPTED
+    print("removed: all charging profiles" if cleared else "there are no charging profiles")
+    return 0
+
+
 # ------------------------------------------------------------------------------------------ reaching
+
+
+def person() -> str:
+    """Who sits at the keyboard, as far as this machine can tell: for the log book."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {name}, command line" if before else f"{name}, command line"
 
 
 def _with_station(parsed: argparse.Namespace, action: Callable[[RemoteStation], Awaitable[int]]) -> int:

@@ -94,6 +94,8 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     trace.add_argument("--last", type=_count, default=50, metavar="N", help="the newest N (default: 50)")
     bundle = _add(commands, "diagnostics", _later("diagnostics", "diagnostics"), "Write one archive of all there is.")
     _json(_config(bundle)).add_argument("--out", type=Path, metavar="FILE", help="(default: a name in this folder)")
+    operative = _config(_add(commands, "operative", _later("looking", "operative"), "Undo the CSMS's Inoperative."))
+    operative.add_argument("--evse", type=int, metavar="N", help="this one alone (default: the station)")
     token = _config(_add(commands, "present", _later("looking", "present"), "Present a token, as a card reader does."))
     token.add_argument("token", metavar="TOKEN", help="hex digits of the card")
     token.add_argument("--evse", type=int, default=1, metavar="N")
@@ -171,6 +173,7 @@ def _money(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     limit.add_argument("--max-cost", metavar="AMOUNT", help="with tax, in the tariff's currency, e.g. 12.50")
     limit.add_argument("--max-energy-wh", type=int, metavar="WH")
     limit.add_argument("--max-time-s", type=int, metavar="S")
+    limit.add_argument("--clear-csms", action="store_true", help="remove all charging profiles of the CSMS instead")
 
 
 def _updates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

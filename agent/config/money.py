@@ -47,7 +47,7 @@ class TokenInRecord(enum.StrEnum):
 class AfterDamage(enum.StrEnum):
     """What may happen after a damaged ledger was set aside as evidence."""
 
-    CHARGE = "charge"  # go on with the fresh ledger; the alarm is raised
+    CHARGE = "charge"  # go on with the fresh ledger, unless faults or limits were lost; the alarm is raised
     REFUSE = "refuse"  # no new transaction until the damage is acknowledged
 
 

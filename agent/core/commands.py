@@ -11,6 +11,8 @@ from typing import Any
 
 from agent.core.facts import Token
 
+WHO_MAX_CHARS = 100  # of a person in the log book
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteStart:
@@ -35,8 +37,11 @@ class RemoteStop:
 
 @dataclass(frozen=True, slots=True)
 class ChangeAvailability:
+    """``who`` does it, where it is not the CSMS, goes into the log book."""
+
     operative: bool
     evse: int | None = None
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -399,8 +399,7 @@ class Evse:
 
     def startable(self) -> bool:
         """Whether a token or a remote start could begin a transaction now (availability apart)."""
-        ledger_fit = self._ctx.ledger_ok and self._ctx.ledger_room
-        return self.flow.state in STARTABLE and not self.faults.active and ledger_fit
+        return self.flow.state in STARTABLE and not self.faults.active and self._ctx.ledger_ok
 
     def authorize(
         self,

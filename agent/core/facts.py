@@ -251,6 +251,8 @@ class LogEntry(enum.StrEnum):
     TARIFF_REFUSED = "tariff_refused"
     RECORD_FAILED = "record_failed"
     FAULTS_CLEARED = "faults_cleared"
+    AVAILABILITY_CHANGED = "availability_changed"
+    PROFILES_CLEARED = "profiles_cleared"
     VERIFICATION_FAILED = "verification_failed"
 
 

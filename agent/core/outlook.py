@@ -75,7 +75,7 @@ def connector_state(evse: Evse, *, station_operative: bool) -> ConnectorState:
         return ConnectorState.FAULTED
     if evse.flow.active and evse.flow.tx is not None:
         return _OF_CHARGING[evse.flow.tx.told_state]
-    if not evse.flow.in_transaction and not (evse.operative and station_operative):
+    if not evse.flow.engaged and not (evse.operative and station_operative):
         return ConnectorState.UNAVAILABLE
     if evse.flow.state is SessionState.BEGIN_WRITING and evse.flow.tx is not None and evse.flow.tx.ever_closed:
         return ConnectorState.SUSPENDED_EVSE  # being resumed

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.core.commands import (
+    WHO_MAX_CHARS,
     ChangeAvailability,
     ClearFaults,
     RemoteStart,
@@ -50,7 +51,6 @@ from agent.core.settings import StationSettings
 from agent.core.status import ConnectorState, ConnectorStatus, EvseView, FaultCode, Outcome
 
 UNLOCK_ANSWER_MS = 4_000  # the CSMS waits for the answer; the motor goes on regardless
-_WHO_MAX_CHARS = 100
 _CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row
 
 
@@ -99,8 +99,10 @@ class Station:
 
     @property
     def available(self) -> bool:
-        """Whether new sessions may begin on the station as a whole."""
-        return self.operative and not self._held
+        """Whether new sessions may begin on the station as a whole: not where the ledger has no room for them, nor
+        while it waits for one that runs to restart or to go out of service."""
+        waits = self._held or self._reset is not None or self.pending_operative is False
+        return self.operative and not waits and self.ctx.ledger_room
 
     @property
     def busy(self) -> bool:
@@ -120,8 +122,7 @@ class Station:
     def accepts_start(self, evse_id: int) -> bool:
         """Whether a token presented at this EVSE could start a transaction now."""
         evse = self.evses[evse_id]
-        available = self.available and evse.operative and evse.pending_operative is not False
-        return available and self._reset is None and self.pending_operative is not False and evse.startable()
+        return self.available and evse.operative and evse.pending_operative is not False and evse.startable()
 
     def find_startable(self, evse_id: int | None) -> int | None:
         """The EVSE on which a transaction could start: the one asked for, or else the only one that can be meant.
@@ -271,6 +272,9 @@ class Station:
             self.pending_operative = command.operative
         else:
             self.evses[command.evse].pending_operative = command.operative
+        if command.who:
+            details = (("operative", "yes" if command.operative else "no"), ("by", command.who[:WHO_MAX_CHARS]))
+            self.ctx.append(LogFact(LogEntry.AVAILABILITY_CHANGED, command.evse, details))
         if not busy or command.operative:
             return answer(Outcome.ACCEPTED)
         self.ctx.emit(SaveAvailability(command.evse, operative=False))  # kept at once: a restart forgets what waits
@@ -318,7 +322,7 @@ class Station:
         before = evse.faults.active
         none_left = evse.clear_faults()
         if cleared := [code.value for code in before if not evse.faults.has(code)]:
-            details = (("faults", ",".join(cleared)), ("by", command.who[:_WHO_MAX_CHARS]))
+            details = (("faults", ",".join(cleared)), ("by", command.who[:WHO_MAX_CHARS]))
             self.ctx.append(LogFact(LogEntry.FAULTS_CLEARED, command.evse, details))
         return answer(Outcome.ACCEPTED if none_left else Outcome.REJECTED)
 

@@ -216,8 +216,8 @@ class RemoteStation:
     async def install_profile(self, evse: int, profile: dict[str, Any], rules: str) -> ProfileAnswer:
         return cast(ProfileAnswer, await self._call("install_profile", evse=evse, profile=profile, rules=rules))
 
-    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer:
-        return cast(ProfileAnswer, await self._call("clear_profiles", criteria=criteria))
+    async def clear_profiles(self, criteria: dict[str, Any], who: str = "") -> ProfileAnswer:
+        return cast(ProfileAnswer, await self._call("clear_profiles", criteria=criteria, who=who))
 
     async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:
         call = self._call("composite_schedule", evse=evse, duration_s=duration_s, unit=unit)

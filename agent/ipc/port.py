@@ -60,7 +60,7 @@ class Progress:
 
     delivered_seq: int
     csms_txs: tuple[CsmsTx, ...]  # of transactions that are not yet wholly delivered
-    undelivered: int  # rows behind the cursor that concern the CSMS
+    undelivered: int  # rows behind the cursor that concern the CSMS; of very many only the first are counted
 
 
 # ------------------------------------------------------------------------------------- answers
@@ -401,7 +401,9 @@ class StationPort(Protocol):
         """``profile`` in the neutral form of ``agent.charging``; ``rules`` "1.6" or "2.0.1"."""
         ...
 
-    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer: ...
+    async def clear_profiles(self, criteria: dict[str, Any], who: str = "") -> ProfileAnswer:
+        """``who`` does it, where it is not the CSMS, goes into the log book. Durable before it returns."""
+        ...
 
     async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None: ...
 

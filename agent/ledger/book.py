@@ -66,6 +66,7 @@ class Book:
         self.head = head
         self._make_room = make_room
         self._commits = self._bytes = 0  # not written yet
+        self._search: retention.Search | None = None  # of the cut under way
 
     def commit(self, jobs: Sequence[Job]) -> list[list[Row]]:
         """All of ``jobs`` in one commit; their rows as they were written."""
@@ -84,7 +85,8 @@ class Book:
         return work()
 
     def cut(self, order: CutOrder) -> CutDone | None:
-        """Remove a chunk of what ``order`` allows, in one commit; None when there is nothing to remove."""
+        """Remove a chunk of what ``order`` allows, in one commit, or look on for one (no rows); None when there is
+        nothing to remove."""
         return self._with_room(lambda: self._cut(order))
 
     def checkpoint(self) -> None:
@@ -115,9 +117,14 @@ class Book:
 
     def _cut(self, order: CutOrder) -> CutDone | None:
         self._connection.execute("BEGIN IMMEDIATE")
-        end_seq = retention.next_end(self._connection, order, self.head.seq)
-        if end_seq is None:
+        if self._search is None or self._search.order != order:
+            self._search = retention.Search(order, self.head.seq)
+        end_seq = self._search.next_end(self._connection)
+        if not end_seq:
             self._connection.execute("ROLLBACK")
+            if end_seq is not None:
+                return CutDone(0, 0, 0)
+            self._search = None
             return None
         new, done = retention.cut_row(self._connection, order, end_seq)
         row = chain(self.head, new)

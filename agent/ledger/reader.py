@@ -80,10 +80,18 @@ class LedgerReader:
         )
         return [tables.row_of(columns) for columns in found]
 
-    def count(self, after_seq: int = 0, *, kinds: Sequence[str] | None = None, tx_id: str | None = None) -> int:
-        """How many rows ``rows`` would give in all its pages."""
+    def count(
+        self,
+        after_seq: int = 0,
+        *,
+        kinds: Sequence[str] | None = None,
+        tx_id: str | None = None,
+        limit: int = _AFTER_ALL,
+    ) -> int:
+        """How many rows ``rows`` would give in all its pages, or ``limit`` of them if there are more."""
         where, values = _where(after_seq, kinds, tx_id)
-        return int(self._select(f"SELECT count(*) FROM ledger WHERE {where}", values)[0][0])
+        found = self._select(f"SELECT count(*) FROM (SELECT 1 FROM ledger WHERE {where} LIMIT ?)", (*values, limit))
+        return int(found[0][0])
 
     def open_transactions(self) -> list[Row]:
         """The start rows of all transactions that have no end row, in order.
@@ -172,6 +180,10 @@ class LedgerReader:
     def state(self, namespace: Namespace) -> dict[str, str]:
         """All keys and values of a namespace."""
         return dict(self._select("SELECT key, value FROM state WHERE namespace = ?", (namespace,)))
+
+    def state_is_sound(self) -> bool:
+        """Whether SQLite finds nothing wrong with the table of all that ``state`` reads."""
+        return self._select("PRAGMA integrity_check(state)") == [("ok",)]
 
     def state_of_running(self, namespace: Namespace, after_seq: int) -> dict[str, str]:
         """Of a namespace whose keys are transactions, what concerns those that did not end up to row ``after_seq``."""

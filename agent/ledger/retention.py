@@ -7,6 +7,8 @@ and so the first row that is left. The file does not shrink, its pages are used 
 
 A transaction of more than ``CHUNK_ROWS`` goes in several commits, but only once all of it may go.
 
+What has a wall time after now, or none that is known, is as old as the next row with a sound one.
+
 All functions run within the caller's transaction.
 """
 
@@ -24,11 +26,7 @@ from agent.ledger.kinds import CUT, TIME_UNKNOWN
 from agent.ledger.rows import Head, NewRow
 
 CHUNK_ROWS: Final = 1000
-"""Rows in one commit: rows that wait meanwhile wait no longer than this takes."""
-
-_WINDOWS: Final = (CHUNK_ROWS, 4 * CHUNK_ROWS, 16 * CHUNK_ROWS, 64 * CHUNK_ROWS)
-"""How far is looked for a place that no transaction reaches over. Where cars come and go without a
-pause for longer than that, nothing is cut until there is one."""
+"""Rows that are looked at or removed in one go: rows that wait meanwhile wait no longer than this takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +53,59 @@ class CutDone:
     last_seq: int
 
 
-def next_end(connection: Connection, order: CutOrder, head_seq: int) -> int | None:
-    """The last row that the next commit may remove; None if there is none."""
-    first_seq: int = connection.execute("SELECT min(seq) FROM ledger").fetchone()[0]
-    limit_seq = min(order.up_to_seq, order.acknowledged_seq, head_seq)
-    for window in _WINDOWS:
-        last_seq = min(first_seq + window - 1, limit_seq)
-        old_seq, younger = _old_until(connection, first_seq, last_seq, order.before_wall_ms)
-        end_seq = _whole_until(connection, first_seq, old_seq)
-        if end_seq >= first_seq:
-            return min(end_seq, first_seq + CHUNK_ROWS - 1)
-        if younger or last_seq == limit_seq:
-            break
-    return None
+class Search:
+    """How far the cut of ``order`` may go in a ledger that ends at ``head_seq``.
 
+    It is looked for in small pieces, however far the next place is that no transaction reaches over. Once found it
+    holds: what comes to a transaction meanwhile might as well have come after the cut."""
 
-def _old_until(connection: Connection, first_seq: int, last_seq: int, before_wall_ms: int) -> tuple[int, bool]:
-    """The last row that is surely old, with all before it; and whether a younger one ended the search.
+    def __init__(self, order: CutOrder, head_seq: int) -> None:
+        self.order = order
+        self._limit_seq = min(order.up_to_seq, order.acknowledged_seq, head_seq)
+        self._looked_seq = 0
+        self._old_seq = 0  # the last row that is surely old, with all before it
+        self._reached_seq = 0.0  # how far the transactions reach that began until then
+        self._whole_seq = 0  # the last row until then that none of them reaches over
+        self._over = False
 
-    A row whose time nobody knew is as old as the next one that does."""
-    old_seq = first_seq - 1
-    query = "SELECT seq, wall_ms, time_status FROM ledger WHERE seq BETWEEN ? AND ? ORDER BY seq"
-    for seq, wall_ms, time_status in connection.execute(query, (first_seq, last_seq)):
-        if time_status == TIME_UNKNOWN:
-            continue
-        if wall_ms >= before_wall_ms:
-            return old_seq, True
-        old_seq = seq
-    return old_seq, False
+    def next_end(self, connection: Connection) -> int | None:
+        """The last row that the next commit may remove; 0 if none is found yet, None if there is none."""
+        first_seq: int = connection.execute("SELECT min(seq) FROM ledger").fetchone()[0]
+        if self._whole_seq < first_seq and not self._over:
+            self._look_on(connection, max(first_seq, self._looked_seq + 1))
+        if self._whole_seq >= first_seq:
+            return min(self._whole_seq, first_seq + CHUNK_ROWS - 1)
+        return None if self._over else 0
 
+    def _look_on(self, connection: Connection, from_seq: int) -> None:
+        self._looked_seq = min(from_seq + CHUNK_ROWS - 1, self._limit_seq)
+        old_before_seq = self._old_seq
+        younger = self._look_for_old(connection, from_seq)
+        self._look_for_whole(connection, old_before_seq)
+        self._over = younger or self._looked_seq == self._limit_seq or self._reached_seq > self._limit_seq
 
-def _whole_until(connection: Connection, first_seq: int, last_seq: int) -> int:
-    """The last row at or before ``last_seq`` that no transaction reaches over; before ``first_seq`` if none."""
-    query = """
-        SELECT begin_seq, end_seq IS NULL, (SELECT max(seq) FROM ledger WHERE ledger.tx_id = tx.tx_id)
-        FROM tx WHERE begin_seq <= ? ORDER BY begin_seq
-    """
-    whole_seq, reached_seq = first_seq - 1, 0.0
-    for begin_seq, still_open, newest_seq in connection.execute(query, (last_seq,)):
-        if reached_seq < begin_seq:
-            whole_seq = begin_seq - 1
-        reached_seq = max(reached_seq, math.inf if still_open else newest_seq)
-    return last_seq if reached_seq <= last_seq else whole_seq
+    def _look_for_old(self, connection: Connection, from_seq: int) -> bool:
+        """Whether a younger row ended the search."""
+        query = "SELECT seq, wall_ms, time_status FROM ledger WHERE seq BETWEEN ? AND ? ORDER BY seq"
+        for seq, wall_ms, time_status in connection.execute(query, (from_seq, self._looked_seq)):
+            if time_status == TIME_UNKNOWN or wall_ms > self.order.wall_ms:
+                continue
+            if wall_ms >= self.order.before_wall_ms:
+                return True
+            self._old_seq = seq
+        return False
+
+    def _look_for_whole(self, connection: Connection, after_seq: int) -> None:
+        query = """
+            SELECT begin_seq, end_seq IS NULL, (SELECT max(seq) FROM ledger WHERE ledger.tx_id = tx.tx_id)
+            FROM tx WHERE begin_seq > ? AND begin_seq <= ? ORDER BY begin_seq
+        """
+        for begin_seq, still_open, newest_seq in connection.execute(query, (after_seq, self._old_seq)):
+            if self._reached_seq < begin_seq:
+                self._whole_seq = begin_seq - 1
+            self._reached_seq = max(self._reached_seq, math.inf if still_open else newest_seq)
+        if self._reached_seq <= self._old_seq:
+            self._whole_seq = self._old_seq
 
 
 def cut_row(connection: Connection, order: CutOrder, end_seq: int) -> tuple[NewRow, CutDone]:

@@ -1,8 +1,9 @@
 """Room on the ledger's disk: a floor under which nothing new should begin, and a reserve to end with.
 
-Charter: looks at the free space of the file system and keeps one file that only takes up space. What
-is refused below the floor is decided elsewhere. While a transaction runs its end must fit whatever
-happens: when a commit finds the disk full, the reserve is given up and the commit tried once more.
+Charter: looks at the free space of the file system, and in the ledger what cuts have freed (its file does not
+shrink), and keeps one file that only takes up space. What is refused below the floor is decided elsewhere. While a
+transaction runs its end must fit whatever happens: when a commit finds the disk full, the reserve is given up and the
+commit tried once more.
 
 Sources: metering reference 4.2. Units: bytes.
 """
@@ -16,6 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+from agent.ledger.database import WAL_KEEP_BYTES
+from agent.ledger.reader import LedgerReader
 
 FLOOR_BYTES: Final = 16 * 1024 * 1024
 RESERVE_BYTES: Final = 4 * 1024 * 1024
@@ -39,17 +43,34 @@ Look = Callable[[Path], FileSystem]
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """``low``: less than the floor is free, the reserve not counted."""
+    """``free_bytes`` of the file system. ``low``: less than the floor is free, there and in the ledger together, the
+    reserve not counted."""
 
     free_bytes: int
     low: bool
 
 
 def room(path: Path, floor_bytes: int = FLOOR_BYTES, look: Look = os.statvfs) -> Room:
-    """The room where ``path`` is, which need not exist but its directory must. Raises ``OSError``."""
+    """The room where ``path`` is, which need not exist but its directory must. Raises ``OSError``, ``LedgerError``."""
+    free_bytes = _free_bytes(path, look)
+    low = free_bytes < floor_bytes and free_bytes + _free_inside(path, free_bytes) < floor_bytes
+    return Room(free_bytes, low)
+
+
+def _free_bytes(path: Path, look: Look) -> int:
     found = look(path.parent)
-    free_bytes = found.f_bavail * found.f_frsize
-    return Room(free_bytes, free_bytes < floor_bytes)
+    return found.f_bavail * found.f_frsize
+
+
+def _free_inside(path: Path, free_bytes: int) -> int:
+    """What counts of the ledger's free pages: nothing unless the WAL has its room outside, since all that is written
+    goes there first."""
+    with contextlib.suppress(FileNotFoundError):
+        free_bytes += path.with_name(path.name + "-wal").stat().st_size
+    if free_bytes < WAL_KEEP_BYTES or not path.exists():
+        return 0
+    with LedgerReader(path) as reader:
+        return reader.free_page_bytes()
 
 
 class Reserve:
@@ -75,8 +96,7 @@ class Reserve:
         but a lack of space."""
         if self._is_whole():
             return True
-        free_bytes = room(self._ledger, look=self._look).free_bytes
-        if free_bytes < self._floor_bytes + self._size_bytes:
+        if _free_bytes(self._ledger, self._look) < self._floor_bytes + self._size_bytes:
             return False
         try:
             self._make()

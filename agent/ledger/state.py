@@ -18,7 +18,7 @@ VALUE_MAX_CHARS: Final = 64 * 1024
 class Namespace(enum.StrEnum):
     """Who keeps what. The spelling is on disk: never rename, only add."""
 
-    CURSOR = "cursor"  # reader's name -> seq of the last row it is done with
+    CURSOR = "cursor"  # reader's name -> seq of the last row it is done with; "alone" -> there was no reader
     CSMS_TX = "csms_tx"  # our transaction id -> the id the CSMS gave it (OCPP 1.6)
     SETTING = "setting"  # device model variable -> its value
     TOKEN = "token"  # identification token -> what the CSMS last said of it
@@ -32,6 +32,8 @@ class Namespace(enum.StrEnum):
     PROFILE = "profile"  # charging profile id -> the profile
     MONITOR = "monitor"  # the CSMS's monitors, and what it was told of those that alert
     PASSWORD = "password"  # "that worked" -> hex of the password that the CSMS took last
+    CLOCK = "clock"  # "agreed" -> the latest time that all clocks of a run agreed on
+    FORGOTTEN = "forgotten"  # namespace -> the damaged ledger where not all of it could be read; until a person knows
     CERTIFICATE = "certificate"  # SHA-256 of a root certificate that the CSMS has installed -> its PEM text
 
 
@@ -69,12 +71,22 @@ class Clear:
 StateChange = Put | Delete | Clear
 
 
+def fits(key: str, value: str = "") -> bool:
+    """Whether the state can hold this; whoever keeps a text of somebody else's asks first."""
+    return not (_fault(key, KEY_MAX_CHARS) or _fault(value, VALUE_MAX_CHARS))
+
+
 def _check(namespace: Namespace, what: str, text: str, chars_max: int) -> None:
-    """Raises ``ValueError`` for what the table cannot hold: too long, NUL, lone surrogates."""
+    """Raises ``ValueError`` for what the table cannot hold."""
+    if fault := _fault(text, chars_max):
+        raise ValueError(f"state {namespace}: {what} {fault}")
+
+
+def _fault(text: str, chars_max: int) -> str:
+    """Why the table cannot hold a text: too long, NUL, lone surrogates; empty: it can."""
     if len(text) > chars_max:
-        raise ValueError(f"state {namespace}: {what} of {len(text)} characters, at most {chars_max}")
-    if "\0" in text or not is_unicode(text):
-        raise ValueError(f"state {namespace}: {what} {text[:80]!r} is not storable text")
+        return f"of {len(text)} characters, at most {chars_max}"
+    return f"{text[:80]!r} is not storable text" if "\0" in text or not is_unicode(text) else ""
 
 
 def is_unicode(text: str) -> bool:

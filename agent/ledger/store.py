@@ -12,7 +12,8 @@ file when it closes). A damaged one is renamed to ``<name>.damaged-<n>``, with i
 ``-shm``, so that SQLite can still open it there. A new one is built under another name and renamed
 into place: a file of the ledger's name is always a whole ledger. Its first row, kind ``genesis``,
 names the last ledger that was set aside; so that a power cut between these steps loses nothing, it is
-looked up in the directory, not handed over.
+looked up in the directory, not handed over. What the station must not forget (``memory``) is read from that one, and is
+in the new one from its first commit on.
 
 No number of a record or receipt may be given out twice under one key, and nobody can rely on a damaged ledger
 to tell which were. So nothing of it is asked: the ledgers of a station are counted, and each begins its counters
@@ -36,10 +37,12 @@ from pathlib import Path
 from typing import Final
 
 from agent.ledger import database, schema, tables
-from agent.ledger.errors import LedgerDamaged, LedgerError, LedgerUnusable
-from agent.ledger.kinds import GENESIS
+from agent.ledger.errors import LedgerDamaged, LedgerUnusable
+from agent.ledger.kinds import GENESIS, TARIFF
+from agent.ledger.memory import Memory, recall, tariff_body
 from agent.ledger.reader import LedgerReader
-from agent.ledger.rows import START, Head, NewRow, chain
+from agent.ledger.rows import START, Head, NewRow, Row, chain
+from agent.ledger.state import Namespace, Put
 
 CHECKED_ROWS: Final = 2000
 """How much of the chain's end is verified at every start; ``LedgerReader.verify`` does all of it."""
@@ -173,24 +176,19 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
     for leftover in (new, *(_beside(new, suffix) for suffix in ("-journal", *_SIDE_FILES))):
         leftover.unlink(missing_ok=True)
     place = _next_place(path)
-    row = chain(
-        START,
-        NewRow(
-            kind=GENESIS,
-            body=_genesis_body(birth, previous, damage, place * NUMBERS_APART),
-            boot_id=birth.boot_id,
-            mono_ms=birth.mono_ms,
-            wall_ms=birth.wall_ms,
-            time_status=birth.time_status,
-        ),
-    )
+    memory = Memory() if previous is None else recall(previous)
+    rows = [_first_row(START, birth, GENESIS, _genesis_body(birth, previous, damage, memory, place * NUMBERS_APART))]
+    for tariff in memory.tariffs:
+        rows.append(_first_row(Head(rows[-1].seq, rows[-1].hash), birth, TARIFF, tariff_body(tariff)))
+    lost = [Put(Namespace.FORGOTTEN, each, previous.name) for each in memory.unread if previous is not None]
     connection = database.create(new)
     try:
         with database.typed_errors(new):
             connection.execute("BEGIN IMMEDIATE")
             for statement in schema.statements():
                 connection.execute(statement)
-            tables.insert_rows(connection, [row])
+            tables.insert_rows(connection, rows)
+            tables.apply_changes(connection, [*memory.values, *memory.tariffs, *lost], rows, rows[-1].seq)
             if place:
                 tables.set_counters(connection, {tables.NUMBERS_AFTER: place * NUMBERS_APART})
             connection.execute("COMMIT")
@@ -204,10 +202,14 @@ def _create(path: Path, birth: Birth, previous: Path | None, damage: str | None)
         _count(path, place)  # before the ledger is there: a place is left out rather than taken twice
     new.rename(path)
     _sync_directory(path)
-    return Head(row.seq, row.hash)
+    return Head(rows[-1].seq, rows[-1].hash)
 
 
-def _genesis_body(birth: Birth, previous: Path | None, damage: str | None, numbers_after: int) -> bytes:
+def _first_row(after: Head, birth: Birth, kind: str, body: bytes) -> Row:
+    return chain(after, NewRow(kind, body, birth.boot_id, birth.mono_ms, birth.wall_ms, birth.time_status))
+
+
+def _genesis_body(birth: Birth, previous: Path | None, damage: str | None, memory: Memory, numbers_after: int) -> bytes:
     facts: dict[str, object] = {
         "product": "evsed",
         "software_version": birth.software_version,
@@ -216,24 +218,14 @@ def _genesis_body(birth: Birth, previous: Path | None, damage: str | None, numbe
     if numbers_after:
         facts["numbers_after"] = numbers_after
     if previous is not None:
-        old_head = _readable_head(previous)
         facts["previous"] = {
             "file": previous.name,
             "damage": damage,
-            "head_seq": None if old_head is None else old_head.seq,
-            "head_hash": None if old_head is None else old_head.hash.hex(),
+            "head_seq": None if memory.head is None else memory.head.seq,
+            "head_hash": None if memory.head is None else memory.head.hash.hex(),
+            "unread": memory.unread,
         }
     return json.dumps(facts, separators=(",", ":")).encode()
-
-
-def _readable_head(evidence: Path) -> Head | None:
-    if not evidence.exists() or evidence.stat().st_size == 0:
-        return None
-    try:
-        with LedgerReader(evidence) as reader:
-            return reader.head()
-    except LedgerError:
-        return None
 
 
 # ----------------------------------------------------------------------------------------- numbers

@@ -200,7 +200,7 @@ class LedgerWriter:
         if removed is not None:
             before = cutting.done
             rows, transactions = before.rows + removed.rows, before.transactions + removed.transactions
-            cutting.done = CutDone(rows, transactions, removed.last_seq)
+            cutting.done = CutDone(rows, transactions, max(before.last_seq, removed.last_seq))
             self._rows_since_checkpoint += removed.rows
             return
         with self._changed:

@@ -51,6 +51,7 @@ _TOLD_ROWS = 100
 _TOLD_BYTES = 256 * 1024
 _DOCUMENTS = frozenset({KIND_OF[ReceiptFact], KIND_OF[TariffFact]})  # they go without their text: ``_for_others``
 _STARTS_KEPT = 16
+_COUNTED_ROWS = 10_000  # after a year without a CSMS there are so many that to count them would keep the pilots waiting
 _REGISTER = ("at_ms", "meter_serial", "energy_import_mwh")
 
 log = structlog.get_logger("archive")
@@ -65,6 +66,7 @@ class Archive:
         self._starts: dict[str, Row] = {}
         self._clock_seq = 0
         self._unreadable_seq = 0  # the last that was logged
+        self.skipped_seq = 0  # up to here no row is for the CSMS, be that on disk yet or not
 
     def close(self) -> None:
         self._reader.close()
@@ -95,12 +97,12 @@ class Archive:
             after_seq = rows[-1].seq
         return found
 
-    def _rows_of(self, tx_id: str) -> list[Row]:
-        rows = page = self._reader.rows(0, _PAGE_ROWS, tx_id=tx_id)
-        while len(page) == _PAGE_ROWS:
-            page = self._reader.rows(rows[-1].seq, _PAGE_ROWS, tx_id=tx_id)
-            rows = rows + page
-        return rows
+    def _pages_of(self, tx_id: str) -> Iterator[list[Row]]:
+        """All rows of a transaction, and never more than a page of them at a time: a car may stay for months."""
+        after_seq = 0
+        while page := self._reader.rows(after_seq, _PAGE_ROWS, tx_id=tx_id):
+            yield page
+            after_seq = page[-1].seq
 
     def transactions(self, before_seq: int | None, limit: int) -> list[tuple[Transaction, Record, Record | None]]:
         """Transactions that began before a row, the newest first, with their first rows and, where ended, last ones;
@@ -167,13 +169,13 @@ class Archive:
         return self._reader.state(namespace)
 
     def delivered_seq(self) -> int:
-        return int(self.state(Namespace.CURSOR).get(CURSOR, "0"))
+        return max(self.skipped_seq, int(self.state(Namespace.CURSOR).get(CURSOR, "0")))
 
     def progress(self) -> Progress:
         delivered = self.delivered_seq()
         kept = self._reader.state_of_running(Namespace.CSMS_TX, delivered)
         csms_txs = tuple(_csms_tx(tx_id, text) for tx_id, text in kept.items())
-        return Progress(delivered, csms_txs, self._reader.count(delivered, kinds=TOLD_KINDS))
+        return Progress(delivered, csms_txs, self._reader.count(delivered, kinds=TOLD_KINDS, limit=_COUNTED_ROWS))
 
     def untold_events(self) -> int:
         """How many rows of monitors wait for the CSMS."""
@@ -238,6 +240,9 @@ class Archive:
 
     # ------------------------------------------------------------------------------------ recovery
 
+    def open_tx_ids(self) -> list[str]:
+        return [start.tx_id for start in self._reader.open_transactions() if start.tx_id is not None]
+
     def open_transactions(self, boot_id: str, mono_ms: int, wall_ms: int | None) -> list[Recovered | Stranded]:
         """Transactions with a start row and no end row, as the core wants to hear of them, or as they must end here.
 
@@ -249,27 +254,16 @@ class Archive:
         found: list[Recovered | Stranded | None] = []
         for start in self._reader.open_transactions():
             assert start.tx_id is not None
-            rows = self._rows_of(start.tx_id)
-            records = self._records(rows)
-            if len(records) < len(rows):
-                found.append(self._stranded(rows, boot_id, "it has rows that only another release can read"))
+            traces = _Traces(start)
+            for page in self._pages_of(start.tx_id):
+                traces.take(page, self._records(page))
+            if not traces.whole:
+                found.append(_stranded(traces, boot_id, "it has rows that only another release can read"))
             elif self._began_since(start):
-                found.append(self._stranded(rows, boot_id, "others have charged here since"))
+                found.append(_stranded(traces, boot_id, "others have charged here since"))
             else:
-                found.append(self._recovered(rows, records, boot_id, mono_ms, wall_ms))
+                found.append(self._recovered(traces, boot_id, mono_ms, wall_ms))
         return [each for each in found if each is not None]
-
-    def _stranded(self, rows: list[Row], boot_id: str, why: str) -> Stranded | None:
-        """None: not even a reading is there."""
-        facts = ((row, self._fact(row)) for row in rows)
-        read = [each for row, fact in facts for each in (_left_in(row.body) if fact is None else _readings(fact))]
-        if not read:
-            return None
-        start, last = rows[0], rows[-1]
-        assert start.tx_id is not None and start.evse is not None
-        gap = GapKind.PROCESS if last.boot_id == boot_id else GapKind.POWER
-        next_seq_no = sum(row.kind in _EVENT_KINDS for row in rows)
-        return Stranded(start.evse, start.tx_id, next_seq_no, _newest(read), gap, why)
 
     def _began_since(self, start: Row) -> bool:
         newest = self._reader.newest_transactions(None, PAGE_MAX_ROWS)
@@ -278,7 +272,7 @@ class Archive:
     def history(self, tx_id: str) -> Iterator[tuple[Fact, Stamp]]:
         """A transaction's facts with the clocks of their rows as they stood then. Raises ``CodecError`` for one that
         cannot be read: a bill must not be made without it."""
-        for row in self._rows_of(tx_id):
+        for row in (row for page in self._pages_of(tx_id) for row in page):
             fact = decode_fact(row.kind, row.body, row.tx_id, row.evse)
             if fact is not None:
                 yield fact, Stamp(row.boot_id, row.mono_ms, row.wall_ms, row.time_status)
@@ -298,27 +292,11 @@ class Archive:
         found = self._reader.tariff(bytes.fromhex(content_hash))
         return None if found is None else found.source
 
-    def _recovered(
-        self, rows: list[Row], records: list[Record], boot_id: str, mono_ms: int, wall_ms: int | None
-    ) -> Recovered:
-        start = next(record for record in records if record.kind == "tx_started")
+    def _recovered(self, traces: _Traces, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
+        start, (ran, ran_wall_ms), last = traces.begin, traces.ran, traces.last
+        assert start is not None and last is not None
         first = start.fact
         assert isinstance(first, TransactionFact)
-        last, next_seq_no, blocked, stop = first.samples[-1], 0, False, None
-        for record in records:
-            fact = record.fact
-            last = _newest([last, *_readings(fact)])
-            if isinstance(fact, TransactionFact):
-                next_seq_no = fact.seq_no + 1
-                blocked = blocked or fact.trigger is Trigger.DEAUTHORIZED
-            elif isinstance(fact, StopFact):
-                stop = fact
-        # What is said of it (a cost, a limit) may come while it is being recovered: no sign that it ran in this boot.
-        ran, ran_wall_ms = next(
-            (row, record.wall_ms)
-            for row, record in zip(reversed(rows), reversed(records), strict=True)
-            if row.kind in _KINDS_OF_RUNNING
-        )
         same_boot = ran.boot_id == boot_id
         gap_ms: int | None = None
         if same_boot:
@@ -328,7 +306,7 @@ class Archive:
         return Recovered(
             evse=first.evse,
             tx_id=first.tx_id,
-            next_seq_no=next_seq_no,
+            next_seq_no=traces.next_seq_no,
             token=first.token,
             group=first.group,
             begin_energy_mwh=first.samples[-1].energy_import_mwh,
@@ -336,8 +314,8 @@ class Archive:
             gap=GapKind.PROCESS if same_boot else GapKind.POWER,
             gap_ms=gap_ms,
             authorized_by=first.authorized_by,
-            energy_blocked=blocked,
-            stop=stop,
+            energy_blocked=traces.blocked,
+            stop=traces.stop,
             age_ms=ran_wall_ms - self._session_began_ms(start) + (gap_ms or 0),
             follows=first.follows,
         )
@@ -350,6 +328,54 @@ class Archive:
                 break
             start = before[0]
         return start.wall_ms
+
+
+class _Traces:
+    """What the rows of an open transaction come to, taken page by page."""
+
+    def __init__(self, start: Row) -> None:
+        self.start = self.last_row = start
+        self.whole = True  # all of them can be read
+        self.begin: Record | None = None
+        self.last: Sample | None = None  # the newest reading, also out of a row that cannot be read as a whole
+        # What is said of it (a cost, a limit) may come while it is being recovered: no sign that it ran in that boot.
+        self.ran = start, start.wall_ms  # the newest row that is one, and when it was
+        self.events = self.next_seq_no = 0
+        self.blocked = False
+        self.stop: StopFact | None = None
+
+    def take(self, rows: list[Row], records: list[Record]) -> None:
+        read = {record.seq: record for record in records}
+        for row in rows:
+            self.last_row = row
+            self.events += row.kind in _EVENT_KINDS
+            if (record := read.get(row.seq)) is None:
+                self.whole = False
+                self._note(_left_in(row.body))
+                continue
+            self._note(_readings(record.fact))
+            if row.kind in _KINDS_OF_RUNNING:
+                self.ran = row, record.wall_ms
+            if isinstance(record.fact, TransactionFact):
+                self.begin = record if row.seq == self.start.seq else self.begin
+                self.next_seq_no = record.fact.seq_no + 1
+                self.blocked = self.blocked or record.fact.trigger is Trigger.DEAUTHORIZED
+            elif isinstance(record.fact, StopFact):
+                self.stop = record.fact
+
+    def _note(self, samples: tuple[Sample, ...]) -> None:
+        if samples:
+            self.last = _newest([self.last or samples[-1], *samples])
+
+
+def _stranded(traces: _Traces, boot_id: str, why: str) -> Stranded | None:
+    """None: not even a reading is there."""
+    start, last = traces.start, traces.last
+    if last is None:
+        return None
+    assert start.tx_id is not None and start.evse is not None
+    gap = GapKind.PROCESS if traces.last_row.boot_id == boot_id else GapKind.POWER
+    return Stranded(start.evse, start.tx_id, traces.events, last, gap, why)
 
 
 def _for_others(fact: Fact | None) -> Fact | None:
@@ -372,6 +398,11 @@ def _weighed(rows: list[Row], *, newest: bool = False) -> list[Row]:
             break
         taken += 1
     return rows[len(rows) - taken :] if newest else rows[:taken]
+
+
+def csms_tx_text(tx: CsmsTx) -> str:
+    """As ``Namespace.CSMS_TX`` keeps it."""
+    return f"{tx.csms_id}{' given_up' if tx.given_up else ''}"
 
 
 def _csms_tx(tx_id: str, text: str) -> CsmsTx:

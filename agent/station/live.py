@@ -52,13 +52,15 @@ from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.side_records import PutKey, PutWitness
 from agent.ledger.space import Reserve
-from agent.ledger.state import Delete, Namespace, Put, StateChange
+from agent.ledger.state import Clear, Delete, Namespace, Put, StateChange
 from agent.ledger.store import Birth, evidence_of, open_ledger
 from agent.security.keys import oca_key
+from agent.station.agreed_time import AgreedTime
 from agent.station.archive import Archive
 from agent.station.build import Build, make_durable_directory, note_boot_cause
 from agent.station.disk import Disk
 from agent.station.ending_writer import EndingWriter
+from agent.station.first_csms import cursor_at_start
 from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.making import (
@@ -116,8 +118,6 @@ class LiveStation:
         # Whether the machine's clock can be believed at all ("I") or not ("U"), and whether it ran without power, too.
         self._clock_at_start = wall_ms, (status := "I" if wall_ms >= BUILD_TIME_MS else "U")
         self._clock_is_proven = status == "I" and platform.clock_is_proven(wall_ms)
-        # Of the clocks that were believed in this run, how far the one that is furthest behind is from monotonic time.
-        self._least_offset_ms = wall_ms - self._now_ms() if status == "I" else None
         birth = Birth(
             build.software_version, build.config.station.serial, build.boot_id, self._now_ms(), wall_ms, status
         )
@@ -133,6 +133,8 @@ class LiveStation:
         self._availability_saved = asyncio.Event()
         self._availability_saved.set()
         self._archive = Archive(build.ledger_path)
+        kept, last = self._archive.state(Namespace.CLOCK), self._archive.last_row()
+        self._agreed = AgreedTime(kept, last, self._now_ms(), wall_ms if status == "I" else None)
         self._model = make_model(build, self._archive)
         self._key = platform.metering_key(key_path(build.config))
         self._tariffs = make_tariffs(build, self._archive)
@@ -167,6 +169,7 @@ class LiveStation:
         for evse in build.config.evse:
             self._model.put(Key("FiscalMetering", "PublicKey", evse=evse.id), self._key.public_oca)
         self._damage = unseen_damage(evidence_of(build.ledger_path), self._archive)
+        self._forgotten = frozenset(self._archive.state(Namespace.FORGOTTEN))
         self.upkeep = make_upkeep(build, self, self._billing, reserve, platform.free_space, self._refused_starts)
 
     def start(self, controller_faults: Sequence[str] = ()) -> None:
@@ -266,14 +269,15 @@ class LiveStation:
 
     def _refused_starts(self) -> str:
         """Why no transaction may begin, whatever else; empty: nothing speaks against it."""
-        return refused_starts(self._build.config, self._damage)
+        return refused_starts(self._build.config, self._damage, self._forgotten)
 
-    def acknowledge_damage(self) -> bool:
-        """A person has seen that a ledger was damaged; False: there was nothing to see."""
-        had, self._damage = bool(self._damage), ""
+    async def acknowledge_damage(self) -> bool:
+        """A person has seen that a ledger was damaged; False: there was nothing to see. Durable before it returns."""
+        had = bool(self._damage)
         if had:
             seen = str(len(evidence_of(self._build.ledger_path)))
-            self._writer.append((), [Put(Namespace.DAMAGE, "acknowledged", seen)])
+            await self.save([Put(Namespace.DAMAGE, "acknowledged", seen), Clear(Namespace.FORGOTTEN)])
+            self._damage, self._forgotten = "", frozenset()
             self.upkeep.look_at_room()
         return had
 
@@ -297,17 +301,16 @@ class LiveStation:
     def retire(self) -> None:
         """Rows that the CSMS has, or that no CSMS will ever ask for, and that are old enough go.
 
-        Every clock of this run must agree that they are: one that is set years ahead makes nothing old. Where there
-        is a CSMS, it must have told the time, since the machine's own clock may have come back wrong."""
+        Every clock must agree that they are (``AgreedTime``): one that is set years ahead makes nothing old. Where
+        there is a CSMS, it must have told the time, since the machine's own clock may have come back wrong."""
         config, stamp = self._build.config, self.now_stamp()
         believed = stamp.time_status == "S" or (stamp.time_status == "I" and config.csms is None)
         if not believed or self._cutting:
             return  # nobody knows how old they are, or the last time is not over
-        offset_ms = stamp.wall_ms - stamp.mono_ms
-        least_ms = offset_ms if self._least_offset_ms is None else min(self._least_offset_ms, offset_ms)
-        self._least_offset_ms = least_ms
+        agreed_ms, kept = self._agreed.hear(stamp.mono_ms, stamp.wall_ms)
+        self._writer.append((), [kept], lazy=True)
         told_seq = self._archive.head_seq() if config.csms is None else self._archive.delivered_seq()
-        oldest_ms = stamp.mono_ms + least_ms - config.metering.retention_days * DAY_MS
+        oldest_ms = agreed_ms - config.metering.retention_days * DAY_MS
         clocks = (stamp.boot_id, stamp.mono_ms, stamp.wall_ms, stamp.time_status)
         self._cutting = True
         self._writer.cut(CutOrder(told_seq, told_seq, oldest_ms, *clocks, self._billing.tariffs_in_use()), self._cut)
@@ -387,6 +390,9 @@ class LiveStation:
         now_ms, (wall_ms, status) = self._now_ms(), self._clock_at_start
         source = "rtc" if status == "I" else "none"
         self.logic.step(ClockSet(wall_ms, source, trusted=False), now_ms)
+        if changes := cursor_at_start(self._archive, has_csms=self._build.config.csms is not None):
+            self._writer.append((), changes)
+            self.service.delivered_seq = self._archive.delivered_seq()
         trusted_wall = wall_ms if self._clock_is_proven else None
         stranded: list[Fact] = []
         for found in self._archive.open_transactions(self._build.boot_id, now_ms, trusted_wall):

@@ -5,7 +5,7 @@ Charter: construction only: core, limits, tariffs, prices, and what signed docum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from agent.station.upkeep import Shell, Upkeep
 from agent.tariff.model import EvseKind
 from hal.boards import BoardKind
 
+_SPEAK_AGAINST_CHARGING = (Namespace.FAULT, Namespace.AVAILABILITY, Namespace.PROFILE, Namespace.FORGOTTEN)
 log = structlog.get_logger("station")
 
 
@@ -153,14 +154,18 @@ def make_upkeep(
 def unseen_damage(evidence: Sequence[Path], archive: Archive) -> str:
     """The newest file that a damaged ledger is kept as and that no person has acknowledged; empty: there is none."""
     seen = int(archive.state(Namespace.DAMAGE).get("acknowledged", "0"))
-    return evidence[-1].name if len(evidence) > seen else ""
+    forgotten = archive.state(Namespace.FORGOTTEN)  # whoever has taken the file away has not acknowledged it
+    return evidence[-1].name if len(evidence) > seen else next(iter(forgotten.values()), "")
 
 
-def refused_starts(config: Config, damage: str) -> str:
-    """Why no transaction may begin after ``damage`` to the ledger; empty where policy or a person allows it."""
-    if not damage or config.metering.after_damage is AfterDamage.CHARGE:
+def refused_starts(config: Config, damage: str, forgotten: Collection[str]) -> str:
+    """Why no transaction may begin after ``damage`` to the ledger; empty where policy or a person allows it. A person
+    must where the station may have ``forgotten`` (namespaces) what speaks against charging, or how much is allowed."""
+    lost = [each for each in _SPEAK_AGAINST_CHARGING if each in forgotten]
+    if not damage or (config.metering.after_damage is AfterDamage.CHARGE and not lost):
         return ""
-    return f"the ledger was damaged and is kept as {damage}: `evsed ledger acknowledge` allows charging again"
+    why = f", and what it had of {', '.join(lost)} cannot be read" if lost else ""
+    return f"the ledger was damaged and is kept as {damage}{why}: `evsed ledger acknowledge` allows charging again"
 
 
 def read_text(file: str) -> str:

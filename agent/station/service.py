@@ -27,7 +27,7 @@ from agent.charging.store import ProfileSet
 from agent.config.device_model import DeviceModel, ReportBase
 from agent.config.report import report_data
 from agent.config.variable import Key, Mutability
-from agent.core.commands import ChangeAvailability, Command, RemoteStart
+from agent.core.commands import WHO_MAX_CHARS, ChangeAvailability, Command, RemoteStart
 from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token, UpdateVia
 from agent.core.status import Outcome
@@ -56,9 +56,9 @@ from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
 from agent.ledger.rows import ID_MAX_CHARS
 from agent.ledger.side_records import PutWitness
-from agent.ledger.state import Delete, Namespace, Put, StateChange
+from agent.ledger.state import Delete, Namespace, Put, StateChange, fits
 from agent.security.roots import CertificateHash
-from agent.station.archive import CURSOR, Archive
+from agent.station.archive import CURSOR, Archive, csms_tx_text
 from agent.station.behaviour import behaviour_of, provide_live_values
 from agent.station.build import Build
 from agent.station.customer import Customers
@@ -103,7 +103,7 @@ class Shell(Protocol):
         """Returns when the availability that the core has set is durable: nobody may count on it before."""
         ...
 
-    def acknowledge_damage(self) -> bool: ...
+    async def acknowledge_damage(self) -> bool: ...
 
     def alarm(self) -> str:
         """What is wrong with the ledger or its disk, in plain words."""
@@ -249,11 +249,10 @@ class StationService:
             # The CSMS knows this row's transaction: a ledger that lost it later is found out.
             changes.append(PutWitness(seq, end.hash, "csms", self._wall_ms()))
             changes.append(Delete(Namespace.CSMS_TX, end.tx_id))
-        if csms_tx is None or len(csms_tx.tx_id) > ID_MAX_CHARS:  # no transaction of ours
+        if csms_tx is None or len(csms_tx.tx_id) > ID_MAX_CHARS or not fits(csms_tx.tx_id):  # no transaction of ours
             self._shell.save_lazily(changes)
             return
-        text = f"{csms_tx.csms_id}{' given_up' if csms_tx.given_up else ''}"
-        await self._shell.save([*changes, Put(Namespace.CSMS_TX, csms_tx.tx_id, text)])
+        await self._shell.save([*changes, Put(Namespace.CSMS_TX, csms_tx.tx_id, csms_tx_text(csms_tx))])
 
     # -------------------------------------------------------------------------------- CSMS's words
 
@@ -272,7 +271,7 @@ class StationService:
         self._shell.give(LinkChanged(online))
 
     async def password_worked(self, shown: str) -> None:
-        if shown != self.password_that_worked and len(shown) <= _PASSWORD_MAX_CHARS:
+        if shown != self.password_that_worked and len(shown) <= _PASSWORD_MAX_CHARS and fits(_THAT_WORKED, shown):
             await self._shell.save([Put(Namespace.PASSWORD, _THAT_WORKED, shown)])
             self.password_that_worked = shown
 
@@ -349,13 +348,15 @@ class StationService:
         await self._profiles_changed()
         return ProfileAnswer(ProfileOutcome.ACCEPTED)
 
-    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer:
+    async def clear_profiles(self, criteria: dict[str, Any], who: str = "") -> ProfileAnswer:
         try:
             wanted = criteria_from_plain(criteria)
         except MalformedRecord as error:
             return ProfileAnswer(ProfileOutcome.REJECTED, str(error))
         if not self._logic.limits.clear(wanted):
             return ProfileAnswer(ProfileOutcome.UNKNOWN)
+        if who:
+            self._shell.append(LogFact(LogEntry.PROFILES_CLEARED, details=(("by", who[:WHO_MAX_CHARS]),)))
         await self._profiles_changed()
         return ProfileAnswer(ProfileOutcome.ACCEPTED)
 
@@ -438,7 +439,7 @@ class StationService:
     # --------------------------------------------------------------------------------------- other
 
     async def acknowledge_damage(self) -> bool:
-        return self._shell.acknowledge_damage()
+        return await self._shell.acknowledge_damage()
 
     async def security_event(self, event_type: str, tech_info: str) -> None:
         self._shell.append(SecurityFact(event_type[:50], tech_info[:255]))

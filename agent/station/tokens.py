@@ -30,7 +30,7 @@ from agent.core.session import SessionState
 from agent.core.station import Station
 from agent.core.status import Outcome
 from agent.ipc.port import AuthorizeWanted, CommandAnswer, News, TokenVerdict
-from agent.ledger.state import Clear, Delete, Namespace, Put, StateChange
+from agent.ledger.state import Clear, Delete, Namespace, Put, StateChange, fits
 
 CACHE_ENTRIES = 1_000
 _MAX_QUESTIONS = 32
@@ -223,12 +223,11 @@ class Tokens:
         return "asking the CSMS"
 
     def _learn(self, token: Token, entry: Entry) -> None:
-        before = {row["id"] for row in self._cache.dump()}
-        if not self._settings.cache_enabled or not self._cache.learn(token, entry, self._now()):
+        before, learned = {row["id"] for row in self._cache.dump()}, fold(token.id_token)
+        if not self._settings.cache_enabled or not fits(learned) or not self._cache.learn(token, entry, self._now()):
             return
         rows = {row["id"]: row for row in self._cache.dump()}
         changes: list[StateChange] = [Delete(Namespace.TOKEN, gone) for gone in before - set(rows)]
-        learned = fold(token.id_token)
         changes.append(Put(Namespace.TOKEN, learned, json.dumps(rows[learned], sort_keys=True)))
         self._shell.save_lazily(changes)
 

@@ -26,6 +26,7 @@ import structlog
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact
 from agent.health.fold import Finding
+from agent.ledger.errors import LedgerError
 from agent.ledger.space import Look, Reserve, room
 from agent.station.billing import Billing
 from agent.station.logic import PricesChanged
@@ -113,7 +114,7 @@ class Upkeep:
             if not self._low:
                 self._reserve.ensure()
             self._unreadable = ""
-        except OSError as error:
+        except (OSError, LedgerError) as error:
             log.error("disk cannot be looked at", why=str(error))
             self._low, self._unreadable = True, str(error)
         self._shell.give(LedgerRoom(not self._low and not self._refuses()))
@@ -172,13 +173,17 @@ class Upkeep:
     async def _check_ledger(self) -> None:
         if self._config_file is None:
             return
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "agent.cli", "ledger", "verify", "--json", "--config", str(self._config_file)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "agent.cli", "ledger", "verify", "--json", "--config", str(self._config_file)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        except OSError as error:  # no memory or no process is left for it: there may be the next time
+            log.error("ledger is not checked", why=str(error))
+            return
         with contextlib.suppress(OSError):  # the unit's system call filter may forbid it, or it has ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, 19)
         try:

@@ -138,7 +138,7 @@ def test_a_damaged_ledger_is_kept_and_charging_waits_for_a_person(tmp_path: Path
             assert status is not None
             assert "ledger.sqlite.damaged-1" in status.alarm
             await stage.order(1, "plug")
-            await until(lambda: is_state(stage, 1, ConnectorState.PREPARING))
+            await until(lambda: is_state(stage, 1, ConnectorState.UNAVAILABLE))
             assert await story.swipe(1) == "not available now"
             station = await stage.station()
             assert [part.code for part in await station.health() if part.code] == ["ledger_damaged"]

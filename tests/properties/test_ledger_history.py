@@ -131,7 +131,6 @@ def number_of(row: Row) -> tuple[str, int] | None:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(retention, "_WINDOWS", (7, 50))
 
 
 @settings(unhurried, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

@@ -63,6 +63,7 @@ class EvseWorld:
     output: tuple[int, int] = (0, 0)
     energy_mwh: int = 1_000_000
     current_ma: int = 0
+    current_sign: int = 1  # as the meter tells it
     serial: str = "M1"
     contactor_follows: bool = True
     contactor_welded: bool = False
@@ -141,7 +142,7 @@ class CoreWorld:
             energy_export_mwh=None,
             power_mw=current_ma * 230,
             voltage_mv=(230_000, None, None),
-            current_ma=(current_ma, None, None),
+            current_ma=(around.current_sign * current_ma, None, None),
         )
 
     @staticmethod

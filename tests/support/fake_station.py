@@ -130,6 +130,7 @@ class FakeStation:
     profiles: list[tuple[int, dict[str, Any], str]] = field(default_factory=list)
     profile_answer: ProfileAnswer = field(default_factory=lambda: ProfileAnswer(ProfileOutcome.ACCEPTED))
     cleared: list[dict[str, Any]] = field(default_factory=list)
+    cleared_by: list[str] = field(default_factory=list)
     schedule: CompositeSchedule | None = None
     installed_certificates: list[InstalledCertificate] = field(default_factory=list)
     certificates_asked: list[tuple[CertificateUse | CertificateHash, str]] = field(default_factory=list)
@@ -311,8 +312,9 @@ class FakeStation:
         self.profiles.append((evse, profile, rules))
         return self.profile_answer
 
-    async def clear_profiles(self, criteria: dict[str, Any]) -> ProfileAnswer:
+    async def clear_profiles(self, criteria: dict[str, Any], who: str = "") -> ProfileAnswer:
         self.cleared.append(criteria)
+        self.cleared_by.append(who)
         return self.profile_answer
 
     async def composite_schedule(self, evse: int, duration_s: int, unit: str | None) -> CompositeSchedule | None:

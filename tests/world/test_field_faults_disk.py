@@ -13,14 +13,22 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.facts import Token
+from agent.core.status import FaultCode
+from agent.ipc.port import SettingWrite
 from agent.ledger.reader import LedgerReader
 from agent.sim.scenario.expectations import all_told, available, charging, finished, offline, online, preparing
 from agent.sim.scenario.play import draw, expect, play, scenario
 from agent.sim.scenario.quiet_world import QuietWorld
 from agent.sim.scenario.verbs import (
     CARD,
+    STATION,
+    ChangeAvailability,
+    Limit,
+    Reset,
     cut_power,
     drop_link,
+    kill,
     plug,
     restore_link,
     restore_power,
@@ -28,6 +36,8 @@ from agent.sim.scenario.verbs import (
     unplug,
 )
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
+from agent.sim.world.device_faults import Fault
+from agent.station.service import StationService
 
 VERSIONS = ("1.6", "2.0.1")
 RESUME_WINDOW_MS = 660_000
@@ -127,6 +137,9 @@ def start_again(version: str, name: str, damage: Damage, wait_ms: int = 0) -> Af
         await rig.do(restore_power())
         await rig.do(restore_link())
         await rig.wait(wait_ms)
+        await play(scenario("it is back", expect(online())), rig)
+        if contents(ledger, ".damaged-1"):
+            await let_a_person_see(rig)
         await play(AFTER, rig)
         with LedgerReader(ledger) as reader:
             assert not list(reader.audit())
@@ -136,6 +149,64 @@ def start_again(version: str, name: str, damage: Damage, wait_ms: int = 0) -> Af
         return After(whole, tuple(book.security_events), world.listener.complaints(), evidence, damaged)
 
     return on_a_world_rig(version, story, DamagedWorld)
+
+
+async def let_a_person_see(rig: WorldRig) -> None:
+    """Faults and limits are lost with such a file: nothing starts, after a further restart neither, until a person has
+    seen it."""
+    await rig.do(plug())
+    for _ in range(2):
+        await rig.wait(30_000)
+        assert await station(rig).present_token(Token(CARD), 1) == "not available now"
+        await rig.do(kill(STATION))
+    await rig.wait(30_000)
+    assert "fault, availability, profile" in (await station(rig).status()).alarm
+    assert await station(rig).acknowledge_damage()
+    await rig.do(kill(STATION))
+    await play(scenario("it leaves", unplug(), expect(available())), rig)
+    assert not await station(rig).acknowledge_damage()
+
+
+def station(rig: WorldRig) -> StationService:
+    assert rig.world.life is not None
+    return rig.world.life.station.service
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_field_fault_03_what_was_promised_outlives_a_bad_sector(version: str) -> None:
+    """A latched fault, Inoperative, a limit and a setting: the damage is in a row, and takes nothing else with it."""
+
+    async def promises(rig: WorldRig) -> list[object]:
+        faulted, closed = (await rig.look()).evses
+        settings = await station(rig).read_settings([SettingWrite("OCPPCommCtrlr", "HeartbeatInterval", "")])
+        schedule = await station(rig).composite_schedule(0, 60, "A")
+        assert schedule is not None
+        return [faulted.state, faulted.faults, closed.state, schedule.periods, settings]
+
+    async def story(rig: WorldRig) -> None:
+        await play(scenario("a session", expect(online()), *SESSION), rig)
+        rig.world.disturb(1)
+        rig.world.outlets[1].fault(Fault.RESIDUAL_SELF_TEST)
+        await rig.wait(60_000)
+        rig.world.outlets[1].clear(Fault.RESIDUAL_SELF_TEST)
+        assert await rig.do(Limit(10)) == await rig.do(ChangeAvailability(operative=False, evse=2)) == "Accepted"
+        assert await station(rig).set_settings([SettingWrite("OCPPCommCtrlr", "HeartbeatInterval", "77")]) == [
+            "Accepted"
+        ]
+        assert await rig.do(Reset()) == "Accepted"  # the log of the ledger goes into the file
+        await rig.wait(120_000)
+        before = await promises(rig)
+        assert before[:3] == ["Faulted", (FaultCode.RESIDUAL_SELF_TEST.value,), "Unavailable"]
+        await rig.do(cut_power())
+        ledger = rig.world.disk.path
+        ledger.write_bytes(ledger.read_bytes().replace(b'"product":"evsed"', bytes(17)))
+        await rig.do(restore_power())
+        await rig.wait(120_000)
+        assert contents(ledger, ".damaged-1")
+        assert await promises(rig) == before
+        assert "fault" not in (await station(rig).status()).alarm
+
+    on_a_world_rig(version, story, DamagedWorld)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

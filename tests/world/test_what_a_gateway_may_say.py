@@ -16,6 +16,8 @@ from agent.ipc.port import CompositeSchedule
 from agent.ipc.server import METHODS, _arguments
 from agent.ipc.wire import MAX_CALL_BYTES, TooLarge, frame
 from agent.sim.scenario import verbs
+from agent.sim.scenario.expectations import online, preparing
+from agent.sim.scenario.play import expect, play, scenario
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.station.service import StationService
 
@@ -59,8 +61,11 @@ def test_a_schedule_in_a_unit_that_nobody_knows_is_none() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x" * 600, "\u00e9" * 65, "x" * 80_000, "\x01" * 20_000, "0" * 80_000 + "1"],
-    ids=["longer than a key", "not ascii", "longer than a value", "long once escaped", "a long number"],
+    ["x" * 600, "\u00e9" * 65, "x" * 80_000, "\x01" * 20_000, "0" * 80_000 + "1", "A\0", "\u0390" * 255],
+    ids=[
+        *("longer than a key", "not ascii", "longer than a value", "long once escaped", "a long number"),
+        *("a C string's end", "longer than a key once folded"),
+    ],
 )
 def test_no_text_that_fits_into_a_call_ends_the_station(text: str) -> None:
     """Every method, while a transaction runs: an exception would be an error of our own, and end the process."""
@@ -88,6 +93,22 @@ def test_no_text_that_fits_into_a_call_ends_the_station(text: str) -> None:
         assert asked > len(METHODS) / 2
 
     on_a_world_rig("2.0.1", story)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_a_token_that_ends_like_a_c_string_charges_like_any_other(version: str) -> None:
+    """The CSMS's word on it comes back with the start, and is no word that the cache could keep."""
+
+    async def story(rig: WorldRig) -> list[str]:
+        await play(scenario("a car comes", expect(online()), verbs.Plug(1), expect(preparing())), rig)
+        assert await rig.do(verbs.RemoteStart("A\0")) == "Accepted"
+        await rig.wait(30_000)
+        states = [(await rig.look()).evses[0].state]
+        await rig.do(verbs.Swipe("A\0", 1))
+        await rig.wait(30_000)
+        return [*states, (await rig.look()).evses[0].state]
+
+    assert on_a_world_rig(version, story) == ["Charging", "Finishing"]
 
 
 def made_of(hint: Any, text: str) -> list[Any]:

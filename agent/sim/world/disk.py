@@ -67,7 +67,7 @@ class LedgerDisk:
         self.on_cut = on_cut
         self.chance = chance
         self.commits = self.torn = 0
-        self.cut_in_commit: Callable[[], None] | None = None  # asked once, while the next commit is being written
+        self.cut_in_commit: Callable[[], None] | None = None  # called once, while a commit is being written
         self._writer: DiskWriter | None = None
 
     def open_writer(self, path: Path, on_failed: Callable[[LedgerFailed], None], make_room: MakeRoom) -> DiskWriter:
@@ -84,6 +84,12 @@ class LedgerDisk:
         self.full = full
         if self._writer is not None:
             self._writer.limit_pages(full)
+
+    def strike(self) -> None:
+        """A commit is being written: power fails now, unless somebody has thought better of it."""
+        cut, self.cut_in_commit = self.cut_in_commit, None
+        if cut is not None:
+            cut()
 
     def lose(self) -> Callable[[], None]:
         """The run that writes ends here and now. Call the answer when its connections are closed: only then are the
@@ -247,8 +253,7 @@ class DiskWriter:
         takes_ms = chance.randint(*(STALL_MS if stalls else COMMIT_MS))
         self._timer = self._loop.call_later(takes_ms / 1_000, self._turn)
         if self._batch and self._disk.cut_in_commit is not None:
-            self._loop.call_later(takes_ms * chance.random() / 1_000, self._disk.cut_in_commit)
-            self._disk.cut_in_commit = None
+            self._loop.call_later(takes_ms * chance.random() / 1_000, self._disk.strike)
 
     def _take(self) -> list[_Waiting]:
         batch = list(self._jobs)
@@ -301,9 +306,10 @@ class DiskWriter:
             self._cutting = None
             on_done(done)
             return
-        self._disk.on_cut(self._book.head.seq)
+        if removed.rows:
+            self._disk.on_cut(self._book.head.seq)
         rows, transactions = done.rows + removed.rows, done.transactions + removed.transactions
-        self._cutting = order, on_done, CutDone(rows, transactions, removed.last_seq)
+        self._cutting = order, on_done, CutDone(rows, transactions, max(done.last_seq, removed.last_seq))
         self._rows_since_checkpoint += removed.rows
 
     def _fail(self, error: sqlite3.Error) -> None:

@@ -55,8 +55,9 @@ class Keeping:
                 self._wrong(0, f"a row of {age:.1f} days ago is gone, {RETENTION_DAYS} days are promised")
         while self._days and self._days[0].last_seq < oldest_seq:
             self._days.popleft()
-        # One row of the future holds back whatever comes after it.
-        if len(self._days) > RETENTION_DAYS + SLACK_DAYS and all(day.sound for day in self._days):
-            old_ms = young_ms - SLACK_DAYS * DAY_MS
+        # A row that was ahead by some days holds back what comes after it until it is old itself.
+        slack_days = SLACK_DAYS if all(day.sound for day in self._days) else SLACK_DAYS + RETENTION_DAYS
+        if len(self._days) > RETENTION_DAYS + slack_days:
+            old_ms = young_ms - slack_days * DAY_MS
             if (since_ms := self._days[0].since_ms) < old_ms:
                 self._wrong(0, f"a row of {(now_ms() - since_ms) / DAY_MS:.1f} days ago is still there")

@@ -44,10 +44,17 @@ def test_16_auth_02_what_stands_in_the_local_list_is_not_cached() -> None:
     assert len(cache) == 0
 
 
-@pytest.mark.parametrize("token", [Token("", "NoAuthorization"), Token(""), Token("A" * 256)])
+@pytest.mark.parametrize("token", [Token("", "NoAuthorization"), Token(""), Token("A" * 256), Token("\u0390" * 86)])
 def test_what_cannot_be_a_token_is_not_cached(token: Token) -> None:
     cache = TokenCache(5)
     assert not cache.learn(token, GOOD, at(1))
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize("entry", [Entry("A" * 256), Entry("Accepted", "G" * 256)])
+def test_an_entry_longer_than_any_ocpp_version_has_is_not_cached(entry: Entry) -> None:
+    cache = TokenCache(5)
+    assert not cache.learn(card(1), entry, at(1))
     assert len(cache) == 0
 
 

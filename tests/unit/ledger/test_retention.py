@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Sequence
 from contextlib import closing
@@ -181,7 +182,6 @@ def test_transactions_that_overlap_by_a_row_stay_together(path: Path, up_to: int
 
 def test_a_large_cut_goes_in_small_commits_with_others_between(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(retention, "_WINDOWS", (10, 40, 160))
     for number in range(6):
         write(path, *session(f"T{number}", updates=5 + 7 * number))
     assert cut(path, order(), then=[new_row(0)] * 3).transactions == 6
@@ -198,22 +198,81 @@ def test_a_transaction_that_was_started_twice_goes_on_from_its_second_start(
 ) -> None:
     # Nobody should write such rows; the table must go on saying what the rows say all the same.
     monkeypatch.setattr(retention, "CHUNK_ROWS", 2)
-    write(path, new_row(0, "tx_started", tx_id="A", evse=1), *session("A", 3), new_row(0))  # 2, 3 to 7, 8
+    write(path, new_row(0, "tx_started", tx_id="A", evse=1), new_row(0), *session("A", 3), new_row(0))  # 2, 4 to 8
     with closing(database.connect_for_writing(path)) as connection:
         book = Book(connection, tables.head(connection, path))
         begins = []
-        while book.cut(order(up_to=7)) is not None:
+        while book.cut(order(up_to=8)) is not None:
             with LedgerReader(path) as reader:
                 assert reader.audit() == []
                 begins.append([tx.begin_seq for tx in reader.transactions(0, 9)])
-    assert begins == [[3], [], [], []]
+    assert [each for each, _ in itertools.groupby(begins)] == [[2], [4], []]
 
 
-def test_a_transaction_that_is_longer_than_a_look_stays(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "_WINDOWS", (5, 20))
-    write(path, *session("A", updates=30))
-    assert cut(path, order()) == CutDone(1, 0, 1)  # the genesis
-    assert cut(path, order()) == CutDone(0, 0, 0)
+def never_a_pause() -> list[NewRow]:
+    """Three EVSEs in turn, each transaction ten rows long, and always one of them plugged in; then a pause."""
+    rows = [
+        new_row(at, kind, tx_id=f"T{begin}", evse=1 + begin // 4 % 3)
+        for at in range(200)
+        for begin in range(0, 192, 4)
+        for kind in [{0: "tx_started", 10: "tx_ended"}.get(at - begin, "tx_updated")]
+        if 0 <= at - begin <= 10
+    ]
+    return [row for row in rows if row.tx_id != "T188"] + session("T188")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        session("A", updates=100),
+        never_a_pause(),
+        [new_row(0, wall_ms=0, time_status="U")] * 100 + [new_row(1)],
+        [new_row(0, wall_ms=4_102_444_800_000, time_status="I"), *(new_row(n) for n in range(100))],
+        [*session("A", wall_ms=4_102_444_800_000), new_row(1)],
+    ],
+    ids=["a long transaction", "never a pause", "no clock", "one row of 2100", "a transaction of 2100"],
+)
+def test_what_is_old_goes_however_far_the_next_place_to_cut_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[NewRow]
+) -> None:
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 10)
+    write(path, *rows)
+    what = order(before_wall_ms=1_764_500_000_000)
+    assert cut(path, what).last_seq == 1 + len(rows)
+    write(path, *session("B", wall_ms=1_764_600_000_000))
+    young = cut(path, what)
+    assert young.transactions == 0
+    with LedgerReader(path) as reader:
+        assert [tx.tx_id for tx in reader.transactions(0, 9)] == ["B"]
+        assert reader.audit() == []
+
+
+def test_a_place_to_cut_is_looked_for_in_small_pieces(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits wait meanwhile."""
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 10)
+    write(path, *session("A", updates=96), new_row(0, "tx_started", tx_id="B", evse=1))  # 2 to 99, 100
+    looked: list[int] = []
+    with closing(database.connect_for_writing(path)) as connection:
+        book = Book(connection, tables.head(connection, path))
+        while (done := book.cut(order(up_to=100))) is not None:
+            looked.append(done.last_seq)
+    assert looked == [1, *[0] * 8, *range(11, 99, 10), 99]
+
+
+def test_a_search_in_vain_takes_nothing_from_what_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 10)
+    *old, end = session("A", updates=30)
+    write(path, *old, replace(end, wall_ms=1_764_600_000_000))
+    assert cut(path, order(before_wall_ms=1_764_500_000_000)) == CutDone(1, 0, 1)  # the genesis
+
+
+def test_an_open_transaction_ends_the_search_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 10)
+    write(path, *session("A", updates=100)[:-1])
+    with closing(database.connect_for_writing(path)) as connection:
+        book = Book(connection, tables.head(connection, path))
+        assert book.cut(order()) == CutDone(1, 0, 1)
+        assert book.cut(order()) is None
 
 
 def test_closing_ends_a_cut_early_and_leaves_a_whole_ledger(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

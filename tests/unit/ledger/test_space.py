@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from agent.ledger.database import WAL_KEEP_BYTES
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.reader import LedgerReader
 from agent.ledger.space import FLOOR_BYTES, RESERVE_BYTES, Reserve, Room, room
-from tests.unit.ledger.making import Pen, new_row, numbered, opened, read_all
+from tests.unit.ledger.making import Pen, new_row, numbered, opened, read_all, write
+from tests.unit.ledger.test_retention import cut, order
 
 
 @dataclass
@@ -44,6 +46,27 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("free", "low"), [(FLOOR_BYTES, False), (FLOOR_BYTES - 4096, True), (0, True)])
 def test_room_is_low_below_the_floor(path: Path, free: int, low: bool) -> None:
     assert room(path, look=Disk(free).look) == Room(free, low)
+
+
+@pytest.mark.parametrize(
+    ("outside", "wal", "low"),
+    [
+        (WAL_KEEP_BYTES, 0, False),
+        (WAL_KEEP_BYTES - 4096, 0, True),  # what is written into the ledger's free pages goes to the WAL first
+        (WAL_KEEP_BYTES - 1024 * 1024, 1024 * 1024, False),
+        (0, 0, True),
+    ],
+)
+def test_what_a_cut_has_freed_in_the_ledger_is_room(path: Path, outside: int, wal: int, low: bool) -> None:
+    """Its file does not shrink: once it has filled the disk, there would never be room again."""
+    opened(path)
+    floor_bytes, disk = WAL_KEEP_BYTES + 512 * 1024, Disk(outside)
+    write(path, *(new_row(number, body=bytes(20_000)) for number in range(100)))
+    assert room(path, floor_bytes, disk.look).low
+    cut(path, order())
+    path.with_name(path.name + "-wal").write_bytes(bytes(wal))
+    assert room(path, floor_bytes, disk.look) == Room(outside, low)
+    assert not Reserve(path, floor_bytes=floor_bytes, look=disk.look).ensure(), "that is a file of its own"
 
 
 def test_the_real_disk_has_some_room(path: Path) -> None:

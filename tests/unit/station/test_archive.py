@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +231,13 @@ def test_progress_counts_only_what_concerns_the_csms(tmp_path: Path) -> None:
     archive.close()
 
 
+def test_progress_counts_no_further_than_a_station_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.station.archive._COUNTED_ROWS", 5)
+    archive = written(tmp_path / "l", *((tx(TxKind.UPDATED, n, n), n, n, "S") for n in range(7)))
+    assert archive.progress().undelivered == 5
+    archive.close()
+
+
 def test_progress_names_no_transaction_that_the_csms_has_heard_the_end_of(tmp_path: Path) -> None:
     """Rows of 1.6 that older software kept: of transactions long told, and of those that retention has removed."""
     archive = written(
@@ -299,6 +307,27 @@ def test_no_page_of_a_transaction_is_heavy_and_its_end_is_in_the_newest(tmp_path
     assert sum(map(len, pages)) == 44 and end in [each.fact for each in newest]
     assert max(len(frame({"value": to_plain(page, list[Record])})) for page in [*pages, newest]) < MAX_FRAME_BYTES / 4
     archive.close()
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_start_needs_no_more_memory_for_a_car_that_has_stayed_for_months(tmp_path: Path, readable: bool) -> None:
+    peaks = []
+    for rows in (1_000, 4_000):
+        more = ((tx(TxKind.UPDATED, n, 100 + n), n, n, "S") for n in range(1, rows))
+        unread: Fact = LimitFact("t1", 1) if readable else STOPPED
+        path = tmp_path / f"{rows}"
+        body_of = encode_fact if readable else of_newer_release(STOPPED)
+        archive = written(
+            path, (tx(TxKind.STARTED, 0, 100), 0, 0, "S"), *more, (unread, rows, rows, "S"), body_of=body_of
+        )
+        tracemalloc.start()
+        [found] = archive.open_transactions(BOOT, 10_000, None)
+        assert not readable or sum(1 for _ in archive.history("t1")) == rows + 1
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        archive.close()
+        assert (found.next_seq_no, found.last.energy_import_mwh) == (rows, 99 + rows)
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def told(archive: Archive) -> list[Record]:

@@ -108,6 +108,16 @@ def test_a_disk_that_cannot_be_looked_at_counts_as_full(tmp_path: Path) -> None:
     assert world.given == [LedgerRoom(False)]
 
 
+def test_a_full_disk_with_a_ledger_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    world = World()
+    care = upkeep(tmp_path, world, floor_bytes=2**60)
+    (tmp_path / "ledger.sqlite").write_bytes(b"no ledger")
+    care.look_at_room()
+    assert world.given == [LedgerRoom(False)]
+    [found] = care.troubles()
+    assert found.code == "disk_unreadable" and "ledger.sqlite" in found.detail
+
+
 def test_a_live_tariff_is_taken_up_once_and_its_text_kept_once(tmp_path: Path) -> None:
     world, file = World(), tmp_path / "price.json"
     care = upkeep(tmp_path, world, live=file)
@@ -223,6 +233,26 @@ def test_a_whole_check_that_does_not_end_is_ended_told_and_begun_again(
     assert [fact.entry for fact in world.facts if isinstance(fact, LogFact)] == [LogEntry.VERIFICATION_FAILED]
     assert len(world.facts) == 1, "nobody has tampered with anything"
     assert care.alarm() == ""
+
+
+def test_a_whole_check_that_cannot_be_begun_is_left_to_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory or no process was left for it."""
+
+    def no_process_is_left() -> None:
+        async def refuse(*_: object, **__: object) -> Process:
+            begin = monkeypatch.setattr
+            begin("agent.station.upkeep.asyncio.create_subprocess_exec", works)
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        works = asyncio.create_subprocess_exec
+        monkeypatch.setattr("agent.station.upkeep.asyncio.create_subprocess_exec", refuse)
+
+    for_s = CHECK_FIRST_AFTER_S + CHECK_EVERY_S + 60
+    world, _, checks = run_upkeep(tmp_path, monkeypatch, for_s, 0.0, no_process_is_left)
+    assert len(checks) == 1, "of the second day"
+    assert len([each for each in world.given if isinstance(each, LedgerRoom)]) > CHECK_EVERY_S / ROOM_EVERY_S
 
 
 def test_an_error_of_ours_in_the_whole_check_ends_upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

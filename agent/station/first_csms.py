@@ -1,0 +1,38 @@
+"""What a CSMS is not told of: what the station did while it had none.
+
+Charter: reads the ledger at a start, and says what to keep of how far the CSMS has come. What a station writes without
+``[csms]`` concerns nobody, so a start without it leaves a mark, and the first one with it goes on behind all that is
+there. A transaction that is open then has a start that this CSMS never took (16-TX-07, 20-TE-06). Where an earlier CSMS
+had not heard everything yet there is no mark: the rows wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from agent.ipc.port import CsmsTx
+from agent.ledger.state import Delete, Namespace, Put, StateChange
+from agent.station.archive import CURSOR, Archive, csms_tx_text
+
+ALONE: Final = "alone"
+_NO_CSMS_ID: Final = -1
+
+log = structlog.get_logger("station")
+
+
+def cursor_at_start(archive: Archive, *, has_csms: bool) -> list[StateChange]:
+    """What is to be kept before this start writes any row; ``archive`` skips what is no CSMS's at once."""
+    is_alone = ALONE in archive.state(Namespace.CURSOR)
+    if not has_csms:
+        becomes_alone = not is_alone and archive.progress().undelivered == 0
+        return [Put(Namespace.CURSOR, ALONE, "yes")] if becomes_alone else []
+    if not is_alone:
+        return []
+    archive.skipped_seq = head_seq = archive.head_seq()
+    log.info("first CSMS, it is not told what was before", up_to_row=head_seq)
+    never_taken = [CsmsTx(tx_id, _NO_CSMS_ID, given_up=True) for tx_id in archive.open_tx_ids()]
+    changes: list[StateChange] = [Put(Namespace.CSMS_TX, tx.tx_id, csms_tx_text(tx)) for tx in never_taken]
+    changes += [Put(Namespace.CURSOR, CURSOR, str(head_seq)), Delete(Namespace.CURSOR, ALONE)]
+    return changes
