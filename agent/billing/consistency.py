@@ -163,14 +163,15 @@ def _period_volumes(usage: Usage) -> dict[tuple[int, Dimension, int], int]:
 
 
 def implausible(found: Receipt) -> Iterator[str]:
-    """What cannot have been so."""
+    """What cannot have been so. Over a power failure the clock may have been lost: then begin and end do not tell how
+    long it took."""
     facts, energy_mwh = found.facts, found.energy_mwh
-    if facts.end.wall_ms < facts.begin.wall_ms:
+    if facts.end.wall_ms < facts.begin.wall_ms and not facts.flags.power_failure:
         yield "it ends before it begins"
     if energy_mwh is not None:
         if energy_mwh < 0:
             yield "the register fell"
-        elif energy_mwh * _MS_PER_HOUR > _POWER_MAX_MW * max(found.lasted_ms, 1_000):
+        elif energy_mwh * _MS_PER_HOUR > _POWER_MAX_MW * max(found.lasted_ms, 1_000) and not facts.flags.power_failure:
             yield "so much energy in so little time takes more than a megawatt"
     if facts.unassigned_before_mwh is not None and facts.unassigned_before_mwh < 0:
         yield "the register at the begin is below that of the end before"

@@ -267,6 +267,20 @@ def test_what_cannot_have_been(change: dict[str, Any], word: str) -> None:
     assert word in bad(receipt(replace(FACTS, **change)))["plausibility"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"end": Moment(wall_ms=FACTS.begin.wall_ms - 1, offset_minutes=60, time_status="I")},
+        {"end_mwh": making.BEGIN_MWH + 10**11, "end": FACTS.begin},
+    ],
+)
+def test_a_clock_that_was_lost_with_the_power_makes_nothing_implausible(change: dict[str, Any]) -> None:
+    """World 500: a transaction ended after a power cut, at a time 400 days before."""
+    flags = replace(FACTS.flags, power_failure=True)
+    found = receipt(replace(FACTS, flags=flags, **change))
+    assert "megawatt" not in bad(found).get("plausibility", "") and "begins" not in bad(found).get("plausibility", "")
+
+
 @pytest.mark.parametrize("change", [{"charging_ms": 10**9}, {"to_ms": 0}, {"from_ms": 5}])
 def test_periods_that_cannot_have_been(change: dict[str, Any]) -> None:
     periods = (USAGE.periods[0], replace(USAGE.periods[1], **change), *USAGE.periods[2:])
