@@ -32,6 +32,7 @@ STUCK_RELAY, SLEEPING, DISABLED = 0x08, 0xFE, 0xFF
 
 _CP: Mapping[int, CpState] = {STATE_A: CpState.A, STATE_B: CpState.B, STATE_C: CpState.C, STATE_D: CpState.D}
 _FAULTS: Mapping[int, BoardFault] = {
+    STATE_D: BoardFault.NO_VENTILATION,  # it never serves such a vehicle
     0x05: BoardFault.DIODE,
     0x06: BoardFault.RESIDUAL_CURRENT,
     0x07: BoardFault.NO_GROUND,
@@ -41,7 +42,7 @@ _FAULTS: Mapping[int, BoardFault] = {
     0x0B: BoardFault.OVER_CURRENT,
     0x0E: BoardFault.CONTACTOR_OPEN,
 }
-_HEALTHY = {UNKNOWN, STATE_A, STATE_B, STATE_C, STATE_D, SLEEPING, DISABLED}
+_HEALTHY = {UNKNOWN, STATE_A, STATE_B, STATE_C, SLEEPING, DISABLED}
 
 _THERMOMETERS = ("DS3231", "MCP9808", "TMP007")
 _DECI_C = range(-1_000, 2_001)

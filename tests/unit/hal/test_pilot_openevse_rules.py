@@ -44,6 +44,7 @@ def test_pilot_and_contactor(status: Status, cp: CpState | None, closed: bool) -
 @pytest.mark.parametrize(
     ("state", "fault"),
     [
+        (0x04, BoardFault.NO_VENTILATION),
         (0x05, BoardFault.DIODE),
         (0x06, BoardFault.RESIDUAL_CURRENT),
         (0x07, BoardFault.NO_GROUND),
@@ -60,7 +61,7 @@ def test_fault_states(state: int, fault: BoardFault) -> None:
     assert rules.faults(Status(state), NONE) == {fault}
 
 
-@pytest.mark.parametrize("state", [0x00, 0x01, 0x02, 0x03, 0x04, 0xFE, 0xFF])
+@pytest.mark.parametrize("state", [0x00, 0x01, 0x02, 0x03, 0xFE, 0xFF])
 def test_healthy_states(state: int) -> None:
     assert rules.faults(Status(state), NONE) == NONE
 
@@ -84,6 +85,7 @@ def test_switched_off_checks_have_names() -> None:
         (Wanted(Mode.STOP), Status(0x00), "FS"),
         (Wanted(Mode.STOP), Status(0xFF), "FS"),
         (Wanted(Mode.STOP), Status(0xFE), None),
+        (Wanted(Mode.STOP), Status(0x04), None),
         (Wanted(Mode.STOP), Status(0x06), None),  # the relay is open; FS would hide the fault
         (Wanted(Mode.DISABLE), Status(0x06), None),  # and so would FD
         (Wanted(Mode.DISABLE), Status(0x07), None),
