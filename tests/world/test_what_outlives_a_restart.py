@@ -130,6 +130,7 @@ async def stop_and_kill(rig: WorldRig) -> None:
     await play(CHARGING, rig)
     assert rig.world.life is not None
     running = rig.world.mirror.open[1]
+    rig.world.parties.asks("RequestStopTransaction", {"transactionId": running.tx_id})
     answer = await rig.world.life.station.service.command(RemoteStop(running.tx_id))
     assert answer.outcome is Outcome.ACCEPTED and running.stopped and running.end is None
     await rig.do(Kill(STATION))

@@ -79,7 +79,8 @@ class BackOffice:
     """See the module. A ``wire.FarEnd``.
 
     ``mind`` holds the manners and what is thought of tokens; ``timeout_s`` is the station's message time-out.
-    ``registration``: what the station was last told for sure of its boot; "" where that is not sure."""
+    ``registration``: what the station was last told for sure of its boot; "" where that is not sure. ``on_order`` hears
+    of each order before it goes out."""
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class BackOffice:
         self.versions = versions
         self.timeout_s = timeout_s
         self.registration = ""
+        self.on_order: Callable[[str, Payload], None] = lambda _action, _payload: None
         self._restarted = False
         self.violations: deque[str] = deque(maxlen=VIOLATIONS_MAX)
         self.counts: Counter[str] = Counter()
@@ -126,6 +128,14 @@ class BackOffice:
         """The station, or its gateway, begins anew: on its next connection a boot comes before any billing."""
         self._restarted = True
 
+    @property
+    def sound_link(self) -> tuple[int, int] | None:
+        """The connection of an accepted station, by its number and how often it was disturbed; None: none is sound."""
+        peer = self._peer
+        if peer is None or not peer.wire.is_live or self.registration != "Accepted":
+            return None
+        return peer.number, peer.wire.faults
+
     def quiet_s(self) -> tuple[float, float]:
         """How long an accepted station has said nothing on a link that was sound all the time, and no Heartbeat."""
         peer = self._peer
@@ -144,6 +154,7 @@ class BackOffice:
 
     async def call(self, action: str, payload: Payload, *, timeout_s: float = TIMEOUT_S) -> Answer:
         """Send an order and wait for what becomes of it."""
+        self.on_order(action, payload)
         return await self._asking.ask(action, payload, timeout_s)
 
     async def close(self) -> None:

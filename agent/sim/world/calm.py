@@ -129,6 +129,7 @@ async def _help(world: World, life: Life) -> None:
             await life.station.service.command(ClearFaults(evse))
         tx = life.station.logic.core.evses[evse].flow.tx
         if tx is not None and outlet.vehicle is None:  # where a lost vehicle does not end it
+            world.parties.asks("RequestStopTransaction", {"transactionId": tx.tx_id})
             await life.station.service.command(RemoteStop(tx.tx_id))
     for evse in (0, *world.outlets):
         if world.operator.availability.get(evse, True) is not True:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from agent.config.model import Config, EvseConfig
+from agent.core.station import Station
 from agent.gateway import Gateway, Outside
 from agent.ipc.client import StationConnection
 from agent.ipc.port import StationLost
@@ -29,6 +30,8 @@ from agent.ledger.store import evidence_of
 from agent.ocpp.version import Version
 from agent.security.keys import MeteringKey
 from agent.sim.world.accounts import Accounts
+from agent.sim.world.agreed import Agreements
+from agent.sim.world.availability import Availability
 from agent.sim.world.back_office import BackOffice
 from agent.sim.world.disk import LedgerDisk
 from agent.sim.world.hearing import Hearing
@@ -37,10 +40,12 @@ from agent.sim.world.journal import Journal
 from agent.sim.world.keeping import Keeping
 from agent.sim.world.life import Grounds, Life
 from agent.sim.world.mirror import Mirror, Truth
+from agent.sim.world.money_orders import MoneyOrders
 from agent.sim.world.order_words import Image
 from agent.sim.world.orders import BUSY, Operator, OrderRates
-from agent.sim.world.outlet import Outlet
+from agent.sim.world.outlet import CAR_LEAVES, Outlet
 from agent.sim.world.pace import Pace
+from agent.sim.world.parties import Parties
 from agent.sim.world.prices import Prices
 from agent.sim.world.profile import Profile
 from agent.sim.world.site import TOKENS, UNKNOWN_TOKEN, chance_of
@@ -52,8 +57,10 @@ EPOCH_MS: Final = 1_893_456_000_000  # 2030-01-01: later than any build
 RESTART_MS: Final = (500, 30_000)  # until a supervisor starts a process again, longer each time
 STABLE_MS: Final = 60_000
 BOOT_MS: Final = (5_000, 40_000)  # a machine starts
+SETTLES_MS: Final = 120_000  # a station has found its devices, and what ran before, or lost them
 CLOSED_WITHIN_MS: Final = 60_000  # what was about to start when it was closed has started by then
 HEARTBEAT_MAX_S: Final = 7_200  # what operators set
+CAR_TAKES_PERCENT: Final = 150  # of what it is offered, if it is the worst of all
 _DIGITS: Final = re.compile(r"[0-9a-f]*[0-9][0-9a-f-]*")
 
 
@@ -96,6 +103,16 @@ class Machine:
             check_schema=True,
         )
         self.office.mind.tokens[UNKNOWN_TOKEN] = "Invalid"
+        self.office.mind.groups.update(dict.fromkeys(TOKENS[1:3], "FAMILY"))
+        self.parties = Parties(
+            self.outlets,
+            self.office.book,
+            self._heard_ms,
+            lambda evse: self._truth(evse).disturbed,
+            self._settled_core,
+            self.wrong,
+        )
+        self.office.on_order = self.parties.asks
         self.network = Network(self.office, self.chance("network"))
         self.network.faults = profile.network
         self.operator = Operator(
@@ -112,8 +129,27 @@ class Machine:
         self.hearing = Hearing(
             self.office, is_16=version.is_16, heartbeat_s=max(pace.heartbeat_s, HEARTBEAT_MAX_S), wrong=self.wrong
         )
-        prices = Prices(config.price.tariff, config.station.time_zone)
-        self.mirror = Mirror(self._truth, self._is_refused, self._is_closed, prices, self.hearing, self.wrong)
+        zone = config.station.time_zone
+        self.agreements = Agreements(
+            Prices(config.price.tariff.read_text(), zone),
+            {evse.id: evse.max_power_w * CAR_TAKES_PERCENT // 100 for evse in config.evse},
+            self._heard_ms,
+            self.wrong,
+            late_ms=(pace.poll_ms, pace.tick_ms),
+        )
+        self.mirror = Mirror(
+            self._truth, self._is_refused, self._is_closed, self.agreements, self.hearing, self.parties, self.wrong
+        )
+        self.money_orders = MoneyOrders(
+            self.office,
+            self.mirror,
+            self.agreements,
+            self.chance("money"),
+            zone,
+            lambda: self.operator.rates.total / BUSY.total,
+            self.charging,
+            self.wrong,
+        )
         self.watch = Watch(config, self.outlets, self.mirror, self.wrong)
         self.disk = LedgerDisk(
             config.station.data_dir / "ledger.sqlite", self.chance("disk"), self._rows, self.mirror.resume_at
@@ -138,6 +174,9 @@ class Machine:
             watch=self.watch,
         )
         self.life: Life | None = None
+        self.availability = Availability(
+            tuple(self.outlets), self.office, lambda: self.life, lambda: self.mirror.told_seq, self.wrong
+        )
         self._starting: asyncio.Task[None] | None = None
         self._gateway: asyncio.Task[None] | None = None
         self._gateway_starting: asyncio.Task[None] | None = None
@@ -193,7 +232,9 @@ class Machine:
 
     def _physical(self, evse: int, text: str) -> None:
         self.note(evse, text)
-        if text.startswith("contactor"):
+        if text == CAR_LEAVES:
+            self.parties.left(evse)
+        elif text.startswith("contactor"):
             self.watch.contact(evse)
             if any(outlet.contactor_closed for outlet in self.outlets.values()):
                 self.charging.set()
@@ -216,6 +257,7 @@ class Machine:
             disturbed,
             self._rewound[evse],
             outlet.meter.step_mwh,
+            outlet.idle_ms,
             self.true_wall_ms(),
             self._is_clock_sound(),
         )
@@ -228,12 +270,20 @@ class Machine:
 
     def _is_closed(self, evse: int) -> bool:
         """Whether the CSMS was told for sure, and some time ago, that nothing starts here."""
-        at_ms = self._gone_ms if self.life is None else self._now_ms()  # what is found on disk is of before
-        operator = self.operator
+        at_ms, operator = self._heard_ms(), self.operator
         return any(
             operator.availability.get(number) is False and at_ms - operator.confirmed_ms[number] > CLOSED_WITHIN_MS
             for number in (0, evse)
         )
+
+    def _heard_ms(self) -> int:
+        """When the station heard its orders at the latest: what is found on disk is of before."""
+        return self._gone_ms if self.life is None else self._now_ms()
+
+    def _settled_core(self) -> Station | None:
+        """The station of a run that has had the time to look for its devices."""
+        settled = self._now_ms() - self._started_ms > SETTLES_MS
+        return None if self.life is None or not settled else self.life.station.logic.core
 
     def disturb(self, evse: int | None = None) -> None:
         """From here on energy may be missing from a bill, for a reason."""

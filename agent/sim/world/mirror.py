@@ -6,9 +6,9 @@ and against the physical truth at its outlet. It reads facts, not the station's 
 Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; one whose stop is on disk
 does not go on after a restart, and none does after a power cut if nothing told how long that was; registers never fall
 within one meter; energy billed is never more than what ran through the outlet, and no less where nothing disturbed
-meter, station or power meanwhile, nor does any flow after the end then, and costs what the tariff allows; a token that
-was refused starts nothing, nor does anything start where the CSMS was told that it is out of service; statuses of an
-update follow OCPP's order.
+meter, station or power meanwhile, nor does any flow after the end then, and costs what was agreed; idle time billed is
+no more than what the car left of its offer; a token that was refused starts nothing, nor does anything start where the
+CSMS was told that it is out of service; statuses of an update follow OCPP's order.
 
 Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; field faults 1, 2, 11, 12, 13.
 """
@@ -25,13 +25,17 @@ from agent.billing.read import Receipt
 from agent.core.facts import FirmwareFact, Sample, SampleContext, TransactionFact, TxKind
 from agent.ipc.codec import decode_fact
 from agent.ledger.rows import Row
+from agent.sim.world.agreed import Agreed, Agreements
 from agent.sim.world.hearing import Hearing
-from agent.sim.world.prices import Prices
+from agent.sim.world.parties import Parties
 from agent.station.archive import TOLD_KINDS
 
 _TX_KINDS: Final = frozenset({"tx_started", "tx_updated", "tx_ended"})
 TOLERANCE_MWH: Final = 300
 """Beside the step of the meter's register: reading and truth are not of the same instant."""
+
+IDLE_TOLERANCE_MS: Final = 90_000
+"""A state is told some seconds late, and not at each toggling."""
 
 AFTER_END_S: Final = 15.0
 """By then whatever was still closed at the end has opened; a driver is not back so soon."""
@@ -41,13 +45,15 @@ AFTER_END_S: Final = 15.0
 class Truth:
     """At one outlet now. ``disturbed`` counts what may keep energy from being billed: faults of devices, power cuts,
     ends of the station; ``rewound`` how often the register was set or the meter exchanged; ``metered_mwh`` is what an
-    exact meter would have counted in all; ``step_mwh`` of this one; ``wall_ms`` the true time, and ``clock_sound`` that
-    the station's clock has it too."""
+    exact meter would have counted in all; ``step_mwh`` of this one; ``idle_ms`` for how long in all a car was offered
+    current that it did not ask for; ``wall_ms`` the true time, and ``clock_sound`` that the station's clock has it
+    too."""
 
     metered_mwh: int
     disturbed: int
     rewound: int
     step_mwh: int
+    idle_ms: int
     wall_ms: int
     clock_sound: bool
 
@@ -60,6 +66,7 @@ class Seen:
     evse: int
     begin: Sample
     started: Truth
+    agreed: Agreed
     seq_no: int = 0
     last: Sample | None = None
     end: Sample | None = None
@@ -97,8 +104,9 @@ class Mirror:
     truth: Callable[[int], Truth]
     refused: Callable[[str], bool]
     closed: Callable[[int], bool]
-    prices: Prices
+    agreements: Agreements
     hearing: Hearing
+    parties: Parties
     wrong: Callable[[int, str], None]
     open: dict[int, Seen] = field(default_factory=dict)
     ended: list[Seen] = field(default_factory=list)  # until somebody has compared them
@@ -128,8 +136,10 @@ class Mirror:
                 assert isinstance(fact, TransactionFact)
                 self._transaction(fact, row.boot_id)
                 self.hearing.transaction(fact)
+                self.parties.transaction(fact)
             elif row.kind == "stop" and row.evse in self.open:
                 self.open[row.evse].stopped = True
+                self.parties.stop(row.evse)
             elif row.kind == "receipt":
                 self._receipt(row)
             elif row.kind == "firmware":
@@ -205,7 +215,17 @@ class Mirror:
             self.wrong(fact.evse, f"{fact.tx_id} starts with {token}, which nobody knows ({fact.authorized_by})")
         if self.closed(fact.evse) and fact.follows is None:  # else the session that ran goes on in another transaction
             self.wrong(fact.evse, f"{fact.tx_id} starts, and the CSMS was told Inoperative")
-        self.open[fact.evse] = Seen(fact.tx_id, fact.evse, begin, truth, last=begin, token=token, boot_id=boot_id)
+        agreed = self._agreed(fact)
+        self.open[fact.evse] = Seen(
+            fact.tx_id, fact.evse, begin, truth, agreed, last=begin, token=token, boot_id=boot_id
+        )
+
+    def _agreed(self, fact: TransactionFact) -> Agreed:
+        before = None if fact.follows is None else self._find_ended(fact.follows.tx_id)
+        return self.agreements.at_start(fact.evse) if before is None else self.agreements.follows(before.agreed)
+
+    def _find_ended(self, tx_id: str | None) -> Seen | None:
+        return next((each for each in reversed(self.ended) if each.tx_id == tx_id), None)
 
     def _sample(self, seen: Seen, sample: Sample) -> None:
         if seen.last is not None and _fell(seen.last, sample):
@@ -245,7 +265,7 @@ class Mirror:
 
     def _receipt(self, row: Row) -> None:
         receipt = read.parse(row.body)
-        seen = next((each for each in reversed(self.ended) if each.tx_id == row.tx_id), None)
+        seen = self._find_ended(row.tx_id)
         if seen is None or seen.ended_truth is None:
             self.wrong(row.evse or 0, f"receipt of {row.tx_id}, which has not ended")
             return
@@ -253,7 +273,8 @@ class Mirror:
         billed_mwh = receipt.energy_mwh
         if billed_mwh is None:
             return
-        self._price(seen, seen.ended_truth, receipt)
+        self.agreements.judge(seen, receipt)
+        self._judge_idle(seen, seen.ended_truth, receipt)
         self.billed_mwh += max(0, billed_mwh)
         true_mwh = seen.ended_truth.metered_mwh - seen.started.metered_mwh
         tolerance_mwh = seen.started.step_mwh + TOLERANCE_MWH
@@ -265,15 +286,12 @@ class Mirror:
         if sound and billed_mwh < true_mwh - tolerance_mwh:
             self.wrong(seen.evse, f"{seen.tx_id}: only {billed_mwh} mWh billed of {true_mwh} mWh, with nothing amiss")
 
-    def _price(self, seen: Seen, ended: Truth, receipt: Receipt) -> None:
-        sound = seen.started.clock_sound and ended.clock_sound
-        span = seen.started.wall_ms, ended.wall_ms
-        least, most = self.prices.bounds(max(0, receipt.energy_mwh or 0), span, clock_sound=sound)
-        if receipt.bill is None:
-            self.wrong(seen.evse, f"{seen.tx_id} has no price")
-        elif not least <= receipt.bill.total_incl <= most:
-            right = f"{float(least):.0f} to {float(most):.0f}"
-            self.wrong(seen.evse, f"{seen.tx_id} costs {receipt.bill.total_incl} cents, {right} are right")
+    def _judge_idle(self, seen: Seen, ended: Truth, receipt: Receipt) -> None:
+        """Where the register began anew, this transaction is told later than it ended."""
+        billed_ms = 0 if receipt.usage is None else receipt.usage.idle_ms
+        true_ms = ended.idle_ms - seen.started.idle_ms
+        if billed_ms > true_ms + IDLE_TOLERANCE_MS and not seen.rolled_over:
+            self.wrong(seen.evse, f"{seen.tx_id}: {billed_ms} ms idle billed, the car left {true_ms} ms unused")
 
     # -------------------------------------------------------------------------------------- updates
 

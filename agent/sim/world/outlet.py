@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Final
 
 from agent.config.model import EvseConfig
 from agent.sim.world.board_mcu import McuBoard, McuFace
@@ -35,6 +36,8 @@ from hal.ports import (
     PowerModule,
     SubordinatePilot,
 )
+
+CAR_LEAVES: Final = "car unplugs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Outlet:
         self.rng = rng
         self.loop = loop = asyncio.get_running_loop()
         self.faults: dict[Fault, None] = {}  # those that last, in the order they came
+        self._struck_ms: dict[Fault, int] = {}  # when each last began or was over
         self.even_since_ms = 0  # since then nothing broke, was mended, or flowed differently
         self.mains = True
         self.voltage_mv = evse.voltage_v * 1_000
@@ -181,6 +185,11 @@ class Outlet:
         return self.plug_point.offered_current_ma
 
     @property
+    def idle_ms(self) -> int:
+        """How long, in all, a car was offered current that it did not ask for (``Plug``)."""
+        return self.plug_point.idle_ms
+
+    @property
     def lock(self) -> LockPosition:
         return self.board.lock
 
@@ -220,7 +229,7 @@ class Outlet:
         if self.vehicle is None or (self.locked and not forced):
             return False
         vehicle, self.vehicle = self.vehicle, None
-        self._told("car unplugs")
+        self._told(CAR_LEAVES)
         vehicle.detach()
         return True
 
@@ -254,6 +263,7 @@ class Outlet:
             return
         value = spec.value if value is None else value
         self._told(spec.text)
+        self._struck_ms[fault] = self.now_ms()
         if spec.ends is not Ends.ONCE:
             self.faults[fault] = None
         if spec.ends is Ends.TIME:
@@ -261,12 +271,18 @@ class Outlet:
         spec.begin(self, value)
         self._look_closer()
 
+    def was_struck(self, faults: Collection[Fault], since_ms: int) -> bool:
+        """Whether any of them lasts, or has been there since then."""
+        lasts = not self.faults.keys().isdisjoint(faults)
+        return lasts or any(self._struck_ms[each] >= since_ms for each in faults if each in self._struck_ms)
+
     def clear(self, fault: Fault | None = None) -> None:
         """End a fault, or all of them; harmless where it is not there."""
         for each in list(self.faults) if fault is None else [fault]:
             if each not in self.faults:
                 continue
             del self.faults[each]
+            self._struck_ms[each] = self.now_ms()
             if (ending := self._endings.pop(each, None)) is not None:
                 ending.cancel()
             self._told(f"over: {FAULTS[each].text}")

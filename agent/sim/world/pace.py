@@ -16,8 +16,8 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class Pace:
     """``poll_ms``/``idle_poll_ms``: of a meter while energy flows, and while none does. ``tick_ms``: the station looks
-    at the time at least so often. ``visit_every_h``, ``stay_s``: means of the time from one
-    visit to the next, and of its length."""
+    at the time at least so often. ``visit_every_h``, ``stay_s``: means of the time from one visit to the next, and of
+    its length; ``long_percent`` of visits last for days instead."""
 
     name: str
     poll_ms: int
@@ -28,8 +28,9 @@ class Pace:
     upkeep_ms: int
     visit_every_h: float
     stay_s: int
+    long_percent: int
 
 
-SECONDS: Final = Pace("seconds", 1_000, 1_000, 1_000, 60, 300, 60_000, 4.0, 5_400)
-MINUTES: Final = Pace("minutes", 300_000, 7_200_000, 7_200_000, 1_800, 21_600, 21_600_000, 24.0, 2_700)
+SECONDS: Final = Pace("seconds", 1_000, 1_000, 1_000, 60, 300, 60_000, 4.0, 5_400, 0)
+MINUTES: Final = Pace("minutes", 300_000, 7_200_000, 7_200_000, 1_800, 21_600, 21_600_000, 12.0, 2_700, 4)
 PACES: Final = {pace.name: pace for pace in (SECONDS, MINUTES)}

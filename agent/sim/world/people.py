@@ -23,6 +23,9 @@ _LOOK_MS = 60_000  # how often somebody looks whether the car is full
 _TRIES = 12  # to pull a locked plug, before help is called
 _HELP_MS = 3_600_000
 _KWH = 1_000_000
+_DAY_MS = 86_400_000
+_LONG_STAY_MS = (_DAY_MS // 2, 9 * _DAY_MS)
+_SLEEPS_MS = (3_600_000, 3 * _DAY_MS)
 
 
 class Hands(Protocol):
@@ -144,7 +147,10 @@ class Driver:
 
     async def _stay(self) -> None:
         left_ms = self.visit.stay_ms
-        while left_ms > 0 and not (self.visit.leaving is Leaving.WHEN_FULL and self.vehicle.full):
+        if self.visit.leaving is not Leaving.WHEN_FULL:
+            await _pass(left_ms)
+            return
+        while left_ms > 0 and not self.vehicle.full:
             await _pass(min(left_ms, _LOOK_MS))
             left_ms -= _LOOK_MS
 
@@ -177,12 +183,14 @@ class Driver:
 class Manners:
     """What visitors are like. Shares are in percent.
 
+    ``long_percent`` stay for half a day to nine days, with cars that sleep and wake, unless the visit is called off.
     ``odd_percent`` come or leave in an odd way, ``broken_percent`` have a car with a bad habit, ``bystander_percent``
     of visits are disturbed by somebody else who swipes or pulls."""
 
     gap_ms: int = 3_600_000  # mean, from one visit to the next
     stay_ms: int = 7_200_000  # mean
     wants_mwh: int = 15 * _KWH  # mean
+    long_percent: int = 0
     odd_percent: int = 20
     broken_percent: int = 5
     bystander_percent: int = 10
@@ -217,7 +225,8 @@ class Traffic:
 
     async def visit(self) -> None:
         """One visit, with whatever disturbs it."""
-        visit, vehicle = self.draw_visit(), self.draw_vehicle()
+        visit = self.draw_visit()
+        vehicle = self.draw_vehicle(sleeps=visit.stay_ms >= _LONG_STAY_MS[0])
         habits = ", ".join(habit.value for habit in Habit if habit in vehicle.habits)
         self._told(f"a driver {visit.coming.value}, {visit.leaving.value}" + (f"; the car: {habits}" if habits else ""))
         bystander = asyncio.create_task(self._disturb(visit)) if self._chance("bystander_percent") else None
@@ -235,10 +244,14 @@ class Traffic:
         stay_ms = self._about(self._manners.stay_ms)
         if coming is Coming.PLUG_ONLY:
             stay_ms = min(stay_ms, 600_000)
+        elif self._chance("long_percent"):
+            stay_ms = rng.randint(*_LONG_STAY_MS)
+            leaving = rng.choice((Leaving.UNPLUGGING, Leaving.SWIPING))
         again_ms = rng.randint(200, 15_000) if odd and rng.randrange(3) == 0 else None
         return Visit(coming, leaving, rng.choice(self._tokens), rng.choice(self._strangers), stay_ms, again_ms)
 
-    def draw_vehicle(self) -> Vehicle:
+    def draw_vehicle(self, *, sleeps: bool = False) -> Vehicle:
+        """``sleeps``: for hours or days, before it charges and in between."""
         rng = self._rng
         kind = Kind(
             max_current_ma=rng.choice((10_000, 16_000, 16_000, 32_000)),
@@ -248,13 +261,19 @@ class Traffic:
         )
         wants_mwh = self._about(self._manners.wants_mwh)
         habit = rng.choice(tuple(Habit)) if self._chance("broken_percent") else None
+        waits_ms = self._about(1_800_000) if rng.randrange(6) == 0 else 0
+        wakes = (self._about(1_200_000), rng.randrange(20_000, 500_000)) if rng.randrange(4) == 0 else None
+        if sleeps:
+            habit = None  # one that toggles for days tells nothing new
+            waits_ms = rng.randint(*_SLEEPS_MS) if rng.randrange(2) else 0
+            wakes = rng.randint(*_SLEEPS_MS), rng.randrange(20_000, 5 * _KWH)
         return Vehicle(
             kind,
             wants_mwh,
             rng,
             taper_mwh=wants_mwh * rng.randrange(30) // 100,
-            waits_ms=self._about(1_800_000) if rng.randrange(6) == 0 else 0,
-            wakes=(self._about(1_200_000), rng.randrange(20_000, 500_000)) if rng.randrange(4) == 0 else None,
+            waits_ms=waits_ms,
+            wakes=wakes,
             habits=frozenset() if habit is None else frozenset({habit}),
         )
 

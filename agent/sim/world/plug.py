@@ -16,6 +16,7 @@ from hal.ports import DUTY_DIGITAL, DUTY_F, DUTY_X1, CpState
 from hal.sim.vehicle_port import VehiclePort, vehicle_current_ma
 
 TRAVEL_MS = 20  # of a sound contactor
+NOTICED_MS = 3_000  # until everybody has seen for sure what vehicle and board show
 
 
 class Plug(VehiclePort):
@@ -37,6 +38,24 @@ class Plug(VehiclePort):
         self._on_contact = on_contact
         self._told = told
         self._travel: asyncio.TimerHandle | None = None
+        self._idle_ms = self._since_ms = 0
+
+    @property
+    def idle_ms(self) -> int:
+        """How long, in all, a vehicle was here that did not ask for the current it was offered. At most: it counts on
+        for as long as a change may not have been noticed, so a vehicle that toggles leaves all of it. So does one in
+        state E, which to an OpenEVSE looks like one that does not ask."""
+        self._count_idle()
+        return self._idle_ms
+
+    def _count_idle(self) -> None:
+        """Before pilot or offer change."""
+        now_ms = round(self._loop.time() * 1_000)
+        span_ms, self._since_ms = now_ms - self._since_ms, now_ms
+        offered = self.offered_current_ma > 0 or self.duty_centipercent == DUTY_DIGITAL
+        unused = self.cp is CpState.E or (offered and self.cp is not CpState.C)
+        if self.cp is not CpState.A:
+            self._idle_ms += span_ms if unused else min(span_ms, NOTICED_MS)
 
     # ---------------------------------------------------------------------------------- the vehicle's
 
@@ -48,6 +67,7 @@ class Plug(VehiclePort):
         """Vehicle or wire have changed: what does the board see now?"""
         cp = CpState.E if self.shorted else CpState.A if self.loose else self.vehicle_cp
         if cp is not self.cp:
+            self._count_idle()
             self.cp = cp
             self._vehicle_changed()
 
@@ -59,6 +79,7 @@ class Plug(VehiclePort):
             self.commanded = relay_closed
             self.move()
         if duty_centipercent != self.duty_centipercent:
+            self._count_idle()
             self.duty_centipercent = duty_centipercent
             self._told(_offer_in_words(duty_centipercent))
             if self.on_change is not None:

@@ -37,6 +37,7 @@ class Trouble(enum.StrEnum):
     CLOCK_STANDS = "clock_stands"  # a power cut without a battery: the clock goes on where it stood
     CSMS_CLOCK = "csms_clock"  # the CSMS tells the wrong time for a while
     LINK_DOWN = "link_down"
+    LINK_AWAY = "link_away"  # for days
     LINK_CUT = "link_cut"
     LINK_HALF_OPEN = "link_half_open"
     LINK_STALL = "link_stall"
@@ -45,6 +46,22 @@ class Trouble(enum.StrEnum):
     INSTALLER_AWAY = "installer_away"
     DEVICE = "device"  # any fault of any device
     CHARGE_FAULT = "charge_fault"  # the same in mid-charge, where most rules about power bite
+    CHARGE_CUT = "charge_cut"  # power, process or disk fails in mid-charge: a transaction may go on
+
+
+CUTS: Final = frozenset(
+    {
+        Trouble.POWER_CUT,
+        Trouble.BROWN_OUT,
+        Trouble.COMMIT_CUT,
+        Trouble.CLOCK_LOST,
+        Trouble.CLOCK_STANDS,
+        Trouble.CHARGE_CUT,
+        Trouble.DEVICE,  # power is away while a meter is exchanged
+        Trouble.CHARGE_FAULT,
+    }
+)
+"""Those that take the power away, and give it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,11 @@ class Profile:
     network: NetworkFaults = QUIET_NETWORK
     orders: float = 0.0
     careless: float = 0.0
+
+    @property
+    def longest_cut_s(self) -> float | None:
+        """So long power is away at most; None: nothing of this profile cuts it."""
+        return max((rate.lasts_s[1] for trouble, rate in self.rates.items() if trouble in CUTS), default=None)
 
     def without(self, names: frozenset[str]) -> Profile:
         """The same profile with some kinds of fault left out. Names: of ``Trouble``, or ``manners``, ``network``,
@@ -123,6 +145,7 @@ def _often(name: str, factor: float) -> Profile:
             Trouble.CLOCK_STANDS: rate(800, 1, 7_200),
             Trouble.CSMS_CLOCK: rate(1_200, 60, 7_200),
             Trouble.LINK_DOWN: rate(120, 1, 20_000),
+            Trouble.LINK_AWAY: rate(1_440, 86_400, 30 * 86_400),
             Trouble.LINK_CUT: rate(80),
             Trouble.LINK_HALF_OPEN: rate(240, 30, 3_600),
             Trouble.LINK_STALL: rate(240, 1, 120),
@@ -131,6 +154,7 @@ def _often(name: str, factor: float) -> Profile:
             Trouble.INSTALLER_AWAY: rate(1_200, 60, 7_200),
             Trouble.DEVICE: rate(24, 0.05, 900),
             Trouble.CHARGE_FAULT: rate(48, 0.5, 2_700),
+            Trouble.CHARGE_CUT: rate(12, 0.2, 90),
         },
         manners=Manners(
             boot_pending=0.1,

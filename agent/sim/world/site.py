@@ -53,7 +53,7 @@ tariff = "{folder}/tariff.json"
 "OCPPCommCtrlr.HeartbeatInterval" = {heartbeat_s}
 "OCPPCommCtrlr.WebSocketPingInterval" = {ping_s}
 "TxCtrlr.StopTxOnEVSideDisconnect" = {stop_on_unplug}
-
+{authorization}
 [[token]]
 id = "{local_token}"
 
@@ -108,10 +108,11 @@ def chance_of(seed: int, name: str) -> random.Random:
 
 def drawn_site(folder: Path, seed: int, pace: Pace) -> Config:
     """The station of this seed; even ones speak OCPP 1.6, odd ones 2.0.1."""
-    return make_site(folder, seed, chance_of(seed, "site"), "1.6" if seed % 2 == 0 else "2.0.1", pace)
+    evses = chance_of(seed, "evses").choice((1, 2, 2, 2, 2, 2, 3, 4))
+    return make_site(folder, seed, chance_of(seed, "site"), "1.6" if seed % 2 == 0 else "2.0.1", pace, evses)
 
 
-def make_site(folder: Path, seed: int, chance: random.Random, version: str, pace: Pace) -> Config:
+def make_site(folder: Path, seed: int, chance: random.Random, version: str, pace: Pace, evses: int = 2) -> Config:
     """Write the files of such a station to ``folder`` and read them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "roots.pem").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
@@ -134,12 +135,26 @@ def make_site(folder: Path, seed: int, chance: random.Random, version: str, pace
         heartbeat_s=pace.heartbeat_s,
         ping_s=pace.ping_s,
         stop_on_unplug=chance.choice(("true", "true", "false")),
+        authorization=_authorization(chance),
         local_token=LOCAL_TOKEN,
     )
-    text += "".join(_evse(number, folder, chance) for number in (1, 2))
+    text += "".join(_evse(number, folder, chance) for number in range(1, evses + 1))
     file = folder / "evsed.toml"
     file.write_text(text)
     return load(file)
+
+
+def _authorization(chance: random.Random) -> str:
+    """Who is asked before a start; what is usual comes first. That a token which nobody knows starts nothing is a rule
+    here, so that nobody allows just that."""
+    drawn = {
+        "AuthCtrlr.LocalPreAuthorize": chance.choice(("false", "true")),
+        "AuthCtrlr.LocalAuthorizeOffline": chance.choice(("true", "false")),
+        "AuthCtrlr.AuthorizeRemoteStart": chance.choice(("false", "true")),
+        "AuthCacheCtrlr.Enabled": chance.choice(("true", "false")),
+        "TxCtrlr.StopTxOnInvalidId": chance.choice(("true", "false")),
+    }
+    return "".join(f'"{name}" = {value}\n' for name, value in drawn.items())
 
 
 def _evse(number: int, folder: Path, chance: random.Random) -> str:

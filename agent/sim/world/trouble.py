@@ -18,6 +18,16 @@ from typing import Final, Protocol
 from agent.sim.world.profile import Profile, Rate, Trouble
 
 _BROWN_OUTS: Final = (2, 6)
+_CHARGE_CUTS: Final = (
+    Trouble.STATION_KILL,
+    Trouble.STATION_KILL,
+    Trouble.POWER_CUT,
+    Trouble.POWER_CUT,
+    Trouble.CLOCK_STANDS,
+    Trouble.BROWN_OUT,
+    Trouble.COMMIT_CUT,
+    Trouble.SYNC_FAILS,
+)
 _HOUR_S: Final = 3_600.0
 _INTO_CHARGE_S: Final = (0.5, 1_800)
 _DAY_MS: Final = 86_400_000
@@ -41,7 +51,9 @@ class Hands(Protocol):
 
     def restore_power(self) -> None: ...
 
-    def cut_power_in_next_commit(self) -> None: ...
+    def cut_power_in_next_commit(self) -> asyncio.Event:
+        """Set when that has happened; an idle station may not write anything for days."""
+        ...
 
     def poison(self, chance: random.Random) -> None: ...
 
@@ -138,8 +150,7 @@ class Troubles:
                     hands.restore_power()
                     await self._last(chance.uniform(0.1, 90))
             case Trouble.COMMIT_CUT:
-                hands.cut_power_in_next_commit()
-                await self._last(600)
+                await self._until(hands.cut_power_in_next_commit())
                 await self._last(lasts_s)
                 hands.restore_power()
             case Trouble.STATION_KILL:
@@ -156,6 +167,9 @@ class Troubles:
                 hands.csms_tells_wrong_time(chance.choice(_CLOCK_STEPS_MS))
                 await self._last(lasts_s)
                 hands.csms_tells_wrong_time(0)
+            case Trouble.CHARGE_CUT:
+                if await self._somebody_charges(chance):
+                    await self._happen(chance.choice(_CHARGE_CUTS), lasts_s, chance)
             case Trouble.DEVICE:
                 await self._break(lasts_s, chance, charging=False)
             case Trouble.CHARGE_FAULT:
@@ -172,20 +186,14 @@ class Troubles:
 
     async def _somebody_charges(self, chance: random.Random) -> bool:
         """Returns some time into the next charge; False: the weather has calmed down before."""
-        loop = asyncio.get_running_loop()
-        either = [loop.create_task(event.wait()) for event in (self._hands.charging, self._calm)]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in either:
-                each.cancel()
+        await self._until(self._hands.charging)
         await self._last(_spread(_INTO_CHARGE_S, chance))
         return not self._calm.is_set()
 
     async def _network(self, trouble: Trouble, lasts_s: float, chance: random.Random) -> None:
         hands = self._hands
         match trouble:
-            case Trouble.LINK_DOWN:
+            case Trouble.LINK_DOWN | Trouble.LINK_AWAY:
                 hands.link_down(silently=chance.random() < 0.5)
                 await self._last(lasts_s)
                 hands.link_up()
@@ -203,6 +211,16 @@ class Troubles:
                 await self._while(hands.installer_away, lasts_s)
             case _:
                 raise AssertionError(f"nobody makes {trouble}")
+
+    async def _until(self, event: asyncio.Event) -> None:
+        """Returns when that has happened, or the weather calms down."""
+        loop = asyncio.get_running_loop()
+        either = [loop.create_task(each.wait()) for each in (event, self._calm)]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in either:
+                each.cancel()
 
     async def _while(self, switch: Callable[[bool], None], lasts_s: float) -> None:
         switch(True)

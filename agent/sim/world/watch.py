@@ -30,6 +30,7 @@ from agent.core.effects import (
 from agent.core.evse import Evse
 from agent.core.status import FaultCode
 from agent.sim.virtual_time import now_ms
+from agent.sim.world.alarms import is_false
 from agent.sim.world.mirror import Mirror
 from agent.sim.world.outlet import Outlet
 from agent.sim.world.plugs import ROUNDING_MA, Plugs
@@ -66,9 +67,10 @@ UNSEEN_MS: Final = 90_000
 @dataclass(slots=True)
 class Standing:
     """The faults of one EVSE at the last look with the times they came, and whether the pilot has said since the last
-    came that nobody is there."""
+    came that nobody is there. ``seen_ms``: when each was last there, whatever was cleared since."""
 
     faults: dict[FaultCode, int] = field(default_factory=dict)
+    seen_ms: dict[FaultCode, int] = field(default_factory=dict)
     unplugged: bool = False
 
     def run_ends(self) -> None:
@@ -112,11 +114,12 @@ class Watch:
         self._unseen_ms = config.session.resume_window_s * 1_000 + UNSEEN_MS
         self._must_open: dict[int, asyncio.TimerHandle] = {}
         self.life: Life | None = None
+        self._began_ms = 0
         self.looks = 0
 
     def new_run(self, life: Life | None) -> None:
         """A run of the station begins, or (None) none is there."""
-        self.life = life
+        self.life, self._began_ms = life, now_ms()
         for evse in self.commanded:
             self.commanded[evse] = Commanded()
             if life is None:
@@ -184,12 +187,16 @@ class Watch:
     def technician(self, number: int) -> None:
         """Somebody clears what is latched here: now any fault may end."""
         if number in self._standing:
-            self._standing[number] = Standing()
+            self._standing[number] = Standing(seen_ms=self._standing[number].seen_ms)
 
     def _look_at_faults(self, evse: Evse, number: int) -> None:
         standing, active = self._standing[number], frozenset(evse.faults.active)
         if not active and not standing.faults:
             return
+        for fault in evse.faults.active:
+            if is_false(fault, self._outlets[number], standing.seen_ms.get(fault), self._began_ms):
+                self._wrong(number, f"the station says {fault.value}, and there is no cause")
+            standing.seen_ms[fault] = now_ms()
         standing.unplugged |= CpState.A in (evse.vehicle.raw, self._outlets[number].cp)
         gone = standing.faults.keys() - active
         early = gone & UNTIL_CLEARED if standing.unplugged else gone & (UNTIL_CLEARED | UNTIL_UNPLUGGED)

@@ -46,6 +46,7 @@ class World(Machine):
         super().__init__(seed, profile, pace, config)
         self.troubles = Troubles(profile, self, self.chance)
         self._technician = self.chance("technician")
+        self._struck = asyncio.Event()  # power has failed in the commit that it was to fail in
 
     # --------------------------------------------------------------------- hands, for ``Troubles``
 
@@ -68,14 +69,28 @@ class World(Machine):
         if self._powered:
             return
         self.note(0, "power comes back")
+        self._look_at_cut()
         if self._clock_stood:
             self._stood_ms = self._now_ms() - self._cut_ms
         for outlet in self.outlets.values():
             outlet.power(True)
         self._switch_on()
 
-    def cut_power_in_next_commit(self) -> None:
-        self.disk.cut_in_commit = self.cut_power
+    def _look_at_cut(self) -> None:
+        """A world without power tells nothing: whoever cuts it gives it back."""
+        away_s, longest_s = (self._now_ms() - self._cut_ms) // 1_000, self.profile.longest_cut_s
+        if longest_s is not None and away_s > longest_s:
+            self.wrong(0, f"power was away for {away_s} s, nothing cuts it for more than {longest_s:.0f} s")
+
+    def cut_power_in_next_commit(self) -> asyncio.Event:
+        if self.disk.cut_in_commit is None:
+            self._struck = asyncio.Event()
+            self.disk.cut_in_commit = self._strike
+        return self._struck
+
+    def _strike(self) -> None:
+        self.cut_power()
+        self._struck.set()
 
     def poison(self, chance: random.Random) -> None:
         action = chance.choice(("StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"))
@@ -198,6 +213,7 @@ class World(Machine):
     async def _story(self, until_ms: int) -> None:
         self._switch_on()
         self.later(self.operator.run())
+        self.later(self.money_orders.run())
         self.troubles.start()
         while now_ms() < until_ms:
             people = [self._loop.create_task(traffic.run()) for traffic in self._traffic()]
@@ -224,6 +240,7 @@ class World(Machine):
         manners = People(
             gap_ms=round(self.pace.visit_every_h * HOUR_MS),
             stay_ms=self.pace.stay_s * 1_000,
+            long_percent=self.pace.long_percent,
             odd_percent=round(self.profile.careless * 100),
             broken_percent=round(self.profile.careless * 25),
             bystander_percent=round(self.profile.careless * 50),
@@ -255,6 +272,7 @@ class World(Machine):
     def swipe(self, evse: int, token: str) -> None:
         """A card is held to the reader of this outlet."""
         self.note(evse, f"card {token}")
+        self.parties.card(evse, token)
         if self.life is not None:
             self.later(self._present(self.life, evse, token))
 
@@ -277,6 +295,8 @@ class World(Machine):
             "connections": self.office.counts["connections"],
             "messages": sum(count for name, count in self.office.counts.items() if name[:1].isupper()),
             "orders": sum(self.operator.counts.values()),
+            "orders of money": sum(self.money_orders.counts.values()),
+            "receipts under a limit": self.agreements.limited,
             "heartbeats": self.office.counts["Heartbeat"],
             **{f"trouble {name}": count for name, count in sorted(self.troubles.counts.items())},
         }

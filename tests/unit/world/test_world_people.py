@@ -183,6 +183,22 @@ def test_traffic_is_the_same_for_the_same_seed_and_quiet_people_are_ordinary() -
         assert each.again_ms is None
 
 
+def test_long_stays_are_days_with_cars_that_sleep() -> None:
+    async def visits() -> list[Visit]:
+        manners = Manners(long_percent=50, broken_percent=100)
+        traffic = Traffic(Diary(), random.Random(1), manners, [CARD], [STRANGER], lambda _: None)
+        assert not traffic.draw_vehicle(sleeps=True).habits
+        assert traffic.draw_vehicle().habits
+        return [traffic.draw_visit() for _ in range(200)]
+
+    half_a_day_ms = 43_200_000
+    stays = [each for each in run_virtual(visits()) if each.stay_ms >= half_a_day_ms]
+    assert 60 < len(stays) < 120
+    assert max(each.stay_ms for each in stays) <= 18 * half_a_day_ms
+    assert {each.leaving for each in stays} == {Leaving.UNPLUGGING, Leaving.SWIPING}
+    assert Coming.PLUG_ONLY not in {each.coming for each in stays}
+
+
 def test_endless_traffic_can_be_called_off_and_leaves_no_car_behind() -> None:
     async def story() -> None:
         rig = Rig("mcu_ac")

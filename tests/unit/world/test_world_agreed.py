@@ -1,0 +1,138 @@
+"""What CSMS and station agreed on money, and which receipts do not keep to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from agent.billing.read import Receipt
+from agent.core.facts import Sample
+from agent.sim.virtual_time import now_ms, run_virtual
+from agent.sim.world.agreed import ALL, NO_LIMIT, Agreed, Agreements, Limit
+from agent.sim.world.mirror import Seen, Truth
+from agent.sim.world.prices import Prices
+
+HOUR_MS = 3_600_000
+KWH = 1_000_000
+
+
+def tariff(name: str, price: float) -> Prices:
+    plain = {"tariffId": name, "energy": {"prices": [{"priceKwh": price}]}}
+    return Prices(json.dumps(plain), "Europe/Berlin")
+
+
+SITE, RED, BLUE = tariff("site", 0.5), tariff("red", 1), tariff("blue", 2)
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.agreements = Agreements(
+            SITE,
+            {1: 22_000, 2: 22_000},
+            now_ms,
+            lambda _evse, text: self.said.append(text),
+            late_ms=(1_000, 1_000),
+        )
+
+    def start(self, evse: int = 1) -> list[str]:
+        return [each.name for each in self.agreements.at_start(evse).tariffs]
+
+    def judge(
+        self,
+        limits: list[Limit],
+        *,
+        mwh: int = 4 * KWH,
+        hours: int = 1,
+        cents: int = 200,
+        reason: str = "Local",
+        **more: Any,
+    ) -> str:
+        """What is said of such a transaction on the site's tariff."""
+        began = Truth(0, 0, 0, 10_000, 0, 0, True)
+        ended = Truth(mwh, 0, 0, 10_000, 0, hours * HOUR_MS, True)
+        agreed = Agreed([SITE], limits, whole=more.pop("whole", True))
+        seen = Seen("tx", 1, cast("Sample", None), began, agreed, reason=reason, ended_truth=ended, **more)
+        receipt = SimpleNamespace(energy_mwh=mwh, bill=SimpleNamespace(total_incl=cents))
+        self.agreements.judge(seen, cast("Receipt", receipt))
+        return self.said[0] if self.said else ""
+
+
+def test_the_default_of_an_evse_comes_before_that_of_all_and_this_before_the_sites() -> None:
+    async def live() -> None:
+        rig = Rig()
+        assert rig.start() == ["site"]
+        rig.agreements.became(ALL, RED)
+        await asyncio.sleep(120)
+        assert rig.start() == ["red"]
+        rig.agreements.became(1, BLUE)
+        await asyncio.sleep(120)
+        assert (rig.start(1), rig.start(2)) == (["blue"], ["red"])
+
+    run_virtual(live())
+
+
+def test_an_order_without_an_answer_leaves_both() -> None:
+    async def live() -> None:
+        rig = Rig()
+        rig.agreements.may_become(1, RED)
+        await asyncio.sleep(HOUR_MS / 1_000)
+        assert sorted(rig.start()) == ["red", "site"]
+        rig.agreements.became(1, BLUE)
+        await asyncio.sleep(120)
+        assert rig.start() == ["blue"]
+
+    run_virtual(live())
+
+
+def test_what_was_replaced_a_moment_ago_may_have_been_chosen() -> None:
+    async def live() -> None:
+        rig = Rig()
+        rig.agreements.became(1, RED)
+        rig.agreements.became(1, BLUE)
+        await asyncio.sleep(30)
+        assert sorted(rig.start()) == ["blue", "red", "site"]
+        await asyncio.sleep(90)
+        assert rig.start() == ["blue"]
+
+    run_virtual(live())
+
+
+def test_a_session_that_goes_on_keeps_tariffs_and_limits() -> None:
+    before = Agreed([RED], [Limit(cents=300)])
+    after = Agreements.follows(before)
+    assert (after.tariffs, after.limits, after.whole) == ([RED], [Limit(cents=300)], False)
+
+
+@pytest.mark.parametrize(
+    ("limits", "how", "said"),
+    [
+        ([NO_LIMIT], {}, ""),
+        ([NO_LIMIT], {"cents": 190}, "are right by site"),
+        ([Limit(cents=150)], {"cents": 150}, ""),  # what lies above it is not billed
+        ([Limit(cents=150)], {}, "the CSMS allowed 150"),
+        ([Limit(energy_mwh=1 * KWH)], {}, "the CSMS allowed 1000000 mWh"),
+        ([Limit(energy_mwh=1 * KWH, drawn_mwh=4 * KWH)], {}, ""),  # it came too late
+        ([Limit(energy_mwh=1 * KWH), NO_LIMIT], {}, ""),  # nobody knows whether it holds
+        ([Limit(energy_mwh=1 * KWH)], {"whole": False}, "the CSMS allowed 1000000 mWh"),
+        ([Limit(time_ms=HOUR_MS)], {"hours": 2}, "the CSMS allowed 3600000 ms"),
+        ([Limit(time_ms=HOUR_MS)], {"hours": 2, "gaps": 1}, ""),
+        ([Limit(time_ms=HOUR_MS, told_ms=2 * HOUR_MS)], {"hours": 2}, ""),
+        ([NO_LIMIT], {"reason": "EnergyLimitReached"}, "has no such limit"),
+        ([Limit(cents=200)], {"reason": "EnergyLimitReached"}, "has no such limit"),
+        ([Limit(energy_mwh=4 * KWH)], {"reason": "EnergyLimitReached"}, ""),
+        ([Limit(energy_mwh=5 * KWH)], {"reason": "EnergyLimitReached"}, "the limit is 5000000"),
+        ([Limit(energy_mwh=5 * KWH)], {"reason": "EnergyLimitReached", "whole": False}, ""),
+        ([Limit(time_ms=2 * HOUR_MS)], {"reason": "TimeLimitReached"}, "the limit is 7200000"),
+        ([Limit(cents=200)], {"reason": "LocalOutOfCredit"}, ""),
+        ([Limit(cents=300)], {"reason": "LocalOutOfCredit"}, "the limit is 300"),
+    ],
+)
+def test_a_receipt_keeps_to_the_limit(limits: list[Limit], how: dict[str, Any], said: str) -> None:
+    found = Rig().judge(limits, **how)
+    assert bool(found) == bool(said)
+    assert said in found
