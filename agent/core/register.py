@@ -35,6 +35,7 @@ _STEPS_BEHIND = 2  # a register that is read between its steps
 _JUMP_SLACK_MWH = 100_000  # the step of the coarsest register
 _AC_MV, _DC_MV = 3 * 300_000, 1_000_000  # all phases, generously
 _MS_PER_HOUR = 3_600_000
+_LONGEST_MS = 24 * _MS_PER_HOUR  # no vehicle takes longer; a gap of more tells of a clock that was wrong
 _STANDS_STILL = "the register stands still while power flows"
 
 
@@ -86,7 +87,8 @@ class Register:
 
     def can_have_risen(self, risen_mwh: int, within_ms: int) -> bool:
         """Whether this EVSE can have delivered so much in that time."""
-        return risen_mwh <= self._most_mw * max(1_000, within_ms + 1_000) // _MS_PER_HOUR + _JUMP_SLACK_MWH
+        charged_ms = min(max(1_000, within_ms + 1_000), _LONGEST_MS)
+        return risen_mwh <= self._most_mw * charged_ms // _MS_PER_HOUR + _JUMP_SLACK_MWH
 
     def lost(self, *, implausible: bool, detail: str) -> None:
         """The meter does not answer any more, or tells what its driver cannot believe."""

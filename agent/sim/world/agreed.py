@@ -169,7 +169,9 @@ class Agreements:
             before_mwh=agreed.before_mwh if began.disturbed == ended.disturbed else None,
         )
         least, most = bounds(agreed.tariffs, charged)
-        least = min([least, *(Fraction(limit.cents) for limit in agreed.limits if limit.cents is not None)])
+        credits = [Fraction(limit.cents) for limit in agreed.limits if limit.cents is not None]
+        if credits:  # what follows another transaction has what that has left, maybe nothing
+            least = min(least, *credits) if agreed.whole else min(least, Fraction(0))
         if not least <= cents <= most:
             right, names = f"{float(least):.0f} to {float(most):.0f}", ", ".join(each.name for each in agreed.tariffs)
             self._wrong(seen.evse, f"{seen.tx_id} costs {cents} cents, {right} are right by {names}")

@@ -154,6 +154,14 @@ def test_how_much_an_evse_can_have_delivered(hardware: EvseHardware, mwh_per_hou
         assert not made.can_have_risen(most_mwh + 1, within_ms)
 
 
+def test_a_clock_that_was_wrong_by_years_makes_no_jump_plausible() -> None:
+    """World 3500006: over a restart a clock came right by 400 days, and 99,996 kWh were billed."""
+    made, _ = register()
+    day_ms = 86_400_000
+    assert made.can_have_risen(24 * MOST_AC_MWH_PER_HOUR, 400 * day_ms)
+    assert not made.can_have_risen(25 * MOST_AC_MWH_PER_HOUR, 400 * day_ms)
+
+
 @pytest.mark.parametrize("implausible, entry", [(True, LogEntry.METER_IMPLAUSIBLE), (False, LogEntry.METER_SILENT)])
 def test_a_lost_meter_is_told_with_a_bounded_detail(implausible: bool, entry: LogEntry) -> None:
     made, ctx = register()

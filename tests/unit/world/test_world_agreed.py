@@ -115,6 +115,8 @@ def test_a_session_that_goes_on_keeps_tariffs_and_limits() -> None:
         ([NO_LIMIT], {"cents": 190}, "are right by site"),
         ([Limit(cents=150)], {"cents": 150}, ""),  # what lies above it is not billed
         ([Limit(cents=150)], {}, "the CSMS allowed 150"),
+        ([Limit(cents=150)], {"cents": 20, "whole": False}, ""),  # of which the transaction before has left 20
+        ([NO_LIMIT], {"cents": 20, "whole": False}, "are right by site"),
         ([Limit(energy_mwh=1 * KWH)], {}, "the CSMS allowed 1000000 mWh"),
         ([Limit(energy_mwh=1 * KWH, drawn_mwh=4 * KWH)], {}, ""),  # it came too late
         ([Limit(energy_mwh=1 * KWH), NO_LIMIT], {}, ""),  # nobody knows whether it holds
