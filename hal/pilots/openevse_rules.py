@@ -117,7 +117,7 @@ def faults(status: Status, before: frozenset[BoardFault]) -> frozenset[BoardFaul
     if is_fault(status.state):
         return frozenset({_FAULTS.get(status.state, BoardFault.PILOT)})
     if status.vflags & _VFLAG_HARD_FAULT:
-        return before
+        return before or frozenset({BoardFault.PILOT})  # put to sleep with it before we looked: which it was, is lost
     checks_relay = status.state in _CP
     return frozenset() if checks_relay else before & {BoardFault.CONTACTOR_WELDED}
 

@@ -21,9 +21,9 @@ ROUNDING_MA: Final = 120
 """A duty cycle is told in steps of 0.01 %, a board's offer in whole amperes: never more than this above a limit."""
 
 FOLLOWS_MS: Final = 15_000
-OVER_DRAWN_MS: Final = 960_000
+OVER_DRAWN_MS: Final = 1_260_000
 OVER_DRAWN_PERCENT: Final = 125
-"""The soft over-current protection has ended it by then, at any pace of readings."""
+"""The soft over-current protection has ended it by then, at any pace of readings, and if one of them is lost."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from hal.pilots.openevse_rules import Mode, Status, Wanted
 from hal.ports import BoardFault, CpState
 from hal.sim.vehicle_port import VehiclePort, vehicle_current_ma
 
-CONNECTED, CHARGING = 0x0100, 0x0040
+HARD_FAULT, CHARGING, CONNECTED = 0x0002, 0x0040, 0x0100
 NONE: frozenset[BoardFault] = frozenset()
 
 
@@ -64,6 +64,15 @@ def test_fault_states(state: int, fault: BoardFault) -> None:
 @pytest.mark.parametrize("state", [0x00, 0x01, 0x02, 0x03, 0xFE, 0xFF])
 def test_healthy_states(state: int) -> None:
     assert rules.faults(Status(state), NONE) == NONE
+
+
+@pytest.mark.parametrize("state", [0x00, 0x02, 0xFE, 0xFF])
+def test_a_hard_fault_stands_until_the_board_forgets_it_also_one_that_nobody_saw(state: int) -> None:
+    """World 3510001: a board made safe in its fault offered nothing, and who was plugged in paid for idling."""
+    before = frozenset({BoardFault.OVER_CURRENT})
+    assert rules.faults(Status(state, vflags=HARD_FAULT), before) == before
+    assert rules.faults(Status(state, vflags=HARD_FAULT), NONE) == {BoardFault.PILOT}
+    assert rules.faults(Status(state), before) == NONE
 
 
 def test_a_stuck_relay_stands_until_it_is_checked_again() -> None:
