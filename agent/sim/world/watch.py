@@ -254,8 +254,8 @@ class Watch:
             faults &= {FaultCode.CONTACTOR_WELDED, FaultCode.PILOT_LOST}
         if not outlet.faults:  # then nothing is welded, whatever the station calls it
             faults.discard(FaultCode.CONTACTOR_WELDED)
-        if faults:
-            self.contact(number)  # it is looked at again
+        if faults or (not outlet.board.reachable and outlet.now_ms() - outlet.even_since_ms < SUPERVISION_MS):
+            self.contact(number)  # it is looked at again; a board that has just lost its line opens by itself
         else:
             self._wrong(number, f"the contact is still closed {OPENS_WITHIN_MS} ms after it should open ({now_ms()})")
 
