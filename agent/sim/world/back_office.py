@@ -319,6 +319,8 @@ class BackOffice:
             peer.said = (message_id, answer)
             if row is not None:
                 _remember(self._booked, row, None)
+        elif action == "StatusNotification":  # it will not hear how the connector is, and the station need not insist
+            self.book.statuses.pop(payload["evseId" if "evseId" in payload else "connectorId"], None)
         if action == "BootNotification" and peer.sending is not None:
             peer.sending.boot = answer.get("status", "")
         say = partial(self._say, peer, manner, message_id, answer)
