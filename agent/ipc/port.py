@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from agent.core.commands import Command
 from agent.core.facts import Fact, Token
@@ -44,9 +44,12 @@ class Record:
     trusted_time: bool
 
 
+NO_CSMS_ID: Final = -1
+
+
 @dataclass(frozen=True, slots=True)
 class CsmsTx:
-    """What the CSMS calls a transaction of ours (1.6). ``csms_id`` -1 with ``given_up``: its start
+    """What the CSMS calls a transaction of ours (1.6). ``NO_CSMS_ID`` with ``given_up``: its start
     was never accepted (16-TX-07)."""
 
     tx_id: str

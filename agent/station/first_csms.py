@@ -12,12 +12,11 @@ from typing import Final
 
 import structlog
 
-from agent.ipc.port import CsmsTx
+from agent.ipc.port import NO_CSMS_ID, CsmsTx
 from agent.ledger.state import Delete, Namespace, Put, StateChange
 from agent.station.archive import CURSOR, Archive, csms_tx_text
 
 ALONE: Final = "alone"
-_NO_CSMS_ID: Final = -1
 
 log = structlog.get_logger("station")
 
@@ -32,7 +31,7 @@ def cursor_at_start(archive: Archive, *, has_csms: bool) -> list[StateChange]:
         return []
     archive.skipped_seq = head_seq = archive.head_seq()
     log.info("first CSMS, it is not told what was before", up_to_row=head_seq)
-    never_taken = [CsmsTx(tx_id, _NO_CSMS_ID, given_up=True) for tx_id in archive.open_tx_ids()]
+    never_taken = [CsmsTx(tx_id, NO_CSMS_ID, given_up=True) for tx_id in archive.open_tx_ids()]
     changes: list[StateChange] = [Put(Namespace.CSMS_TX, tx.tx_id, csms_tx_text(tx)) for tx in never_taken]
     changes += [Put(Namespace.CURSOR, CURSOR, str(head_seq)), Delete(Namespace.CURSOR, ALONE)]
     return changes

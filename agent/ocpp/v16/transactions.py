@@ -31,7 +31,7 @@ from agent.core.facts import (
     TransactionFact,
     TxKind,
 )
-from agent.ipc.port import CsmsTx, Progress, Record, StationPort
+from agent.ipc.port import NO_CSMS_ID, CsmsTx, Progress, Record, StationPort
 from agent.ocpp import signed
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import StationView, token_of
@@ -46,7 +46,6 @@ from agent.ocpp.v16.metering import meter_value, signed_value, whole_wh
 
 log = structlog.get_logger("ocpp")
 
-NO_CSMS_ID: Final = -1
 ENDED_MAX: Final = 64
 
 REASONS: Final[dict[StopReason, str]] = {
