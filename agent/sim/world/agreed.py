@@ -72,10 +72,11 @@ _ENDED_BY: Final = {
 class Agreed:
     """On one transaction: ``tariffs`` that may have priced it, in order; ``before_mwh``, what it had drawn at least and
     at most as the last of them took over, None where nobody knows; ``limits`` of which one holds; ``whole``: nothing of
-    its session came before."""
+    its session came before. ``replaced``: limits that held until an order took their place, and when it was answered."""
 
     tariffs: list[Prices]
     limits: list[Limit] = field(default_factory=lambda: [NO_LIMIT])
+    replaced: list[tuple[int, Limit]] = field(default_factory=list)
     before_mwh: tuple[int, int] | None = None
     whole: bool = True
 
@@ -194,12 +195,13 @@ class Agreements:
 
     def _judge_end(self, seen: Seen, receipt: Receipt, cents: int) -> None:
         """An end for a limit needs one, and not before it is reached: for what goes on after a rollover, nobody here
-        knows how much is left."""
+        knows how much is left. One that is ending already may still be given another limit."""
         assert seen.ended_truth is not None
         name = _ENDED_BY.get(seen.reason)
         if name is None:
             return
-        limits = [limit for limit in seen.agreed.limits if getattr(limit, name) is not None]
+        lately = [limit for at_ms, limit in seen.agreed.replaced if now_ms() - at_ms < LATE_MS]
+        limits = [limit for limit in seen.agreed.limits + lately if getattr(limit, name) is not None]
         used, early = {
             "cents": (cents, EARLY_CENTS),
             "energy_mwh": (receipt.energy_mwh or 0, EARLY_MWH + seen.started.step_mwh),

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from agent.ocpp.version import Version
+from agent.sim.virtual_time import now_ms
 from agent.sim.world.agreed import ALL, Agreements, Limit
 from agent.sim.world.asking import Fate
 from agent.sim.world.back_office import BackOffice
@@ -225,6 +226,7 @@ class MoneyOrders:
         if answer.get("status") != "Accepted":
             seen.agreed.limits = before
             return
+        seen.agreed.replaced += [(now_ms(), each) for each in before]
         told_ms = self._mirror.truth(seen.evse).wall_ms
         seen.agreed.limits = [replace(limit, told_ms=told_ms, drawn_mwh=self._drawn_mwh(seen))]
 

@@ -151,6 +151,7 @@ def test_what_holds_for_one_who_charges_is_what_was_answered() -> None:
         assert seen.agreed.before_mwh == (1_000, 2_000)
         await rig.orders._limit({}, seen)
         assert NO_LIMIT not in seen.agreed.limits
+        assert [limit for _, limit in seen.agreed.replaced] == [NO_LIMIT]
         held = list(seen.agreed.limits)
         rig.office.answer = {"status": "TxNotFound"}
         await rig.orders._change({}, seen)

@@ -12,7 +12,7 @@ import pytest
 from agent.billing.read import Receipt
 from agent.core.facts import Sample
 from agent.sim.virtual_time import now_ms, run_virtual
-from agent.sim.world.agreed import ALL, NO_LIMIT, Agreed, Agreements, Limit
+from agent.sim.world.agreed import ALL, LATE_MS, NO_LIMIT, Agreed, Agreements, Limit
 from agent.sim.world.mirror import Seen, Truth
 from agent.sim.world.prices import Prices
 
@@ -55,7 +55,7 @@ class Rig:
         """What is said of such a transaction on the site's tariff."""
         began = Truth(0, 0, 0, 10_000, 0, 0, True)
         ended = Truth(mwh, 0, 0, 10_000, 0, hours * HOUR_MS, True)
-        agreed = Agreed([SITE], limits, whole=more.pop("whole", True))
+        agreed = Agreed([SITE], limits, more.pop("replaced", []), whole=more.pop("whole", True))
         seen = Seen("tx", 1, cast("Sample", None), began, agreed, reason=reason, ended_truth=ended, **more)
         receipt = SimpleNamespace(energy_mwh=mwh, bill=SimpleNamespace(total_incl=cents))
         self.agreements.judge(seen, cast("Receipt", receipt))
@@ -138,3 +138,15 @@ def test_a_receipt_keeps_to_the_limit(limits: list[Limit], how: dict[str, Any], 
     found = Rig().judge(limits, **how)
     assert bool(found) == bool(said)
     assert said in found
+
+
+@pytest.mark.parametrize(("ago_ms", "said"), [(1_000, ""), (LATE_MS, "has no such limit")])
+def test_one_that_ends_for_its_limit_may_be_given_another_meanwhile(ago_ms: int, said: str) -> None:
+    async def live() -> None:
+        await asyncio.sleep(HOUR_MS / 1_000)
+        replaced = [(now_ms() - ago_ms, Limit(time_ms=HOUR_MS))]
+        found = Rig().judge([Limit(cents=300)], reason="TimeLimitReached", replaced=replaced)
+        assert bool(found) == bool(said)
+        assert said in found
+
+    run_virtual(live())
