@@ -152,6 +152,9 @@ class Evse:
 
     def _on_reading(self, reading: MeterReading) -> None:
         now_ms = self._ctx.at_ms
+        if not self.register.is_known(reading, self.reading):
+            self._check_current(reading)
+            return
         tx, state = self.flow.tx, self.flow.state
         free = state in (SessionState.RECOVERING, SessionState.BEGIN_READING)
         rolled_over = self.register.judge(

@@ -13,6 +13,9 @@ Rules (metering reference 4.6):
 * E: it stands still while power flows. What it missed would be billed to whoever charges when it goes on, so nobody
   may charge until it has made up for it, or the station was started anew.
 
+A register that nobody has read since the start, or of a meter that was not here before, has nothing to be held
+against: it counts from its second reading on, if that confirms the first. Else a slip could begin a transaction.
+
 The last rule holds the register against half of the power that the same meter tells, so that no meter is accused for
 being rough. Its sign does not count: no vehicle feeds in here, so power that seems to come back is that of a meter
 connected the wrong way round. Power below what a meter need not count, and between readings that are far apart, does
@@ -22,6 +25,7 @@ not count.
 from __future__ import annotations
 
 from agent.core.context import Context
+from agent.core.effects import ReadMeter
 from agent.core.facts import LogEntry, LogFact, Sample
 from agent.core.settings import EvseHardware
 from hal.ports import MeterReading
@@ -46,11 +50,25 @@ class Register:
         self._hardware = hardware
         self._ctx = ctx
         self._behind_ms = behind_ms
+        self._first: MeterReading | None = None  # of a register that another reading must confirm
         self._seen: MeterReading | None = None
         self._behind_mwh = 0  # what it should have risen by at least, and has not
         self._behind_since_ms: int | None = None
         self._most_mw = hardware.hard_limit_ma * (_DC_MV if hardware.dc else _AC_MV) // 1_000
         self.wrong: str | None = None
+
+    def is_known(self, reading: MeterReading, before: MeterReading | None) -> bool:
+        """Whether a reading can be judged. ``before``: the last good one; where there is none of this meter, a first
+        one must have been confirmed."""
+        if before is not None and before.serial == reading.serial:
+            self._first = None
+            return True
+        first, self._first = self._first, reading
+        if first is None or first.serial != reading.serial:
+            self._ctx.emit(ReadMeter(self._hardware.evse))
+            return False
+        risen_mwh = reading.energy_import_mwh - first.energy_import_mwh
+        return risen_mwh >= 0 and self.can_have_risen(risen_mwh, reading.at_ms - first.at_ms)
 
     def judge(
         self, reading: MeterReading, before: MeterReading | None, counted: Sample | None, *, bounded: bool, told: bool

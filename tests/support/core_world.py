@@ -94,6 +94,12 @@ class CoreWorld:
 
     def boot(self) -> None:
         """All devices come up."""
+        self.boot_without_meter()
+        for evse in self.evses:
+            self.give(FromMeter(evse, Back("meter")))
+            self.read(evse)
+
+    def boot_without_meter(self) -> None:
         for evse, around in self.evses.items():
             self.pilot(evse, Back("board"))
             self.pilot(evse, Contactor(around.contactor))
@@ -102,8 +108,6 @@ class CoreWorld:
                 self.pilot(evse, Lock(LockPosition.LOCKED if around.locked else LockPosition.UNLOCKED))
             if around.hardware.dc:
                 self.give(FromPower(evse, Back("module")))
-            self.give(FromMeter(evse, Back("meter")))
-            self.read(evse)
 
     def give(self, event: Event) -> list[Effect]:
         """One event and everything that follows from it."""

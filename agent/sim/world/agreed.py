@@ -71,8 +71,8 @@ _ENDED_BY: Final = {
 @dataclass(slots=True)
 class Agreed:
     """On one transaction: ``tariffs`` that may have priced it, in order; ``before_mwh``, what it had drawn at least and
-    at most as the last of them took over, None where nobody knows; ``limits`` of which one holds; ``whole``: nothing of
-    its session came before. ``replaced``: limits that held until an order took their place, and when it was answered."""
+    at most as the last of them took over, None where nobody knows; ``limits`` of which one holds; ``replaced``, those
+    before, each with when the order was answered; ``whole``: nothing of its session came before."""
 
     tariffs: list[Prices]
     limits: list[Limit] = field(default_factory=lambda: [NO_LIMIT])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.core.commands import RemoteStop, TakeSample
@@ -184,3 +186,26 @@ def test_a_register_that_falls_waits_for_a_good_value_and_does_not_end() -> None
     made.run(3_000)
     assert not made.evses[1].power and made.station.evses[1].flow.state is SessionState.ACTIVE
     assert logs(made) == [LogEntry.METER_BACKWARDS]
+
+
+@pytest.mark.parametrize("slip_mwh", [0, 10**12])
+def test_a_slip_of_the_first_reading_after_a_start_begins_no_transaction(slip_mwh: int) -> None:
+    """World 3550016."""
+    made = CoreWorld(StationSettings((AC,)))
+    made.evses[1].energy_mwh = 7_550_000
+    made.boot_without_meter()
+    made.give(FromMeter(1, replace(made.reading(1), energy_import_mwh=slip_mwh)))
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    made.run(1_000)
+    [begin] = made.transactions()
+    assert begin.samples[0].energy_import_mwh == 7_550_000
+
+
+def test_a_register_that_was_reset_while_nobody_looked_counts() -> None:
+    made = CoreWorld(StationSettings((AC,)))
+    made.evses[1].energy_mwh = 0
+    made.boot()
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    assert made.transactions()[0].samples[0].energy_import_mwh == 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from agent.auth.token import NO_AUTHORIZATION
 from agent.core.commands import RemoteStop, Reset
 from agent.core.effects import AllowPower, Append
-from agent.core.events import Deauthorized, Event, GapKind, Recovered, StopAuthorized
+from agent.core.events import Deauthorized, Event, FromMeter, GapKind, Recovered, StopAuthorized
 from agent.core.facts import (
     Fact,
     Sample,
@@ -62,6 +63,20 @@ def test_open_transaction_is_resumed_or_closed_once(
     else:
         assert facts[0].kind is TxKind.ENDED and facts[0].stopped_reason is reason
     assert len([f for f in facts if f.kind is TxKind.ENDED]) == (reason is not None)
+
+
+def test_a_slip_of_the_first_reading_does_not_end_what_is_found_open() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.evses[1].cp, made.evses[1].energy_mwh = CpState.C, 1_000_500
+    made.give(Recovered(1, "old", 4, TOKEN, None, 900_000, sample(1_000_000), GapKind.PROCESS, 5_000))
+    made.evses[1].meter_answers = False
+    made.boot_without_meter()
+    made.give(FromMeter(1, replace(made.reading(1), energy_import_mwh=0)))
+    made.evses[1].meter_answers = True
+    made.run(3_000)
+    facts = made.transactions()
+    assert facts[0].samples[-1].energy_import_mwh == 1_000_500
+    assert {fact.kind for fact in facts} == {TxKind.UPDATED} and made.evses[1].power
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.context import Context
-from agent.core.effects import Append
+from agent.core.effects import Append, ReadMeter
 from agent.core.facts import LogEntry, LogFact, Sample, SampleContext
 from agent.core.register import Register
 from agent.core.settings import Behaviour, EvseHardware
@@ -52,6 +52,40 @@ def judge(
 def logged(ctx: Context) -> list[tuple[LogEntry, int | None, dict[str, str]]]:
     facts = [fact for effect in ctx.take_effects() if isinstance(effect, Append) for fact in effect.facts]
     return [(fact.entry, fact.evse, dict(fact.details)) for fact in facts if isinstance(fact, LogFact)]
+
+
+@pytest.mark.parametrize(
+    ("registers_mwh", "known_from"),
+    [
+        ((5_000, 5_000), 1),
+        ((5_000, 5_000 + SLACK_MWH), 1),  # a reading at the end of a step
+        ((0, 7_550_000, 7_550_000), 2),  # a slip to zero, as in world 3550016
+        ((10**12, 7_550_000, 7_550_000), 2),
+        ((7_550_000, 0, 7_550_000, 7_550_001), 3),
+    ],
+)
+def test_a_register_that_nobody_knows_counts_once_a_second_reading_confirms_it(
+    registers_mwh: tuple[int, ...], known_from: int
+) -> None:
+    made, ctx = register()
+    known = [made.is_known(reading(mwh, at_ms=n * 1_000), None) for n, mwh in enumerate(registers_mwh)]
+    assert known.index(True) == known_from and known[known_from:] == [True] * (len(known) - known_from)
+    asked = [effect for effect in ctx.take_effects() if isinstance(effect, ReadMeter)]
+    assert len(asked) == 1, "a meter whose register always falls is not read without a pause"
+
+
+def test_a_meter_that_was_not_here_before_is_read_twice_too() -> None:
+    made, _ = register()
+    before = reading(5_000)
+    assert made.is_known(reading(4_000), before), "known, and to be judged"
+    assert [
+        made.is_known(reading(7, at_ms, serial), before) for at_ms, serial in ((1, "M2"), (2, "M3"), (3, "M3"))
+    ] == [
+        False,
+        False,
+        True,
+    ]
+    assert made.is_known(reading(5_000), before) and not made.is_known(reading(7, 4, "M3"), before)
 
 
 @pytest.mark.parametrize("before", [None, reading(0), reading(5_000), reading(9_000, serial="M0")])

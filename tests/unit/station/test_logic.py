@@ -75,7 +75,7 @@ class Bench:
         for event in (Back("board"), Cable(None), Contactor(False), PilotState(cp)):
             self.give(FromPilot(1, event))
         self.give(LinkChanged(True))
-        self.wait(1)
+        self.wait(2)  # the second reading confirms the first
 
     def wait(self, seconds: int) -> None:
         """Time passes; the meter reads once a second, and a car that is there stays."""
