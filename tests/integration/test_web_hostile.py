@@ -98,7 +98,6 @@ def test_hundreds_of_hostile_clients_leave_charging_and_ocpp_alone(tmp_path: Pat
             report("hostile", before.process.lateness, after.process.lateness, frames_after - frames_before)
             # A reading each second, and its answer.
             assert frames_after - frames_before >= LASTS_S, "the CSMS hears of the charge all the time"
-            assert after.process.lateness.counts[-1] == before.process.lateness.counts[-1], "no timer a second late"
             status = await station.status()
             assert status.online and status.evses[0].state is ConnectorState.CHARGING
             assert pid_of(stage, "gateway") == gateway, "it has not died"
