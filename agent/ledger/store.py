@@ -85,6 +85,15 @@ class Opened:
     rebuilt: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A sound ledger. ``is_current``: nothing in it must be migrated or made anew, as at almost every start; it need
+    not be opened again to learn that."""
+
+    head: Head
+    is_current: bool
+
+
 def open_ledger(path: Path, birth: Birth) -> Opened:
     """Make sure that a sound ledger is at ``path``; start one if there is none or it is damaged.
 
@@ -108,9 +117,11 @@ def _open_or_create(path: Path, birth: Birth) -> Opened:
     damage: str | None = None
     if path.exists():
         try:
-            head = _check(path)
+            checked = _check(path)
+            if checked.is_current:
+                return Opened(checked.head)
             _migrate_when_older(path)
-            return Opened(head, rebuilt=_rebuild_when_wrong(path))
+            return Opened(checked.head, rebuilt=_rebuild_when_wrong(path))
         except LedgerDamaged as error:
             damage = str(error)
             _set_aside(path)
@@ -125,7 +136,7 @@ def _open_or_create(path: Path, birth: Birth) -> Opened:
     return Opened(head, f"{damage or 'an earlier ledger was set aside'}; kept as {previous.name}")
 
 
-def _check(path: Path) -> Head:
+def _check(path: Path) -> _Checked:
     """Raises ``LedgerDamaged``; any other error is no reason to set it aside."""
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
@@ -135,7 +146,9 @@ def _check(path: Path) -> Head:
         raise LedgerDamaged(f"{path}: versions {header[_VERSIONS].hex()} in its header are not those of WAL")
     with LedgerReader(path) as reader:
         reader.check_file()
-        return reader.verify(CHECKED_ROWS)
+        head = reader.verify(CHECKED_ROWS)
+        is_newest = reader.schema_version >= database.SCHEMA_VERSION
+        return _Checked(head, is_newest and reader.transactions_agree(CHECKED_ROWS))
 
 
 def _migrate_when_older(path: Path) -> None:
