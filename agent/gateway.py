@@ -13,6 +13,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 import structlog
@@ -78,7 +79,7 @@ class Outside:
     new_id: Callable[[], str]
     process: Callable[[], ProcessStatistics] = ProcessStatistics  # of no interest where no process runs
     uploader: Callable[[StationPort], Uploader] | None = None  # None: logs are brought nowhere
-    trace: Callable[[str, str], None] = lambda _direction, _frame: None  # of frames without secrets
+    trace: Callable[[str, str], None] | None = None  # of frames without secrets; None: nobody reads it
 
 
 def this_machine(config: Config) -> Outside:
@@ -206,6 +207,7 @@ class Gateway:
 
     async def _keep_link(self) -> None:
         assert self._view is not None
+        trace = None if self._outside.trace is None else partial(_note_frame, self._outside.trace)
         self._link = Link(
             self._endpoint,
             self._dialect,
@@ -213,7 +215,7 @@ class Gateway:
             on_heard=self._csms_speaks,
             backoff=self._backoff(),
             ping_interval_s=float(self._view.integer(_PING, 60)),
-            hooks=Hooks(on_frame=self._frame, on_invalid_messages=self._invalid),
+            hooks=Hooks(self.counters.frame, trace, self._invalid),
             open=self._open,
             random_source=self._outside.rng,
             clock_ms=self._outside.now_ms,
@@ -315,17 +317,17 @@ class Gateway:
             log.error("password is no hex, another is tried", password=where, wanted="csms.authorization_key_encoding")
         return forms
 
-    def _frame(self, direction: Direction, text: str) -> None:
-        self.counters.frame(direction)
-        log.debug("frame", direction=direction.value, frame=text)
-        self._outside.trace(direction.value, text)
-
     def _invalid(self, reason: str, count: int) -> None:
         log.warning("invalid messages from the CSMS", reason=reason, count=count)
         self._security("InvalidMessages", f"{count}: {reason}")
 
     def _security(self, event_type: str, tech_info: str) -> None:
         _begin(self._port.station.security_event(event_type, tech_info))
+
+
+def _note_frame(trace: Callable[[str, str], None], direction: Direction, text: str) -> None:
+    log.debug("frame", direction=direction.value, frame=text)
+    trace(direction.value, text)
 
 
 def _begin(telling: Coroutine[object, object, None]) -> None:

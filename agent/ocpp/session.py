@@ -81,7 +81,8 @@ Handler = Callable[[str, Payload], Awaitable[Payload | Reply]]
 class Hooks:
     """Who else wants to know. All are plain calls in the event loop and must not block."""
 
-    on_frame: Callable[[Direction, str], None] | None = None  # message trace; the text is redacted
+    on_traffic: Callable[[Direction], None] | None = None  # a frame came or goes
+    on_frame: Callable[[Direction, str], None] | None = None  # message trace; the text is redacted, which takes time
     on_invalid_messages: Callable[[str, int], None] | None = None  # reason, count; at most once a minute
 
 
@@ -323,5 +324,7 @@ class Session:
         self._apply(self._rpc.refuse(request, error, self._clock_ms()))
 
     def _trace(self, direction: Direction, frame: bytes) -> None:
+        if self._hooks.on_traffic is not None:
+            self._hooks.on_traffic(direction)
         if self._hooks.on_frame is not None:
             self._hooks.on_frame(direction, redact(frame))
