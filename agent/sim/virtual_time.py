@@ -31,45 +31,23 @@ _RESOLUTION_S: Final = 1e-6
 """Timers so close together are due together. asyncio's own nanosecond is less than what a float can tell apart after
 half a year: the next timer would never be due."""
 
+_LONGEST_S: Final = 86_400.0
+"""As far as asyncio jumps at a time: what a sum of times comes to in floats must not depend on whose loop it is."""
+
+_TIMERS: Final = 200
+"""So many may be set before those that were cancelled are looked for and dropped."""
+
 _OWN: Final = 1
 """A loop watches one descriptor of its own, by which other threads wake it; they need no look to be heard."""
 
 
-class _Timer(asyncio.TimerHandle):
-    """A timer that knows when it was set."""
-
-    __slots__ = ("_due",)
-
-    def __init__(
-        self,
-        due: tuple[float, int],
-        callback: Callable[..., object],
-        arguments: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: contextvars.Context | None,
-    ) -> None:
-        super().__init__(due[0], callback, arguments, loop, context)
-        self._due = due
-
-    def __lt__(self, other: object) -> bool:
-        return self._due < other._due if isinstance(other, _Timer) else NotImplemented
-
-
 class _JumpingSelector(selectors.DefaultSelector):
-    """Reports at once; the time that the loop wanted to wait is added to its clock. Asks the system only where
-    somebody watches a descriptor, or nothing else is left to wait for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now_s = 0.0
+    """Reports at once what is ready. It waits for nothing, so nothing may be left to wait for but descriptors."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        looks = timeout is None or len(self.get_map()) > _OWN
-        ready = super().select(0) if looks else []
-        if not ready:
-            if timeout is None:
-                raise Stuck
-            self.now_s += max(0.0, timeout)
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise Stuck
         return ready
 
 
@@ -77,10 +55,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """See the module."""
 
     def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-        self._clock_resolution = _RESOLUTION_S
+        self._now_s = 0.0
+        self._watched = _JumpingSelector()
+        super().__init__(self._watched)
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # a heap; equals in the order they were set
         self._turns = itertools.count()
+        self._tidy_at = _TIMERS
 
     def call_at(
         self,
@@ -89,15 +69,42 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         *args: *Arguments,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """As asyncio does it, with a timer that has a place among its equals."""
+        """As asyncio does it, with a place among its equals."""
         self._check_closed()  # type: ignore[attr-defined]
-        timer = _Timer((when, next(self._turns)), callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._turns), timer))
+        if len(self._timers) > self._tidy_at:
+            self._timers = [each for each in self._timers if not each[2].cancelled()]
+            heapq.heapify(self._timers)
+            self._tidy_at = max(_TIMERS, 2 * len(self._timers))
         return timer
 
+    def _run_once(self) -> None:
+        """One turn of asyncio's loop: time moves if nothing is ready, then all runs that is. Asks the system only where
+        somebody watches a descriptor, or nothing else is left to wait for."""
+        timers, ready = self._timers, self._ready  # type: ignore[attr-defined]
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        wait_s: float | None = None
+        if ready or self._stopping:  # type: ignore[attr-defined]
+            wait_s = 0.0
+        elif timers:
+            wait_s = min(max(0.0, timers[0][0] - self._now_s), _LONGEST_S)
+        if wait_s is None or len(self._watched.get_map()) > _OWN:
+            heard = self._watched.select(wait_s)
+            self._process_events(heard)  # type: ignore[attr-defined]
+            wait_s = 0.0 if heard else wait_s
+        self._now_s += wait_s or 0.0
+        due_s = self._now_s + _RESOLUTION_S
+        while timers and timers[0][0] < due_s:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):  # what these make ready has its turn in the next one
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+
     def time(self) -> float:
-        return self._jumping.now_s
+        return self._now_s
 
     def run_in_executor(self, _executor: Any, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """What would be done in a thread is done at once: virtual time does not wait for real work."""

@@ -126,6 +126,10 @@ class Watch:
                 self._standing[evse].run_ends()
             self.contact(evse)
 
+    def _now_ms(self) -> int:
+        """Asked at every look: the loop is at hand."""
+        return round(self._loop.time() * 1_000)
+
     # ------------------------------------------------------------------------------- what is commanded
 
     def effect(self, effect: Effect) -> None:
@@ -174,8 +178,8 @@ class Watch:
         if tx is None or vehicle is None or not self.life.station.logic.core.ctx.behaviour.stop_on_unplug:
             return
         tx_id, first, seen_ms = self._guests.get(number, ("", vehicle, 0))
-        if tx_id != tx.tx_id or vehicle is first or now_ms() - seen_ms <= self._unseen_ms:
-            self._guests[number] = tx.tx_id, vehicle, now_ms()
+        if tx_id != tx.tx_id or vehicle is first or self._now_ms() - seen_ms <= self._unseen_ms:
+            self._guests[number] = tx.tx_id, vehicle, self._now_ms()
         elif commanded.live:
             self._wrong(number, f"another car charges on the transaction {tx_id}")
 
@@ -196,7 +200,7 @@ class Watch:
         for fault in evse.faults.active:
             if is_false(fault, self._outlets[number], standing.seen_ms.get(fault), self._began_ms):
                 self._wrong(number, f"the station says {fault.value}, and there is no cause")
-            standing.seen_ms[fault] = now_ms()
+            standing.seen_ms[fault] = self._now_ms()
         standing.unplugged |= CpState.A in (evse.vehicle.raw, self._outlets[number].cp)
         gone = standing.faults.keys() - active
         early = gone & UNTIL_CLEARED if standing.unplugged else gone & (UNTIL_CLEARED | UNTIL_UNPLUGGED)
@@ -204,7 +208,7 @@ class Watch:
             self._wrong(number, f"the fault {fault.value} ends by itself, or with a restart")
         if active - standing.faults.keys():
             standing.unplugged = False
-        standing.faults = {fault: standing.faults.get(fault, now_ms()) for fault in evse.faults.active}
+        standing.faults = {fault: standing.faults.get(fault, self._now_ms()) for fault in evse.faults.active}
 
     def _judge(self, evse: Evse, number: int, commanded: Commanded) -> None:
         limit_ma = self._hard_ma[number]

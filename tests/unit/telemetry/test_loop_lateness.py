@@ -18,7 +18,7 @@ def work_for(seconds: float) -> None:
     """As if this callback took so long: nothing else of the loop runs meanwhile."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
-    loop._jumping.now_s += seconds
+    loop._now_s += seconds
 
 
 def lateness_after(seconds: float, *works: tuple[float, float]) -> Lateness:
