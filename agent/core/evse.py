@@ -8,7 +8,7 @@ minimum current, a working ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from agent.core.contactor import Contactor, ContactorEvent, ContactorState
@@ -354,6 +354,8 @@ class Evse:
         if self.vehicle.raw is None and self._told is None:
             return  # not yet there: it is told everything once it has spoken
         wanted = self._wanted()
+        if wanted == self._told:
+            return
         if self.hardware.autonomous:
             effects = autonomous_effects(self.hardware.evse, self._told, wanted)
         else:
@@ -415,7 +417,7 @@ class Evse:
         self.force_unlock = False
         self.flow.authorize(token, group, remote_start_id, source, profile=profile)
 
-    def deadlines(self) -> Iterator[int]:
+    def deadlines(self) -> list[int]:
         """Every instant at which time alone will change something."""
         now_ms = self._ctx.at_ms
         of_devices = (
@@ -423,7 +425,7 @@ class Evse:
             self.contactor.look_ms,
             self.lock.deadline_ms if self.lock is not None else None,
         )
-        yield from (max(at_ms, now_ms + 1) for at_ms in of_devices if at_ms is not None)
+        due_ms = [max(at_ms, now_ms + 1) for at_ms in of_devices if at_ms is not None]
         candidates = (
             self.contactor.rests_until_ms,
             self.faults.deadline_ms,
@@ -433,7 +435,7 @@ class Evse:
             self._ready_at_ms(),
             self._doubt_at_ms(),
         )
-        yield from (at_ms for at_ms in candidates if at_ms is not None and at_ms > now_ms)
+        return due_ms + [at_ms for at_ms in candidates if at_ms is not None and at_ms > now_ms]
 
     def _ready_at_ms(self) -> int | None:
         tx = self.flow.tx

@@ -92,6 +92,8 @@ class Faults:
         self._gone_at_ms: dict[FaultCode, int] = dict.fromkeys(self._active, 0)
 
     def set(self, code: FaultCode, cause: str, present: bool, at_ms: int) -> None:
+        if not present and not self._causes:
+            return  # as mostly
         causes = self._causes.setdefault(code, set())
         if present:
             causes.add(cause)
@@ -101,6 +103,8 @@ class Faults:
             causes.discard(cause)
             if not causes:
                 self._gone_at_ms[code] = at_ms
+        if not causes:
+            del self._causes[code]
 
     def tick(self, at_ms: int, *, vehicle_gone: bool) -> None:
         """Drop the faults whose time has come."""

@@ -6,7 +6,7 @@ every event, so no path can forget to take something back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.core.effects import (
     AllowPower,
@@ -20,8 +20,7 @@ from agent.core.effects import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The outputs of one EVSE. ``disable`` is for autonomous boards only."""
 
     duty_centipercent: int

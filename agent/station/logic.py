@@ -95,7 +95,7 @@ class Logic:
                     self._started_at_ms[tx.tx_id] = started_at_ms
 
     def _limits_are_due(self, event: object) -> bool:
-        now = {tx.id for tx in self.running().values()}
+        now = {evse.flow.tx.tx_id for evse in self.core.evses.values() if evse.flow.tx is not None}
         due = self._next_change_wall_ms is not None and self.core.ctx.wall_ms >= self._next_change_wall_ms
         return due or now != self._known or isinstance(event, ClockSet | ProfilesChanged) or not self._told
 

@@ -134,10 +134,7 @@ class Session:
         """Would this reading change a selected price? Then it should become a point."""
         if self._now is None:
             return False
-        trial = copy(self)  # nothing is added to what both of them hold
-        trial._begin = trial._begin or register
-        trial._last = register
-        return trial._key(self._now.wall_ms) != self._key(self._now.wall_ms)
+        return self._key(self._now.wall_ms, register) != self._key(self._now.wall_ms)
 
     # ------------------------------------------------------------------------------------- points
 
@@ -327,11 +324,12 @@ class Session:
             Period(at_ms, at_ms, wall_ms, wall_ms, key.tariff, key.energy, key.charging_time, key.idle_time)
         )
 
-    def _key(self, wall_ms: int) -> _Key:
+    def _key(self, wall_ms: int, reading: Register | None = None) -> _Key:
+        """``reading``: as if this were the last one."""
         tariff = self.tariff
         if tariff is None:
             return _Key(None, None, None, None)
-        now = self._situation(wall_ms)
+        now = self._situation(wall_ms, reading=reading)
         energy, charging, idle = (
             selected(tariff, dimension, now)
             for dimension in (Dimension.ENERGY, Dimension.CHARGING_TIME, Dimension.IDLE_TIME)
@@ -347,8 +345,8 @@ class Session:
     def _knows_the_time(self) -> bool:
         return self._now is None or self._now.wall_known
 
-    def _situation(self, wall_ms: int, *, known: bool | None = None) -> Situation:
-        begin, last = self._begin, self._last
+    def _situation(self, wall_ms: int, *, known: bool | None = None, reading: Register | None = None) -> Situation:
+        begin, last = self._begin or reading, reading or self._last
         known = self._knows_the_time() if known is None else known
         return Situation(
             local_time(self._zone, wall_ms) if known else None,

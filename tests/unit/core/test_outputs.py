@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from agent.core.effects import (
@@ -22,9 +20,9 @@ OFF = Wanted(10_000, power=False, offer_ma=0)
 ON = Wanted(5_333, power=True, offer_ma=32_000)
 DC_OFF = Wanted(10_000, power=False, offer_ma=0)
 DC_READY = Wanted(500, power=True, offer_ma=40_000)
-DC_ON = replace(DC_READY, output_on=True, output_mv=400_000, output_ma=40_000)
-DC_LESS = replace(DC_ON, output_ma=20_000)
-DC_LOWER = replace(DC_ON, output_mv=350_000)
+DC_ON = DC_READY._replace(output_on=True, output_mv=400_000, output_ma=40_000)
+DC_LESS = DC_ON._replace(output_ma=20_000)
+DC_LOWER = DC_ON._replace(output_mv=350_000)
 
 
 @pytest.mark.parametrize(
@@ -36,9 +34,9 @@ DC_LOWER = replace(DC_ON, output_mv=350_000)
         (ON, ON, []),
         (OFF, ON, [SetDuty(3, 5_333), AllowPower(3, True)]),
         (ON, OFF, [AllowPower(3, False), SetDuty(3, 10_000)]),
-        (ON, replace(ON, duty_centipercent=1_000), [SetDuty(3, 1_000)]),
-        (ON, replace(ON, power=False), [AllowPower(3, False)]),
-        (ON, replace(ON, offer_ma=1), []),
+        (ON, ON._replace(duty_centipercent=1_000), [SetDuty(3, 1_000)]),
+        (ON, ON._replace(power=False), [AllowPower(3, False)]),
+        (ON, ON._replace(offer_ma=1), []),
     ],
 )
 def test_a_board_that_obeys(told: Wanted | None, wanted: Wanted, effects: list[Effect]) -> None:
@@ -61,7 +59,7 @@ def test_a_board_that_obeys(told: Wanted | None, wanted: Wanted, effects: list[E
         (DC_ON, DC_LOWER, [SetOutput(3, 350_000, 40_000)]),
         (DC_ON, DC_READY, [SwitchOutput(3, False)]),
         (DC_ON, DC_OFF, [SwitchOutput(3, False), AllowPower(3, False), SetDuty(3, 10_000)]),
-        (replace(DC_ON, output_on=False), DC_ON, [SetOutput(3, 400_000, 40_000), SwitchOutput(3, True)]),
+        (DC_ON._replace(output_on=False), DC_ON, [SetOutput(3, 400_000, 40_000), SwitchOutput(3, True)]),
     ],
 )
 def test_dc_modules_go_off_first_and_on_last(told: Wanted | None, wanted: Wanted, effects: list[Effect]) -> None:
@@ -79,11 +77,11 @@ def test_an_ac_board_has_no_output_to_switch() -> None:
         (None, ON, [OfferCurrent(3, 32_000)]),
         (OFF, OFF, []),
         (ON, ON, []),
-        (ON, replace(ON, offer_ma=1), [OfferCurrent(3, 1)]),
+        (ON, ON._replace(offer_ma=1), [OfferCurrent(3, 1)]),
         (ON, OFF, [StopOffer(3)]),
-        (ON, replace(ON, disable=True), [DisableBoard(3)]),
-        (replace(ON, disable=True), replace(OFF, disable=True), []),
-        (replace(OFF, disable=True), OFF, [StopOffer(3)]),
+        (ON, ON._replace(disable=True), [DisableBoard(3)]),
+        (ON._replace(disable=True), OFF._replace(disable=True), []),
+        (OFF._replace(disable=True), OFF, [StopOffer(3)]),
     ],
 )
 def test_a_board_that_runs_the_pilot_itself(told: Wanted | None, wanted: Wanted, effects: list[Effect]) -> None:
