@@ -93,32 +93,32 @@ class LedgerDisk:
 
     def lose(self) -> Callable[[], None]:
         """The run that writes ends here and now. Call the answer when its connections are closed: only then are the
-        files as they were at this moment, since SQLite tidies up as the last connection closes."""
-        files = self._what_is_left()
+        files as they were at this moment. SQLite tidies up as the last connection closes, so one that cannot write
+        stays open until then."""
+        torn = self._tear()
         self._writer = None
+        last = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+        last.execute("PRAGMA user_version").fetchone()  # only now is it open
 
         def restore() -> None:
-            for name in ("", "-wal", "-shm"):
-                self._beside(name).unlink(missing_ok=True)
-            for name, content in files.items():
+            last.close()
+            self._beside("-shm").unlink(missing_ok=True)  # the index in shared memory is made anew at every start
+            for name, content in torn.items():
                 self._beside(name).write_bytes(content)
 
         return restore
 
-    def _what_is_left(self) -> dict[str, bytes]:
-        writer = self._writer
-        if writer is None:
-            return self._files()
-        work = writer.die()
+    def _tear(self) -> dict[str, bytes]:
+        """What was being written is on disk, or is not; or (returned) some sectors of it are."""
+        work = None if self._writer is None else self._writer.die()
         if work is None or self.chance.random() < 0.34:
-            return self._files()
+            return {}
         before = self._files()
         work()
-        after = self._files()
         if self.chance.random() < 0.5:
-            return after
+            return {}
         self.torn += 1
-        return {name: self._mixed(before.get(name, b""), content) for name, content in after.items()}
+        return {name: self._mixed(before.get(name, b""), content) for name, content in self._files().items()}
 
     def _mixed(self, before: bytes, after: bytes) -> bytes:
         """Each sector as it was before or after, and the end of what grew possibly missing."""
@@ -134,7 +134,7 @@ class LedgerDisk:
         return bytes(mixed)
 
     def _files(self) -> dict[str, bytes]:
-        """The ledger and its log; the index in shared memory is made anew at every start."""
+        """The ledger and its log."""
         return {name: file.read_bytes() for name in ("", "-wal") if (file := self._beside(name)).exists()}
 
     def _beside(self, name: str) -> Path:
