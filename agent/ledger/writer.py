@@ -44,6 +44,13 @@ OnDurable = Callable[[list[Row]], None]
 OnCut = Callable[[CutDone], None]
 
 
+def rows_left_in_wal(path: Path) -> int:
+    """From how many rows a run counts on to its first checkpoint. A run that ended abruptly has left its WAL: then one
+    is due at once, else the WAL of a station that loses power every night would grow for ever."""
+    wal = path.with_name(path.name + "-wal")
+    return CHECKPOINT_ROWS if wal.exists() and wal.stat().st_size else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     """A job and who wants to hear of it."""
@@ -87,7 +94,7 @@ class LedgerWriter:
             opening.callback(self._last_to_close.close)
             self._book = Book(self._connection, tables.head(self._last_to_close, path), make_room)
             opening.pop_all()
-        self._rows_since_checkpoint = 0
+        self._rows_since_checkpoint = rows_left_in_wal(path)
 
         # Shared between the two threads, under this condition.
         self._changed = threading.Condition()

@@ -27,7 +27,15 @@ from agent.ledger.book import Book, Change, Job, MakeRoom
 from agent.ledger.errors import LedgerFailed
 from agent.ledger.retention import CutDone, CutOrder
 from agent.ledger.rows import NewRow, Row, Sealed
-from agent.ledger.writer import CHECKPOINT_ROWS, LAZY_MAX, LAZY_WAIT_S, QUEUE_MAX, OnCut, OnDurable
+from agent.ledger.writer import (
+    CHECKPOINT_ROWS,
+    LAZY_MAX,
+    LAZY_WAIT_S,
+    QUEUE_MAX,
+    OnCut,
+    OnDurable,
+    rows_left_in_wal,
+)
 
 SECTOR_BYTES: Final = 512
 COMMIT_MS: Final = (2, 40)
@@ -161,7 +169,7 @@ class DiskWriter:
         self._book = Book(self._connection, tables.head(self._connection, disk.path), self._room)
         self._jobs: deque[_Waiting] = deque()
         self._waiting = 0
-        self._rows_since_checkpoint = 0
+        self._rows_since_checkpoint = rows_left_in_wal(disk.path)
         self._batch: list[_Waiting] = []  # being written
         self._timer: asyncio.TimerHandle | None = None
         self._lazy_timer: asyncio.TimerHandle | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -378,6 +379,26 @@ def test_checkpoints_keep_the_wal_short_and_closing_leaves_one_file(
 
     asyncio.run(main())
     assert not wal.exists()
+    assert len(read_all(path)) == 101
+
+
+def test_runs_that_end_abruptly_do_not_make_the_wal_grow_for_ever(path: Path, tmp_path: Path) -> None:
+    async def run_and_lose_power(path: Path, left: Path) -> None:
+        pen = Pen(path)
+        for number in range(10):
+            await pen.write(new_row(number, body=bytes(1000)))
+        left.mkdir()
+        for name in ("ledger.db", "ledger.db-wal"):
+            shutil.copy(path.with_name(name), left)
+        await pen.writer.close()
+
+    sizes = []
+    for run in range(10):
+        left = tmp_path / f"after run {run}"
+        asyncio.run(run_and_lose_power(path, left))
+        path = left / "ledger.db"
+        sizes.append(path.with_name("ledger.db-wal").stat().st_size)
+    assert max(sizes) < 2 * sizes[0], sizes
     assert len(read_all(path)) == 101
 
 
