@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.auth.token import ACCEPTED, NO_AUTHORIZATION, Entry, WallTime, fold
+from agent.auth.token import ACCEPTED, CONCURRENT_TX, NO_AUTHORIZATION, Entry, WallTime, fold
 from agent.core.facts import Token
 
 MAX_TEXT_LENGTH = 255  # the longest identifier of any OCPP version; nothing else in an entry is longer
@@ -40,6 +40,8 @@ class TokenCache:
 
     def learn(self, token: Token, entry: Entry, now: WallTime, *, in_local_list: bool = False) -> bool:
         """Take over the CSMS's word; False if there was nothing to keep. The entry takes the token's type."""
+        if entry.status == CONCURRENT_TX:
+            return False  # it is in use elsewhere just now, which says nothing of the token
         if in_local_list or token.token_type == NO_AUTHORIZATION or not token.id_token:
             return False
         key = fold(token.id_token)

@@ -15,6 +15,7 @@ from agent.core.facts import Token
 UNTYPED = ""
 NO_AUTHORIZATION = "NoAuthorization"  # C02: start button or free charging; the text is empty
 ACCEPTED = "Accepted"
+CONCURRENT_TX = "ConcurrentTx"
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,7 +347,7 @@ class Evse:
         command = self.lock.take_command()
         if command is not None:
             self._ctx.emit(SetLock(self.hardware.evse, command))
-        if self.flow.state is SessionState.IDLE:
+        if self.flow.state in (SessionState.IDLE, SessionState.WAITING):  # whoever plugs in next wants to charge
             self.force_unlock = False
 
     def _tell(self) -> None:

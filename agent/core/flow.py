@@ -264,7 +264,7 @@ class Flow:
         tx.profile = self._profile
         tx.tariff = self._ctx.tariff_for(self._evse, token, group)
         tx.begin_energy_mwh = sample.energy_import_mwh
-        self.tx = tx
+        self.tx, self._aligned = tx, AlignedClock()  # an interval that began before it is not its own
         interval_ms = self._ctx.behaviour.sample_interval_ms
         tx.next_sample_ms = self._ctx.at_ms + interval_ms if interval_ms else None
         return self._fact(TxKind.STARTED, self._begin_trigger, sample, token=token)
@@ -360,10 +360,9 @@ class Flow:
         assert tx is not None
         tx.last = to_sample(reading, SampleContext.PERIODIC, offered_ma)
         aligned = self._aligned.due(self._ctx.wall_ms, behaviour.aligned_interval_ms, self._ctx.time_status != "U")
-        if behaviour.sample_interval_ms <= 0:
-            tx.next_sample_ms = None
-        elif tx.next_sample_ms is None:
-            tx.next_sample_ms = now_ms + behaviour.sample_interval_ms
+        latest_ms = now_ms + behaviour.sample_interval_ms  # the interval may have become shorter meanwhile
+        next_ms = min(tx.next_sample_ms or latest_ms, latest_ms)
+        tx.next_sample_ms = next_ms if behaviour.sample_interval_ms > 0 else None
         if tx.next_sample_ms is not None and now_ms >= tx.next_sample_ms:
             missed = (now_ms - tx.next_sample_ms) // behaviour.sample_interval_ms
             tx.next_sample_ms += (missed + 1) * behaviour.sample_interval_ms

@@ -29,18 +29,26 @@ def to_sample(reading: MeterReading, context: SampleContext, offered_ma: int | N
     )
 
 
+_DAY_MS = 86_400_000
+
+
 class AlignedClock:
     """Tells when a new clock-aligned interval has begun."""
 
     def __init__(self) -> None:
+        self._interval_ms = 0
         self._slot: int | None = None
 
     def due(self, wall_ms: int, interval_ms: int, trusted: bool) -> bool:
         """True once per interval, at the first reading in it. A clock that steps back does not
-        repeat an interval; one that steps forward gives a single sample."""
+        repeat an interval, unless it was ahead by more than a day: nobody waits for that date to come. One that
+        steps forward gives a single sample."""
         if interval_ms <= 0 or not trusted:
             self._slot = None
             return False
         slot = wall_ms // interval_ms
+        was_ahead = self._slot is not None and (self._slot - slot) * interval_ms > _DAY_MS
+        if interval_ms != self._interval_ms or was_ahead:
+            self._slot, self._interval_ms = None, interval_ms
         previous, self._slot = self._slot, max(slot, self._slot or slot)
         return previous is not None and slot > previous

@@ -64,12 +64,16 @@ async def remote_stop(station: StationPort, ids: TransactionIds, request: Payloa
 
 
 async def change_availability(station: StationPort, view: StationView, request: Payload) -> Payload:
-    """ChangeAvailability.conf (16-CMD-01); connector 0 is the station."""
+    """ChangeAvailability.conf (16-CMD-01); connector 0 is the station. Where that is to be Operative, all connectors
+    are, too (section 5.2), whoever had taken them out of service."""
     connector = request["connectorId"]
     if connector != 0 and connector not in view.welcome.evses:
         return _status("Rejected")
-    command = ChangeAvailability(request["type"] == "Operative", connector or None)
-    outcome = (await station.command(command)).outcome
+    operative = request["type"] == "Operative"
+    outcome = (await station.command(ChangeAvailability(operative, connector or None))).outcome
+    if connector == 0 and operative and outcome is Outcome.ACCEPTED:
+        for evse in view.welcome.evses:
+            await station.command(ChangeAvailability(True, evse))
     return _status("Scheduled") if outcome is Outcome.SCHEDULED else _accepted(outcome)
 
 

@@ -149,13 +149,11 @@ class Operator:
     async def send(self, wish: Wish, action: str, payload: Payload) -> Order:
         """Order exactly this."""
         at_s = asyncio.get_running_loop().time()
-        evse = _evse_of(payload) if action == "ChangeAvailability" else None
-        before = self.availability.get(evse) if evse is not None else None
-        if evse is not None:
-            self.availability[evse] = None
+        places = self._places(payload) if action == "ChangeAvailability" else ()
+        before = {place: self.availability.get(place) for place in places}
+        self.availability |= dict.fromkeys(places)
         answer = await self._office.call(action, payload)
-        if evse is not None:
-            self._confirm(evse, payload, answer, before)
+        self._confirm(payload, answer, before)
         order = Order(at_s, wish, action, payload, answer)
         self._note(order)
         return order
@@ -165,12 +163,19 @@ class Operator:
         running = tuple(self._office.book.running.values())
         return Scene(self._rng, self._wall_ms(), self._number, self._evses, self._tokens, self.images, running)
 
-    def _confirm(self, evse: int, payload: Payload, answer: Answer, before: bool | None) -> None:
+    def _confirm(self, payload: Payload, answer: Answer, before: dict[int, bool | None]) -> None:
         if answer.status in ("Accepted", "Scheduled"):
-            self.availability[evse] = "Operative" in (payload.get("type"), payload.get("operationalStatus"))
-            self.confirmed_ms[evse] = now_ms()
+            self.availability |= dict.fromkeys(before, _is_operative(payload))
+            self.confirmed_ms |= dict.fromkeys(before, now_ms())
         elif answer.fate in (Fate.RESULT, Fate.OFFLINE):
-            self.availability[evse] = before
+            self.availability |= before
+
+    def _places(self, payload: Payload) -> tuple[int, ...]:
+        """What a ChangeAvailability is about; 0: the station. In 1.6 a station that becomes Operative takes all its
+        connectors along (section 5.2)."""
+        if payload.get("connectorId") == 0 and _is_operative(payload):
+            return (0, *self._evses)
+        return (payload["connectorId"] if "connectorId" in payload else payload.get("evse", {}).get("id", 0),)
 
     def _note(self, order: Order) -> None:
         self.orders.append(order)
@@ -182,7 +187,5 @@ class Operator:
             self.errors[f"{order.action} {answer.code}"] += 1
 
 
-def _evse_of(payload: Payload) -> int:
-    """What a ChangeAvailability is about; 0: the station."""
-    evse: int = payload["connectorId"] if "connectorId" in payload else payload.get("evse", {}).get("id", 0)
-    return evse
+def _is_operative(payload: Payload) -> bool:
+    return "Operative" in (payload.get("type"), payload.get("operationalStatus"))

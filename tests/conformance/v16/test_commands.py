@@ -21,6 +21,19 @@ AVAIL = "ChangeAvailability"
 START = "RemoteStartTransaction"
 
 
+def test_16_cmd_01_a_station_that_becomes_operative_takes_all_its_connectors_along() -> None:
+    """Section 5.2; else one that was taken out of service by itself stays so, and nobody knows why."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            assert await rig.csms.ask(AVAIL, {"connectorId": 0, "type": "Operative"}) == {"status": "Accepted"}
+        assert rig.station.commands == [ChangeAvailability(True, evse) for evse in (None, 1, 2)]
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize(
     ("action", "request_", "command", "outcome", "status"),
     [

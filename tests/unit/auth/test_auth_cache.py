@@ -36,6 +36,13 @@ def test_16_auth_08_learns_accepted_and_refused_alike() -> None:
     assert cache.lookup(card(2), at(2), 0) == BAD
 
 
+def test_a_token_in_use_elsewhere_is_none_the_worse_for_it() -> None:
+    cache = TokenCache(5)
+    cache.learn(card(1), GOOD, at(1))
+    assert not cache.learn(card(1), Entry("ConcurrentTx"), at(2))
+    assert cache.lookup(card(1), at(3), 0) == GOOD
+
+
 def test_16_auth_02_what_stands_in_the_local_list_is_not_cached() -> None:
     cache = TokenCache(5)
     assert not cache.learn(card(1), GOOD, at(1), in_local_list=True)

@@ -100,7 +100,7 @@ CASES = (
     Case("16-AUTH-07 not yet expired", FROM_LIST, listed=FUTURE, online=False),
     Case("16-AUTH-08 expired in cache", Refuse("Expired", Source.CACHE), cached=PAST, online=False),
     Case("16-AUTH-08 expired online asks", AskCsms(), cached=PAST, settings=PRE),
-    Case("16-AUTH-15 ConcurrentTx", Refuse("ConcurrentTx", Source.CACHE), cached=Entry("ConcurrentTx"), online=False),
+    Case("16-AUTH-15 Blocked", Refuse("Blocked", Source.CACHE), cached=Entry("Blocked"), online=False),
     Case("21-GEN unknown status refuses", Refuse("Martian", Source.CACHE), cached=Entry("Martian"), online=False),
     Case(
         "16-LL-04 list disabled",

@@ -97,6 +97,16 @@ def test_a_forced_unlock_is_forgotten_with_the_session() -> None:
     assert made.evses[1].locked
 
 
+def test_an_unlock_between_card_and_plug_keeps_nobody_from_charging() -> None:
+    made = world(LOCKED)
+    made.authorize(1)
+    [answer] = made.answers(made.command(Unlock(1, end_transaction=True)) + made.run(1_000))
+    assert answer.outcome is Outcome.UNLOCKED
+    made.cp(1, CpState.C)
+    made.run(2_000)
+    assert made.evses[1].locked and made.state() is ConnectorState.CHARGING
+
+
 def beginning(hardware: EvseHardware = LOCKED) -> CoreWorld:
     """The meter has not yet told the begin reading."""
     made = world(hardware)

@@ -143,6 +143,17 @@ def test_samples_keep_their_beat_and_skip_what_was_missed() -> None:
         assert made.facts() == []
 
 
+def test_a_shorter_interval_holds_at_once() -> None:
+    made = active(replace(QUIET, sample_interval_ms=60 * MINUTE_MS))
+    made.ctx.behaviour = replace(QUIET, sample_interval_ms=MINUTE_MS)
+    made.ctx.at_ms = 200_000
+    made.read(5_001)
+    assert made.facts() == []
+    made.ctx.at_ms += MINUTE_MS
+    made.read(5_002)
+    assert len(made.facts()) == 1
+
+
 def test_samples_can_be_turned_off_and_on_while_it_runs() -> None:
     made = active(replace(QUIET, sample_interval_ms=MINUTE_MS))
     made.ctx.behaviour = QUIET

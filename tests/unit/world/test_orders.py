@@ -85,6 +85,8 @@ def test_availability_is_what_was_confirmed_last() -> None:
         assert operator.availability == {1: False}
         await change(9, "Operative")  # rejected: there is none
         assert operator.availability[9] is None
+        await change(0, "Operative")  # all of them are
+        assert operator.availability == {0: True, 1: True, 2: True, 9: None}
         rig.network.half_open()
         await change(1, "Operative")
         assert operator.availability[1] is None  # it may have taken it
