@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from agent.billing.errors import ReceiptError
 from agent.tariff import usage as usages
-from agent.tariff.cost import Adjustment, AdjustmentKind, Bill, Line, TaxLine, Unit
+from agent.tariff.cost import Adjustment, AdjustmentKind, Bill, Line, RoundedPer, TaxLine, Unit
 from agent.tariff.currency import MINOR_DIGITS, Rounding, decimal_text, minor_text
 from agent.tariff.model import Dimension, TaxRate
 from agent.tariff.usage import Period, Usage
@@ -93,6 +93,8 @@ def bill_plain(bill: Bill) -> dict[str, Any]:
     return {
         "currency": bill.currency,
         "rounding": str(bill.rounding),
+        # Receipts of before there was another rule name none.
+        **({} if bill.rounded_per is RoundedPer.LINE else {"rounded_per": str(bill.rounded_per)}),
         "final": bill.final,
         "lines": [_line_plain(line, bill.currency) for line in bill.lines],
         "taxes": [_tax_plain(tax, bill.currency) for tax in bill.taxes],
@@ -113,6 +115,7 @@ def bill_of(plain: Any) -> Bill:
             tuple(_tax_of(each, currency) for each in plain["taxes"]),
             tuple(_adjustment_of(each, currency) for each in plain["adjustments"]),
             Rounding(plain["rounding"]),
+            RoundedPer(plain.get("rounded_per", RoundedPer.LINE)),
             _flag(plain["final"]),
             minor_of(plain["total_excl"], currency),
             minor_of(plain["total_incl"], currency),

@@ -13,7 +13,10 @@ Rules:
 * A substituted end reading is the last good one: there is nothing to bill beyond it.
 * A clock that nobody has set places nothing: a gap to or from it takes no time at all.
 * A transaction that follows another in the same session has no fees of its own; least and greatest cost are of both.
-* Where a fault ends it before any energy has flowed, there is neither a fee nor a least cost: nothing was sold.
+* Where no energy has flowed and it was not the driver's doing, there is neither a fee nor a least cost: it was ended by
+  a fault, a power cut or a reset, the CSMS refused the card, or the credit did not reach for any. Where the card or the
+  credit was why from the beginning (before that nothing was offered, or not for a minute), time costs nothing either:
+  nothing was sold.
 * The end is the end: whatever is written behind it changes nothing.
 
 Units: milliseconds, milliwatt-hours. Sources: metering reference 3.5, 3.7, 4.5, 4.6.
@@ -43,12 +46,18 @@ from agent.core.facts import (
 from agent.tariff.calendar import MAX_WALL_MS, MIN_WALL_MS
 from agent.tariff.fold import Session
 from agent.tariff.model import Dimension, EvseKind, Tariff
-from agent.tariff.usage import Activity, Point, Register, Usage
+from agent.tariff.usage import Activity, Period, Point, Register, Usage
 
 _ACTIVITY: Final = {
     ChargingState.CHARGING: Activity.CHARGING,
     ChargingState.SUSPENDED_EV: Activity.IDLE,
 }
+
+_PREVENTED: Final = frozenset({Trigger.ABNORMAL_CONDITION, Trigger.RESET_COMMAND})
+_LIMITS: Final = frozenset({Trigger.COST_LIMIT_REACHED, Trigger.ENERGY_LIMIT_REACHED, Trigger.TIME_LIMIT_REACHED})
+
+DECLINED_MS: Final = 60_000
+"""What a vehicle was offered for so long and has not taken, it did not want. A CSMS has answered by then."""
 
 MARKS_MAX: Final = 1_000  # changes of price beyond these are not signed; their rows are there all the same
 
@@ -116,6 +125,9 @@ class Books:
         self.terms = terms
         self._tariff_of = tariff_of
         self._state = started.charging_state
+        self._refused = False  # the card, by the CSMS
+        self._offered_ms = 0  # so long the vehicle was offered energy
+        self._offering = False  # since the last row
         self._register: Register | None = None
         self._boot_id, self._base_ms = stamp.boot_id, 0
         self._last_ms, self._last_wall_ms = stamp.mono_ms, stamp.wall_ms
@@ -149,6 +161,7 @@ class Books:
 
     def _note_event(self, fact: TransactionFact, stamp: Stamp) -> None:
         self._state = fact.charging_state
+        self._refused = self._refused or fact.trigger is Trigger.DEAUTHORIZED
         self.offline = self.offline or fact.offline
         self.gaps += fact.gap
         sample = fact.samples[-1] if fact.samples else None
@@ -212,6 +225,9 @@ class Books:
     ) -> None:
         point = replace(self.point(mono_ms, stamp, sample, gap=gap), tariff=tariff)
         self._session.add(point)
+        if self._offering and not point.gap:
+            self._offered_ms += point.at_ms - self._last_ms
+        self._offering = point.activity is not Activity.PAUSED
         self._base_ms, self._boot_id = self._base_of(mono_ms, stamp), stamp.boot_id
         self._last_status = stamp.time_status
         self._register = point.register or self._register
@@ -245,20 +261,32 @@ class Books:
 
     @property
     def undelivered(self) -> bool:
-        """Whether a fault ended it, and with it the session, and the meter says that no energy had flowed."""
-        if self.ended is None or self.ended.trigger is not Trigger.ABNORMAL_CONDITION:
+        """Whether no energy has flowed, and that was the station's or the CSMS's doing: neither fee nor least cost."""
+        if self.ended is None or not self._is_empty(self.ended):
             return False
-        begin, end = self.started.samples[-1], self.ended.samples[-1]
+        return self.ended.trigger in _PREVENTED or self._refused or self._unsold
+
+    def _is_empty(self, ended: TransactionFact) -> bool:
+        """Whether the meter says that no energy has flowed in it, and with it in the session."""
+        begin, end = self.started.samples[-1], ended.samples[-1]
         still = end.energy_import_mwh == begin.energy_import_mwh and not end.substituted
         return still and self.started.follows is None and not self.goes_on
+
+    @property
+    def _unsold(self) -> bool:
+        """Of one without energy: whether the card or the credit was why, from the beginning."""
+        by_limit = self.ended is not None and self.ended.trigger in _LIMITS
+        return (self._refused or by_limit) and self._offered_ms < DECLINED_MS
 
     def usage(self) -> Usage:
         """As of the last row."""
         usage = self._session.usage()
-        if self.undelivered:
-            sold = tuple(each for each in usage.volumes if each.dimension is not Dimension.FIXED_FEE)
-            usage = replace(usage, volumes=sold)
-        return usage
+        if not self.undelivered:
+            return usage
+        if self._unsold:
+            return replace(usage, periods=tuple(map(_unbilled, usage.periods)), volumes=())
+        sold = tuple(each for each in usage.volumes if each.dimension is not Dimension.FIXED_FEE)
+        return replace(usage, volumes=sold)
 
     def usage_at(self, mono_ms: int, stamp: Stamp, sample: Sample | None, *, gap: bool = False) -> Usage:
         """As if there were a row now; nothing is changed. ``gap``: what was since the last row is unknown."""
@@ -282,6 +310,12 @@ def within_session(tariffs: Sequence[Tariff], follows: Forerunner | None) -> lis
         return list(tariffs)
     excl, incl = decimal_of(follows.cost_excl), decimal_of(follows.cost_incl)
     return [tariff.after(excl, incl) for tariff in tariffs]
+
+
+def _unbilled(period: Period) -> Period:
+    """With its time charged to nobody."""
+    spent_ms = period.charging_ms + period.idle_ms + period.unbilled_ms
+    return replace(period, charging_ms=0, idle_ms=0, unbilled_ms=spent_ms)
 
 
 def _wall(stamp: Stamp, mono_ms: int) -> int:

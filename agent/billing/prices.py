@@ -12,7 +12,7 @@ from functools import lru_cache
 from agent.billing.account import decimal_of
 from agent.billing.books import within_session
 from agent.billing.read import Receipt
-from agent.tariff.cost import Bill, bill
+from agent.tariff.cost import Bill, RoundedPer, bill
 from agent.tariff.currency import Rounding
 from agent.tariff.model import Tariff
 from agent.tariff.parse import parse_tariff
@@ -34,11 +34,13 @@ def bill_again(receipt: Receipt) -> Bill | None:
     bounds = receipt.facts.bounds
     credit: Fraction | None = None if bounds.credit_limit is None else decimal_of(bounds.credit_limit)
     rounding = Rounding.HALF_UP if receipt.bill is None else receipt.bill.rounding
+    rounded_per = RoundedPer.DIMENSION if receipt.bill is None else receipt.bill.rounded_per
     try:
         return bill(
             within_session(tariffs, bounds.follows),
             receipt.usage,
             rounding=rounding,
+            rounded_per=rounded_per,
             credit_limit=credit,
             min_energy_mwh=bounds.min_energy_mwh,
             final=receipt.bill is None or receipt.bill.final,

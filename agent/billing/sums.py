@@ -1,24 +1,30 @@
 """Does a bill add up, by its printed numbers alone?
 
-Charter: what a driver with a pocket calculator can do: each line from quantity and price, each tax from the
-lines, the total from all of them. No tariff is needed. Deliberately not the code that made the bill.
+Charter: what a driver with a pocket calculator can do: each line from quantity and price (together with the lines of
+its kind above it, as their sum is what is rounded), each tax from the lines, the total from all of them. No tariff is
+needed. Deliberately not the code that made the bill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
+from fractions import Fraction
 
-from agent.tariff.cost import Bill, TaxLine, cost_of
+from agent.tariff.cost import Bill, RoundedPer, TaxLine, cost_of
 from agent.tariff.currency import from_minor, to_minor
 from agent.tariff.model import TaxRate
 
 
 def mistakes(bill: Bill) -> Iterator[str]:
     """Every sum that does not come out, in words."""
-    for line in bill.lines:
-        exact = cost_of(line.dimension, line.unit_price, line.quantity)
-        due = 0 if line.waived else to_minor(exact, bill.currency, bill.rounding)
-        if line.net != due:
+    exact: defaultdict[Hashable, Fraction] = defaultdict(Fraction)
+    printed: defaultdict[Hashable, int] = defaultdict(int)
+    for number, line in enumerate(bill.lines):
+        kind = number if bill.rounded_per is RoundedPer.LINE else (line.dimension, line.tax_rates)
+        exact[kind] += 0 if line.waived else cost_of(line.dimension, line.unit_price, line.quantity)
+        printed[kind] += line.net
+        if printed[kind] != to_minor(exact[kind], bill.currency, bill.rounding):
             yield f"{line.description!r:.60} is not quantity times price"
     if list(bill.taxes) != list(_taxes(bill)):
         yield "the taxes do not follow from the lines"

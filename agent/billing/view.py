@@ -18,7 +18,7 @@ from agent.billing.prices import tariffs_of
 from agent.billing.read import Receipt
 from agent.billing.told import Told
 from agent.core.facts import Forerunner
-from agent.tariff.cost import Bill, Unit, cost_of
+from agent.tariff.cost import Bill, RoundedPer, Unit, cost_of
 from agent.tariff.currency import MINOR_DIGITS, decimal_text, minor_text
 from agent.tariff.model import Dimension, Tariff
 from agent.tariff.usage import Period
@@ -160,8 +160,14 @@ def _bill(bill: Bill) -> Table:
         ("Item", ">How much", ">Price", f">{currency}"),
         tuple(rows),
         (f"Total {currency}", f"net {net}, tax {tax_sum}", "", minor_text(bill.total_incl, currency)),
-        f"Prices are without tax. Each line is rounded once ({bill.rounding}); the total is the sum of the lines.",
+        f"Prices are without tax. {_ROUNDED[bill.rounded_per]} ({bill.rounding}); the total is the sum of the lines.",
     )
+
+
+_ROUNDED: Final = {
+    RoundedPer.DIMENSION: "Lines of one kind are added up, then rounded once",
+    RoundedPer.LINE: "Each line is rounded once",  # word for word as on pages of before
+}
 
 
 def _told(told: Told) -> tuple[str, ...]:

@@ -108,8 +108,9 @@ def limit(parsed: argparse.Namespace) -> int:
     async def tell(station: RemoteStation) -> int:
         views = {view.evse: view.tx_id for view in (await station.status()).evses}
         tx_id = views.get(parsed.evse)
-        if tx_id is None or not await station.limit_transaction(tx_id, *wanted, technician=True):
-            print(f"no transaction runs on EVSE {parsed.evse}, or a limit is no number")
+        said = "TxNotFound" if tx_id is None else await station.limit_transaction(tx_id, *wanted, technician=True)
+        if said != "Accepted":
+            print(said.partition(": ")[2] or f"no transaction runs on EVSE {parsed.evse}")
             return 1
         print(f"limited: transaction {tx_id}")
         return 0

@@ -13,6 +13,7 @@ from itertools import combinations
 
 from agent.config.device_model import with_defaults
 from agent.config.model import CableKind, Config, ConnectorType, CsmsConfig, EvseConfig
+from agent.config.money import Assignment
 from agent.config.problem import Problem
 from agent.config.station_model import bare_specs
 from agent.config.tariff_files import tariff_problems
@@ -135,7 +136,11 @@ def _connector(path: str, evse: EvseConfig) -> Iterator[Problem]:
     if (kind in _DC_TYPES) != (evse.board.kind is BoardKind.DC) and kind is not ConnectorType.C_TESLA:
         yield Problem(f"{path}.connector_type", f"a type for {evse.board.kind} (board {evse.board.name})", f'"{kind}"')
     pilot = evse.board.pilot
-    if evse.cable is CableKind.SOCKET and not pilot.lock and not pilot.driver.autonomous:
+    if evse.cable is CableKind.SOCKET and pilot.driver.autonomous:
+        # IEC 61851-1: what flows through a cable that somebody brings is bounded by its rating.
+        wanted = f'"fixed", since board {evse.board.name} does not tell what a cable in a socket can carry'
+        yield Problem(f"{path}.cable", wanted, '"socket"')
+    elif evse.cable is CableKind.SOCKET and not pilot.lock:
         # IEC 61851-1: a Type 2 or 3 plug is locked in its socket while under load.
         yield Problem(f"{path}.cable", f'"fixed", since board {evse.board.name} has no lock', '"socket"')
 
@@ -239,6 +244,24 @@ def _assignments(config: Config) -> Iterator[Problem]:
         if gives == (None, None, None, None):
             wanted = "a tariff, max_cost, max_energy_wh or max_time_s"
             yield Problem(path, wanted, "none of them", 'tariff = "flat.json"')
+        if each.max_cost is not None and not _is_priced(config, each):
+            wanted = "a tariff beside it, price.tariff, price.live_tariff or a [csms]: else nothing says what is spent"
+            yield Problem(f"{path}.max_cost", wanted, "none of them", 'tariff = "flat.json"')
+
+
+def _is_priced(config: Config, limited: Assignment) -> bool:
+    """Whether anything may price a transaction that this limits: a CSMS may send tariffs."""
+    price = config.price
+    if price.tariff is not None or price.live_tariff is not None or config.csms is not None:
+        return True
+    return any(each.tariff is not None and _may_meet(each, limited) for each in price.assign)
+
+
+def _may_meet(one: Assignment, other: Assignment) -> bool:
+    """Whether one transaction may fit both. Which tokens are in a group, nobody knows here."""
+    tokens, groups = (one.token, other.token), (one.group, other.group)
+    same = all(None in pair or len({str(each).casefold() for each in pair}) == 1 for pair in (tokens, groups))
+    return same and (None in (one.evse, other.evse) or one.evse == other.evse)
 
 
 def _csms(csms: CsmsConfig) -> Iterator[Problem]:

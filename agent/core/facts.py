@@ -36,6 +36,7 @@ class Trigger(enum.StrEnum):
     CHARGING_STATE_CHANGED = "ChargingStateChanged"
     DEAUTHORIZED = "Deauthorized"
     EV_COMMUNICATION_LOST = "EVCommunicationLost"
+    EV_CONNECT_TIMEOUT = "EVConnectTimeout"
     EV_DEPARTED = "EVDeparted"
     METER_VALUE_CLOCK = "MeterValueClock"
     METER_VALUE_PERIODIC = "MeterValuePeriodic"
@@ -66,6 +67,7 @@ class StopReason(enum.StrEnum):
     POWER_LOSS = "PowerLoss"
     ENERGY_LIMIT_REACHED = "EnergyLimitReached"
     TIME_LIMIT_REACHED = "TimeLimitReached"
+    TIMEOUT = "Timeout"  # the vehicle left and did not come back in time: 1.6 says EVDisconnected
     LOCAL_OUT_OF_CREDIT = "LocalOutOfCredit"
     REMOTE = "Remote"
     UNLOCK = "UnlockCommand"  # 1.6 only; 2.0.1 says Other with trigger UnlockCommand
@@ -249,6 +251,7 @@ class LogEntry(enum.StrEnum):
     SPACE_LOW = "space_low"
     SPACE_ENOUGH = "space_enough"
     TARIFF_REFUSED = "tariff_refused"
+    LIMIT_WITHOUT_PRICE = "limit_without_price"
     RECORD_FAILED = "record_failed"
     FAULTS_CLEARED = "faults_cleared"
     AVAILABILITY_CHANGED = "availability_changed"

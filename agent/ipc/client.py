@@ -243,9 +243,9 @@ class RemoteStation:
         max_time_s: int | None,
         *,
         technician: bool = False,
-    ) -> bool:
+    ) -> str:
         limits = {"max_cost": max_cost, "max_energy_wh": max_energy_wh, "max_time_s": max_time_s}
-        return cast(bool, await self._call("limit_transaction", tx_id=tx_id, technician=technician, **limits))
+        return cast(str, await self._call("limit_transaction", tx_id=tx_id, technician=technician, **limits))
 
     async def told_cost(self, told: ToldCost) -> None:
         await self._call("told_cost", told=told)

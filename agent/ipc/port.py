@@ -434,8 +434,9 @@ class StationPort(Protocol):
         max_time_s: int | None,
         *,
         technician: bool = False,
-    ) -> bool:
-        """What the transaction may use up at most (prepaid); False: it does not run. Durable before it returns.
+    ) -> str:
+        """What the transaction may use up at most (prepaid). Its status: Accepted, TxNotFound (it does not run), or
+        "Rejected: why", as where no tariff prices it. Durable before it returns.
 
         It takes the place of all limits but the site's; a ``technician``'s only of those of a technician before."""
         ...

@@ -144,8 +144,9 @@ async def _limit(station: StationPort, tx_id_of: TxIdOf, data: Payload) -> Paylo
     if cost is None and energy_wh is None and time_s is None:
         raise _Unfit("transactionLimit has no limit")
     tx_id = await tx_id_of(_text(data, "transactionId"))
-    taken = tx_id is not None and await station.limit_transaction(tx_id, cost, energy_wh, time_s)
-    return {"status": "Accepted" if taken else "TxNotFound"}
+    if tx_id is None:
+        return {"status": "TxNotFound"}
+    return _status(await station.limit_transaction(tx_id, cost, energy_wh, time_s))
 
 
 def _status(said: str) -> Payload:

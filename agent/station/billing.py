@@ -79,6 +79,11 @@ class _Open:
     site_asked: bool = False  # whether the site's limits were looked up
     ending: bool = False  # told the core that a limit is reached
 
+    @property
+    def is_priced(self) -> bool:
+        """Or is about to be: a tariff that was told holds from the next reading on."""
+        return bool(self.books.tariffs) or self.wanted is not None
+
 
 class Billing:
     """Books and prices of one station. ``boot_id`` is that of the rows that will be written, ``most_mw``
@@ -364,17 +369,21 @@ class Billing:
 
     def limit(
         self, tx_id: str, max_cost: str | None, max_energy_mwh: int | None, max_time_ms: int | None, source: str
-    ) -> bool:
-        """What the transaction may use up at most from now on; False: it does not run, or that is no limit. It does not
-        run before its start is on disk: no row of it must overtake that.
+    ) -> str:
+        """What the transaction may use up at most from now on. Returns its status: Accepted, "Rejected: why", or
+        TxNotFound. It does not run before its start is on disk: no row of it must overtake that.
 
         It takes the place of what was told before; a technician's takes only that of a technician's."""
         each = self._open.get(tx_id)
-        limit = told_limit(tx_id, 0 if each is None else each.evse, max_cost, max_energy_mwh, max_time_ms, source)
-        if each is None or each.books.ended is not None or limit is None:
-            return False
+        if each is None or each.books.ended is not None:
+            return "TxNotFound"
         if self._core.evses[each.evse].flow.state is SessionState.BEGIN_WRITING:
-            return False
+            return "TxNotFound"
+        limit = told_limit(tx_id, each.evse, max_cost, max_energy_mwh, max_time_ms, source)
+        if limit is None:
+            return "Rejected: a limit is no number from 0 on"
+        if max_cost is not None and not each.is_priced:
+            return "Rejected: no tariff prices this transaction, so nothing can tell when a limit of cost is reached"
         if source == TECHNICIAN:
             if each.limit is not None:  # left by the transaction before: it must be known after a restart, too
                 self._core.ctx.append(each.limit)
@@ -382,7 +391,7 @@ class Billing:
             limit = lesser(limit, each.told)
         self._core.ctx.append(lesser(limit, self._site_limit(each)))
         each.site_asked = True
-        return True
+        return "Accepted"
 
     def _limit_by_site(self, each: _Open) -> None:
         """Once per process: a restart may have come between a start and its limit."""
@@ -411,6 +420,11 @@ class Billing:
         limits, tx = each.books.limits, self._running(each)
         if limits is None or each.ending or tx is None or tx.last is None:
             return None
+        if limits.max_cost is not None and not each.books.tariffs:
+            if each.is_priced:
+                return None
+            details = (("tx", limits.tx_id), ("max_cost", limits.max_cost), ("by", limits.source))
+            self._unsaid.append(LogFact(LogEntry.LIMIT_WITHOUT_PRICE, each.evse, details))
         usage = each.books.usage_at(self._core.ctx.at_ms, self._stamp(), tx.last)
         return reached(limits, each.books, usage, self._most_mw[each.evse])
 

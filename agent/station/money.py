@@ -136,14 +136,14 @@ class Money:
 
     async def limit(
         self, tx_id: str, max_cost: str | None, max_energy_wh: int | None, max_time_s: int | None, source: str
-    ) -> bool:
+    ) -> str:
         energy_mwh = None if max_energy_wh is None else max_energy_wh * 1_000
         time_ms = None if max_time_s is None else max_time_s * 1_000
-        taken = self._billing.limit(tx_id, max_cost, energy_mwh, time_ms, source)
+        status = self._billing.limit(tx_id, max_cost, energy_mwh, time_ms, source)
         self._shell.give(PricesChanged())
-        if taken:
+        if status == "Accepted":
             await self._durable()
-        return taken
+        return status
 
     # ---------------------------------------------------------------------------------------- told
 

@@ -16,10 +16,12 @@ from agent.config.money import Assignment
 from agent.core.facts import Forerunner, LimitFact, StopReason, TransactionFact, Trigger
 from agent.tariff.cost import Bill
 from agent.tariff.currency import decimal_text, from_minor
-from agent.tariff.prepaid import Limit, TransactionLimits, exhausted
+from agent.tariff.prepaid import Ahead, Limit, TransactionLimits, exhausted
 from agent.tariff.usage import Usage
 
 LOOK_AHEAD_MS: Final = 2_000  # a reading a second, and one may be missing
+ENDING_MS: Final = 10_000  # a vehicle has 6 s to stop drawing; the contactor opens, the register is read
+FLOWS_ON_MS: Final = 3_000  # vehicles take so long to heed that they are offered nothing
 MOST_MONEY: Final = 10**9
 MONEY_DIGITS: Final = 12
 TECHNICIAN: Final = "technician"
@@ -109,7 +111,8 @@ def forerunner(started: TransactionFact, bill: Bill | None) -> Forerunner:
 def reached(limit: LimitFact, books: Books, usage: Usage, most_mw: int) -> tuple[Trigger, StopReason] | None:
     """Why the transaction must end now, at ``most_mw`` at most; None if it need not."""
     limits = TransactionLimits(credit_of(limit), limit.max_energy_mwh, limit.max_time_ms)
-    found = exhausted(limits, books.priced_by, usage, interval_ms=LOOK_AHEAD_MS, max_power_mw=most_mw)
+    ahead = Ahead(LOOK_AHEAD_MS, most_mw, ENDING_MS, FLOWS_ON_MS)
+    found = exhausted(limits, books.priced_by, usage, ahead)
     return None if found is None else _ENDS[found]
 
 

@@ -407,7 +407,7 @@ class StationService:
         max_time_s: int | None,
         *,
         technician: bool = False,
-    ) -> bool:
+    ) -> str:
         source = TECHNICIAN if technician else "told"
         return await self._money.limit(tx_id, max_cost, max_energy_wh, max_time_s, source)
 

@@ -1,7 +1,11 @@
 """Volumes to a bill that a driver can add up.
 
-Charter: exact fractions until a line is printed; each printed line is rounded once, and every total is the sum of
+Charter: exact fractions until a line is printed; each dimension is rounded once, and every total is the sum of
 printed lines. The same function makes running and final cost; a running one leaves out the minimum cost.
+
+Rounding: the lines of one dimension with the same tax rates are added up exactly; each shows by how much their rounded
+sum has grown with it. So a price that changes each quarter of an hour rounds no more often than one that stays, and a
+line lies less than one minor unit from quantity times price. Receipts of before ADR 32 rounded each line by itself.
 
 Order: lines (one per tariff, dimension and unit price), taxes on the printed lines (one group of lines per set of
 rates; stack 1 is on the lines and the printed taxes of stack 0, and so on), the cap and the minimum, the credit.
@@ -45,6 +49,13 @@ class Unit(StrEnum):
     ENERGY = "mWh"
     TIME = "ms"
     FEES = "fees"
+
+
+class RoundedPer(StrEnum):
+    """What is rounded once."""
+
+    DIMENSION = "dimension"  # with the same tax rates
+    LINE = "line"  # receipts that name neither
 
 
 class AdjustmentKind(StrEnum):
@@ -95,6 +106,7 @@ class Bill:
     taxes: tuple[TaxLine, ...]
     adjustments: tuple[Adjustment, ...]
     rounding: Rounding
+    rounded_per: RoundedPer
     final: bool
     total_excl: int
     total_incl: int
@@ -105,6 +117,7 @@ def bill(
     usage: Usage,
     *,
     rounding: Rounding = Rounding.HALF_UP,
+    rounded_per: RoundedPer = RoundedPer.DIMENSION,
     credit_limit: Fraction | None = None,
     min_energy_mwh: int = 0,
     final: bool = True,
@@ -118,10 +131,12 @@ def bill(
     _refuse_foreign(tariffs, usage)
     currency = tariffs[0].currency
     waived = usage.energy_mwh < min_energy_mwh
-    lines = _lines(tariffs, usage, rounding, waived=waived)
-    taxes = _taxes(lines, currency, rounding)
-    totals = _Totals(lines, taxes, currency, rounding)
-    totals.forget(_exact_excess(tariffs, usage, waived=waived))
+    items = _items(tariffs, usage)
+    lines = _lines(tariffs, items, rounding, rounded_per, waived=waived)
+    nets = _nets(lines)
+    taxes = _taxes(nets, currency, rounding)
+    totals = _Totals(nets, taxes, currency, rounding)
+    totals.forget(_exact_excess(tariffs, items, waived=waived))
     totals.bound(tariffs[-1], final=final)
     if credit_limit is not None:
         totals.limit(credit_limit)
@@ -131,6 +146,7 @@ def bill(
         tuple(taxes),
         tuple(totals.adjustments),
         rounding,
+        rounded_per,
         final,
         totals.excl,
         totals.excl + totals.tax,
@@ -196,11 +212,20 @@ def _last_used(usage: Usage) -> list[tuple[int, Dimension, int]]:
     return list(found.values())
 
 
-def _lines(tariffs: Sequence[Tariff], usage: Usage, rounding: Rounding, *, waived: bool) -> list[Line]:
+def _lines(
+    tariffs: Sequence[Tariff], items: Sequence[_Item], rounding: Rounding, rounded_per: RoundedPer, *, waived: bool
+) -> list[Line]:
     lines = []
-    for item in _items(tariffs, usage):
+    sums: dict[tuple[Dimension, tuple[TaxRate, ...]], tuple[Fraction, int]] = {}  # exact, and as printed
+    for item in items:
         tariff = tariffs[item.tariff]
+        rates = tariff.tax_rates(item.dimension)
         free = waived and item.dimension is Dimension.ENERGY
+        exact, printed = sums.get((item.dimension, rates), (Fraction(0), 0))
+        exact += 0 if free else item.cost
+        net = to_minor(exact, tariff.currency, rounding) - printed
+        if rounded_per is RoundedPer.DIMENSION:
+            sums[item.dimension, rates] = exact, printed + net
         lines.append(
             Line(
                 dimension=item.dimension,
@@ -209,9 +234,9 @@ def _lines(tariffs: Sequence[Tariff], usage: Usage, rounding: Rounding, *, waive
                 unit_price=item.unit_price,
                 quantity=item.amount,
                 unit=_unit(item.dimension),
-                net=0 if free else to_minor(item.cost, tariff.currency, rounding),
+                net=net,
                 description=_NAMES[item.dimension] + (" (below the least that is billed)" if free else ""),
-                tax_rates=tariff.tax_rates(item.dimension),
+                tax_rates=rates,
                 waived=free,
             )
         )
@@ -237,10 +262,20 @@ _NAMES = {
 # --------------------------------------------------------------------------------------------- taxes
 
 
-def _taxes(lines: Sequence[Line], currency: str, rounding: Rounding) -> list[TaxLine]:
+_Nets = dict[tuple[TaxRate, ...], int]
+"""What the printed lines of each set of rates add up to."""
+
+
+def _nets(lines: Sequence[Line]) -> _Nets:
+    found: _Nets = {}
+    for line in lines:
+        found[line.tax_rates] = found.get(line.tax_rates, 0) + line.net
+    return found
+
+
+def _taxes(nets: _Nets, currency: str, rounding: Rounding) -> list[TaxLine]:
     found = []
-    for rates in dict.fromkeys(line.tax_rates for line in lines):
-        base = sum(line.net for line in lines if line.tax_rates == rates)
+    for rates, base in nets.items():
         for level in stacked(rates):
             taxes = [_tax(rate, base, currency, rounding) for rate in level]
             base += sum(tax.amount for tax in taxes)
@@ -297,15 +332,17 @@ def _first_rates(tariff: Tariff) -> tuple[TaxRate, ...]:
     return next((tariff.tax_rates(dimension) for dimension in Dimension if tariff.prices(dimension)), ())
 
 
-def _exact_excess(tariffs: Sequence[Tariff], usage: Usage, *, waived: bool) -> tuple[Fraction, Fraction]:
+def _exact_excess(tariffs: Sequence[Tariff], items: Sequence[_Item], *, waived: bool) -> tuple[Fraction, Fraction]:
     """What lay above the caps of the tariffs that were replaced, without and with tax."""
     excess_excl = excess_incl = excl = incl = Fraction(0)
-    items: defaultdict[int, list[_Item]] = defaultdict(list)
-    for item in _items(tariffs, usage):
+    if all(tariff.max_cost is None for tariff in tariffs[:-1]):
+        return excess_excl, excess_incl
+    billed: defaultdict[int, list[_Item]] = defaultdict(list)
+    for item in items:
         if not (waived and item.dimension is Dimension.ENERGY):
-            items[item.tariff].append(item)
+            billed[item.tariff].append(item)
     for position, tariff in enumerate(tariffs[:-1]):
-        for item in items[position]:
+        for item in billed[position]:
             excl += item.cost
             incl += item.cost * tax_factor(tariff.tax_rates(item.dimension))
         most_excl, most_incl = _capped(tariff.max_cost, excl, incl, incl)
@@ -318,11 +355,11 @@ class _Totals:
     """The totals while bounds are put on them, one adjustment each. ``taxed``: with tax, as if none had been rounded;
     what a bound makes of the side that it does not give must not depend on how the taxes were rounded."""
 
-    def __init__(self, lines: Sequence[Line], taxes: Sequence[TaxLine], currency: str, rounding: Rounding) -> None:
+    def __init__(self, nets: _Nets, taxes: Sequence[TaxLine], currency: str, rounding: Rounding) -> None:
         self.currency, self.rounding = currency, rounding
-        self.excl, self.tax = sum(line.net for line in lines), sum(tax.amount for tax in taxes)
-        nets = (from_minor(line.net, currency) * tax_factor(line.tax_rates) for line in lines)
-        self.taxed = sum(nets, Fraction(0))
+        self.excl, self.tax = sum(nets.values()), sum(tax.amount for tax in taxes)
+        taxed = (from_minor(net, currency) * tax_factor(rates) for rates, net in nets.items())
+        self.taxed = sum(taxed, Fraction(0))
         self.adjustments: list[Adjustment] = []
 
     def forget(self, excess: tuple[Fraction, Fraction]) -> None:

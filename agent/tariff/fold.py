@@ -10,8 +10,10 @@ energy between two of them belongs to the stretches between them, and where thes
 cheapest (a reading at the boundary avoids that). Within a reading's energy the thresholds of energy conditions are
 exact. Power, current, and energy conditions of time prices are looked at at the points.
 
-Decisions: the charging and idle time of conditions is the sum over the transaction, also where it was not billable;
-the time of a gap counts for no condition. Fixed fees and reservation prices are chosen once, at the first point.
+Decisions: the charging time of conditions is the sum over the transaction; their idle time is that since the car
+charged last, so that each idle period has its own grace (OCPP 2.1 minIdleTime: "duration in seconds the idle period
+(i.e. not charging) MUST last"). Both also count where they were not billable; the time of a gap or of the station's own
+pause counts for neither. Fixed fees and reservation prices are chosen once, at the first point.
 
 Units: mWh, ms, mW, mA. Sources: OCPP 2.1 I12; metering notes on arithmetic and on clock edge cases.
 """
@@ -101,6 +103,8 @@ class Session:
         if point.register is not None:
             self._read(point, point.register)
         self._now = point
+        if point.activity is Activity.CHARGING:
+            self._idle_ms = 0  # the next idle period has a grace of its own
         if point.tariff is not None:
             self._use(point.tariff)
         self._select()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 
 DAY_MINUTES = 1440
 
@@ -191,6 +192,7 @@ def stacked(rates: tuple[TaxRate, ...]) -> list[list[TaxRate]]:
     return [[rate for rate in rates if rate.stack == stack] for stack in sorted({rate.stack for rate in rates})]
 
 
+@lru_cache(maxsize=64)  # a bill asks for the same few rates once per line
 def tax_factor(rates: tuple[TaxRate, ...]) -> Fraction:
     """What an amount without tax is multiplied by to get the amount with tax."""
     factor = Fraction(1)

@@ -18,7 +18,8 @@ from agent.tariff.model import Conditions, Dimension, EvseKind, Payment, Tariff,
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that a condition can ask about. Times are milliseconds of the transaction so far."""
+    """All that a condition can ask about. Times are milliseconds of the transaction so far, ``idle_ms``
+    of the idle period: since the car charged last."""
 
     at: LocalTime | None  # None: nobody knows
     evse_kind: EvseKind

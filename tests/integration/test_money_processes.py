@@ -78,7 +78,7 @@ def test_a_spent_credit_ends_the_session_and_no_more_is_billed(tmp_path: Path) -
         station = await stage.station()
         tx_id = (await station.status()).evses[0].tx_id
         assert tx_id is not None
-        assert await station.limit_transaction(tx_id, "0.62", None, None)
+        assert await station.limit_transaction(tx_id, "0.62", None, None) == "Accepted"
         await station.close()
         await until(lambda: is_state(stage, 1, ConnectorState.FINISHING))
         await leave(stage)

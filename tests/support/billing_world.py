@@ -415,7 +415,7 @@ class BillingWorld:
         self.give(PricesChanged())
 
     def tell_limit(self, cost: str | None = None, energy_wh: int | None = None, time_s: int | None = None) -> bool:
-        return at_once(self.money.limit(self.tx_id or "none", cost, energy_wh, time_s, "told"))
+        return at_once(self.money.limit(self.tx_id or "none", cost, energy_wh, time_s, "told")) == "Accepted"
 
     def crash(self, *, power: bool = False, away_ms: int = 2_000, kept: int = 0, clock_kept: bool = True) -> None:
         """The process dies, or (``power``) the machine; the first ``kept`` of the waiting commits were made."""

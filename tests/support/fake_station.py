@@ -143,7 +143,7 @@ class FakeStation:
     tariff_status: str = "Accepted"
     tariff_assignments: list[TariffAssignment] = field(default_factory=list)
     tariffs_told: list[tuple[int | str, str]] = field(default_factory=list)  # (EVSE or transaction, JSON)
-    limit_taken: bool = True
+    limit_status: str = "Accepted"
     limits: list[tuple[str, str | None, int | None, int | None]] = field(default_factory=list)
     limits_of_technicians: int = 0
     costs: list[ToldCost] = field(default_factory=list)
@@ -342,10 +342,10 @@ class FakeStation:
         max_time_s: int | None,
         *,
         technician: bool = False,
-    ) -> bool:
+    ) -> str:
         self.limits.append((tx_id, max_cost, max_energy_wh, max_time_s))
         self.limits_of_technicians += technician
-        return self.limit_taken
+        return self.limit_status
 
     async def told_cost(self, told: ToldCost) -> None:
         self.costs.append(told)

@@ -43,7 +43,7 @@ def answered(message_id: str, answer: dict[str, Any]) -> dict[str, Any]:
     data = answer["data"]
     inner: dict[str, Any] = json.loads(data) if isinstance(data, str) else data
     if message_id == "TransactionLimit":
-        assert inner.keys() == {"status"}
+        assert inner.keys() <= {"status", "statusInfo"}
     else:
         conforms(f"{message_id}Response", inner)
     return inner

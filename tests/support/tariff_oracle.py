@@ -28,7 +28,7 @@ class Second:
     sampled_mwh: int  # the energy at the latest sample before
     elapsed_s: int
     charging_s: int
-    idle_s: int
+    idle_s: int  # since it charged last
     utc_s: int
 
 
@@ -80,7 +80,8 @@ Rates = tuple[tuple[str, float, int], ...]
 
 
 def total(tariff: dict[str, Any], costs: Costs) -> tuple[int, int]:
-    """Without and with tax, in minor units: each line and each tax rounded half up once, then a bound.
+    """Without and with tax, in minor units: each dimension and each tax rounded half up once, then a
+    bound.
 
     The rule for each side of a bound, first that without tax: nothing but that side is looked at. Below ``minCost`` one
     more thing is sold, taxed at the bound's own rates, else at those of the first dimension with a price, and so dear
@@ -89,9 +90,12 @@ def total(tariff: dict[str, Any], costs: Costs) -> tuple[int, int]:
     scale = 1
     for _ in range(DIGITS[tariff["currency"]]):
         scale *= 10
-    sold: dict[Rates, Fraction] = defaultdict(Fraction)
+    dimensions: dict[str, Fraction] = defaultdict(Fraction)
     for (dimension, price), amount in costs.used.items():
-        sold[_rates(tariff[dimension])] += Fraction(_half_up(price * amount * scale), scale)
+        dimensions[dimension] += price * amount
+    sold: dict[Rates, Fraction] = defaultdict(Fraction)
+    for dimension, cost in dimensions.items():
+        sold[_rates(tariff[dimension])] += Fraction(_half_up(cost * scale), scale)
     net = sum(_half_up(each * scale) for each in sold.values())
     tax = sum(_printed_tax(rates, _half_up(each * scale)) for rates, each in sold.items())
     found = [Fraction(net, scale), Fraction(net + tax, scale)]

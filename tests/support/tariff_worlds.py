@@ -98,6 +98,8 @@ def seconds_of(world: World, samples: set[int]) -> list[Second]:
         if second in samples:
             sampled_mwh = world.energy_mwh(second)
         activity, power_w = world.at(second)
+        if activity == "charging":
+            spent["idle"] = 0
         found.append(
             Second(
                 activity,

@@ -7,7 +7,8 @@ against there being one. It reads answers and receipts, nothing of the station's
 
 Rules (docs/billing.md): the CSMS's default of an EVSE, else its default of all (0), else the site's tariff, as it was
 when the transaction began; a new tariff of a transaction holds from the meter's next reading on; a newer limit takes
-the place of the one before; what costs more than the limit is not billed; what goes on after a rollover has the tariff,
+the place of the one before; what costs more than the limit is not billed; where station or CSMS kept it from any energy
+there is neither fee nor least cost; what goes on after a rollover has the tariff,
 and what is left of the limit.
 
 Units: cents, mWh, ms of virtual time.
@@ -66,6 +67,9 @@ _ENDED_BY: Final = {
     "TimeLimitReached": "time_ms",
 }
 """Reasons of an end, and the limit that each needs."""
+
+_NOT_THE_DRIVER: Final = frozenset({"DeAuthorized", "ImmediateReset", "Reboot"})
+"""Where one of these ends it before any energy has flowed, nothing was sold."""
 
 
 @dataclass(slots=True)
@@ -167,6 +171,7 @@ class Agreements:
             span=(began.wall_ms, ended.wall_ms),
             clock_sound=began.clock_sound and ended.clock_sound,
             whole=agreed.whole and not seen.rolled_over,
+            sold=bool(receipt.energy_mwh) or not (agreed.whole and self._was_prevented(seen)),
             before_mwh=agreed.before_mwh if began.disturbed == ended.disturbed else None,
         )
         least, most = bounds(agreed.tariffs, charged)
@@ -176,6 +181,13 @@ class Agreements:
         if not least <= cents <= most:
             right, names = f"{float(least):.0f} to {float(most):.0f}", ", ".join(each.name for each in agreed.tariffs)
             self._wrong(seen.evse, f"{seen.tx_id} costs {cents} cents, {right} are right by {names}")
+
+    @staticmethod
+    def _was_prevented(seen: Seen) -> bool:
+        """By station or CSMS, for sure: a meter that did not tell the end may have seen energy, and so may the
+        transaction that follows."""
+        told = seen.end is None or not seen.end.substituted
+        return seen.reason in _NOT_THE_DRIVER and told and not seen.rolled_over
 
     def _passed(self, limit: Limit, seen: Seen, receipt: Receipt, cents: int) -> str:
         """What says that this limit did not hold; "" for nothing."""
@@ -210,5 +222,7 @@ class Agreements:
         least = min((getattr(limit, name) for limit in limits), default=None)
         if least is None:
             self._wrong(seen.evse, f"{seen.tx_id} ended for {seen.reason}, and has no such limit")
+        elif name == "cents" and not receipt.energy_mwh:
+            return  # it did not reach for the start fee, which then is not billed
         elif seen.agreed.whole and not seen.gaps and used < least - early:
             self._wrong(seen.evse, f"{seen.tx_id} ended for {seen.reason} at {used}, the limit is {least}")

@@ -223,6 +223,8 @@ class MoneyOrders:
         answer = await self._send("TransactionLimit", data | {"transactionLimit": plain})
         if answer is None or seen is None:
             return
+        if answer.get("status") == "Rejected":  # as it may be where nothing prices: here something always does
+            self._wrong(seen.evse, f"a limit without fault was answered {answer}")
         if answer.get("status") != "Accepted":
             seen.agreed.limits = before
             return

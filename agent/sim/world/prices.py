@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 MWH_PER_KWH: Final = 1_000_000
 MINUTE_MS: Final = 60_000
 ROUNDING_CENTS: Final = 4
-"""Half a cent for each line and tax of one tariff."""
+"""Half a cent for each dimension and tax, however many tariffs there were."""
 
 CLOCK_MS: Final = 120_000
 """Nearer to a change of price than this, either may hold: rows and their clock are some seconds apart."""
@@ -37,13 +37,15 @@ Range = tuple[Fraction, Fraction]
 @dataclass(frozen=True, slots=True)
 class Charged:
     """What is known of a transaction. ``span``: its true wall times, in ms UTC. ``whole``: it is its session, from the
-    first to the last. ``before_mwh``: how much of the energy, at least and at most, had flowed when the last of its
-    tariffs took over; None: nobody knows."""
+    first to the last. ``sold``: False where there was no energy, and the station or the CSMS was why: then there is
+    neither fee nor least cost. ``before_mwh``: how much of the energy, at least and at most, had flowed when the last
+    of its tariffs took over; None: nobody knows."""
 
     energy_mwh: int
     span: tuple[int, int]
     clock_sound: bool
     whole: bool = True
+    sold: bool = True
     before_mwh: tuple[int, int] | None = None
 
 
@@ -92,8 +94,10 @@ def bounds(tariffs: Sequence[Prices], charged: Charged) -> Range:
     least, most = _energy(tariffs, charged)
     begun_ms, ended_ms = charged.span
     minutes = Fraction(max(0, ended_ms - begun_ms) + CLOCK_MS, MINUTE_MS)
-    most += max(each.fee for each in tariffs) + minutes * max(each.minute for each in tariffs)
-    most = max(most, *(each.least[1] for each in tariffs if each.least), Fraction(0))
+    most += minutes * max(each.minute for each in tariffs)
+    if charged.sold:
+        most += max(each.fee for each in tariffs)
+        most = max(most, *(each.least[1] for each in tariffs if each.least), Fraction(0))
     if charged.whole and charged.energy_mwh:  # else there may be neither fee nor least cost
         least += min(each.fee for each in tariffs)
         least = max(least, min(each.least[0] if each.least else Fraction(0) for each in tariffs))
@@ -102,8 +106,7 @@ def bounds(tariffs: Sequence[Prices], charged: Charged) -> Range:
         least = min(least, *(cap[0] for cap in caps)) if charged.whole else Fraction(0)
     if len(caps) == len(tariffs):
         most = min(most, sum((cap[1] for cap in caps), Fraction(0)))
-    tolerance = ROUNDING_CENTS * len(tariffs)
-    return least - tolerance, most + tolerance
+    return least - ROUNDING_CENTS, most + ROUNDING_CENTS
 
 
 def _energy(tariffs: Sequence[Prices], charged: Charged) -> Range:

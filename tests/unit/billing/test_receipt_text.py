@@ -38,8 +38,8 @@ Start fee                                                1 x      0.50 EUR  0.50
 VAT 19 %                                             on 6.65                1.26
 --------------------------------------------------------------------------------
 Total EUR                                 net 6.65, tax 1.26                7.91
-Prices are without tax. Each line is rounded once (HALF_UP); the total is the
-sum of the lines.
+Prices are without tax. Lines of one kind are added up, then rounded once
+(HALF_UP); the total is the sum of the lines.
 
 Session
 --------------------------------------------------------------------------------

@@ -4,17 +4,19 @@ the signature is what is wrong: a station with a fault of its own must be found 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.billing import verdicts
+from agent.billing import html, verdicts
 from agent.billing.facts import Flags, Moment
 from agent.billing.read import Receipt, parse
 from agent.billing.verdicts import State, exit_code, verify
 from agent.ocmf.public_key import PublicKey
-from agent.tariff.cost import Adjustment, AdjustmentKind, Bill
+from agent.tariff.cost import Adjustment, AdjustmentKind, Bill, RoundedPer
 from agent.tariff.currency import Rounding
+from agent.tariff.usage import Activity
 from tests.unit.billing import making
 from tests.unit.billing.making import KEY, OTHER_KEY, TARIFF
 
@@ -219,12 +221,50 @@ def test_bounds_belong_to_the_bill() -> None:
         lambda bill: replace(bill, adjustments=(Adjustment(AdjustmentKind.MIN_COST, 0, 1, "more"),)),
         lambda bill: replace(bill, total_excl=bill.total_excl + 1),
         lambda bill: replace(bill, total_incl=bill.total_incl + 1),
-        lambda bill: replace(bill, rounding=Rounding.DOWN),
+        lambda bill: replace(
+            bill,
+            lines=(
+                replace(bill.lines[0], net=bill.lines[0].net + 1),
+                replace(bill.lines[1], net=bill.lines[1].net - 1),
+                *bill.lines[2:],
+            ),
+        ),
     ],
 )  # fmt: skip
 def test_a_bill_that_does_not_add_up(change: Any) -> None:
     found = bad(receipt(account=change(good_bill())))
     assert "sums" in found
+
+
+QUARTERS = [
+    {
+        "tariffId": f"quarter-{number}",
+        "currency": "EUR",
+        "energy": {"prices": [{"priceKwh": 0.3}], "taxRates": [{"type": "VAT", "tax": 19}]},
+    }
+    for number in range(3)
+]
+QUARTERLY = making.used(QUARTERS, [(900_000, 17_500, Activity.CHARGING)] * 3)
+
+
+def test_a_receipt_that_was_rounded_line_by_line_stays_true() -> None:
+    """Written before ADR 32, byte for byte: 0.525 cents in each of three lines."""
+    found = parse(Path(__file__).with_name("receipt_rounded_per_line.txt").read_bytes())
+    assert found.bill is not None
+    assert ([line.net for line in found.bill.lines], found.bill.total_excl) == ([1, 1, 1], 3)
+    assert not bad(found)
+    assert "Each line is rounded once (HALF_UP)" in html.render(found), "as on the pages that were given away"
+
+
+def test_a_receipt_names_what_was_rounded_once() -> None:
+    of = making.facts(QUARTERS, QUARTERLY)
+    found = receipt(of, QUARTERLY)
+    assert found.bill is not None
+    assert ([line.net for line in found.bill.lines], found.bill.total_excl) == ([1, 0, 1], 2)
+    assert b'"rounding":"HALF_UP","rounded_per":"dimension"' in found.payload
+    assert not bad(found)
+    for other in (replace(found.bill, rounded_per=RoundedPer.LINE), replace(found.bill, rounding=Rounding.DOWN)):
+        assert set(bad(receipt(of, QUARTERLY, account=other))) == {"cost_recomputed", "sums"}
 
 
 def test_no_tariff_is_no_mistake() -> None:

@@ -112,3 +112,29 @@ def test_negative_prices_need_to_be_allowed(tmp_path: Path) -> None:
     tariff = {**TARIFF, "energy": {"prices": [{"priceKwh": -0.1}]}}
     text = '[price]\ntariff = "site.json"\nallow_negative = true\n'
     assert check_file(configured(tmp_path, text, site=tariff)) == []
+
+
+ALONE = HEAD.partition("[csms]")[0] + '[[token]]\nid = "04AB"\n'
+PREPAID = '[[price.assign]]\ntoken = "04AB"\nmax_cost = "20.00"\n'
+OF_TOKEN = '[[price.assign]]\ntoken = "{}"\ntariff = "site.json"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (PREPAID, ["price.assign[0].max_cost"]),
+        (PREPAID + 'tariff = "site.json"\n', []),
+        (PREPAID + OF_TOKEN.format("04ab"), []),
+        (PREPAID + OF_TOKEN.format("04AC"), ["price.assign[0].max_cost"]),
+        (PREPAID + '[[price.assign]]\ngroup = "household"\ntariff = "site.json"\n', []),
+        (PREPAID + "evse = 1\n" + '[[price.assign]]\nevse = 1\ntariff = "site.json"\n', []),
+        ('[price]\ntariff = "site.json"\n' + PREPAID, []),
+        ('[price]\nlive_tariff = "live.json"\n' + PREPAID, []),
+        ('[csms]\nurl = "ws://csms.example/ocpp"\n' + PREPAID, []),
+        ('[[price.assign]]\ntoken = "04AB"\nmax_energy_wh = 1_000\n', []),
+    ],
+)
+def test_a_limit_of_money_needs_a_price(tmp_path: Path, text: str, problems: list[str]) -> None:
+    file = configured(tmp_path, "", site=TARIFF)
+    file.write_text(ALONE + text + evse(1))
+    assert [each.path for each in check_file(file)] == problems

@@ -42,6 +42,14 @@ def test_a_limit_is_told_as_a_technician_s(tmp_path: Path, station: FakeStation)
     assert station.limits == [("tx-1", "8", 20_000, None)] and station.limits_of_technicians == 1
 
 
+def test_why_a_limit_is_refused_is_said(
+    tmp_path: Path, station: FakeStation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    station.limit_status = "Rejected: no tariff prices this transaction"
+    assert limit(tmp_path, "--max-cost", "8") == 1
+    assert capsys.readouterr().out == "no tariff prices this transaction\n"
+
+
 def test_without_any_limit_nothing_is_told(
     tmp_path: Path, station: FakeStation, capsys: pytest.CaptureFixture[str]
 ) -> None:

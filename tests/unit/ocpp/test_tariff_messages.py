@@ -142,8 +142,11 @@ def test_e16_transaction_limit(limit: dict[str, Any], wanted: tuple[Any, ...]) -
     data = {"transactionId": TX, "transactionLimit": limit}
     assert ask(station, "TransactionLimit", data) == {"status": "Accepted"}
     assert station.limits == [(TX, *wanted)]
-    station.limit_taken = False
+    station.limit_status = "TxNotFound"
     assert ask(station, "TransactionLimit", data) == {"status": "TxNotFound"}
+    station.limit_status = "Rejected: no tariff prices it"
+    info = {"reasonCode": "InvalidValue", "additionalInfo": "no tariff prices it"}
+    assert ask(station, "TransactionLimit", data) == {"status": "Rejected", "statusInfo": info}
     assert ask(station, "TransactionLimit", data | {"transactionId": "tx-9"}) == {"status": "TxNotFound"}
 
 

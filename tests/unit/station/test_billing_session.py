@@ -61,6 +61,12 @@ def session(of: Site, *, crash: bool = False, change: str | None = None) -> list
     return receipts
 
 
+def said_of_limit(
+    world: BillingWorld, cost: str | None, energy_wh: int | None = None, time_s: int | None = None, *, source: str
+) -> str:
+    return at_once(world.money.limit(world.tx_id or "none", cost, energy_wh, time_s, source))
+
+
 def costs(receipts: list[Receipt]) -> list[Fraction]:
     return [from_minor(each.bill.total_incl, "EUR") for each in receipts if each.bill is not None]
 
@@ -162,13 +168,13 @@ def test_nobody_lifts_what_the_site_has_left(crash: bool, who: str) -> None:
         world.read_meter()
         world.charge(5)
         before = world.tx_id
-        assert at_once(world.money.limit(before or "", None, 20_000, None, "told"))
+        assert before is not None and world.tell_limit(None, 20_000)
         world.advance(30_000)
         assert world.tx_id not in (None, before) and (left := world.books.limits) is not None
         if crash:
             world.crash()
         for energy_wh in (1, 50):  # a limit of the CSMS alone may be lifted again, by the CSMS
-            assert at_once(world.money.limit(world.tx_id or "", "50", energy_wh, 7_200, who))
+            assert said_of_limit(world, "50", energy_wh, 7_200, source=who) == "Accepted"
             holds = world.books.limits
             assert holds is not None and holds.max_energy_mwh == energy_wh * 1_000
             assert (holds.max_cost, holds.max_time_ms) == (left.max_cost, left.max_time_ms)

@@ -10,16 +10,15 @@ import pytest
 from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import LimitFact
 from agent.station.prepaid import TECHNICIAN
-from tests.support.asked import at_once
 from tests.support.billing_world import CARD, BillingWorld, Site
 from tests.unit.station.test_billing_money import FLAT
-from tests.unit.station.test_billing_session import MODULUS_MWH
+from tests.unit.station.test_billing_session import MODULUS_MWH, said_of_limit
 
 Values = tuple[str | None, int | None, int | None]
 
 
 def by_technician(world: BillingWorld, cost: str | None = None, energy_wh: int | None = None) -> bool:
-    return at_once(world.money.limit(world.tx_id or "none", cost, energy_wh, None, TECHNICIAN))
+    return said_of_limit(world, cost, energy_wh, source=TECHNICIAN) == "Accepted"
 
 
 def holds(world: BillingWorld) -> Values:

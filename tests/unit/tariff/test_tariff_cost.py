@@ -1,4 +1,4 @@
-"""The bill: lines, stacked taxes, bounds, steps, credit, prepaid limits."""
+"""The bill: lines, stacked taxes, bounds, steps, credit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from agent.tariff.cost import AdjustmentKind, Bill, TaxLine, Unit, bill, cost_cap_incl
+from agent.tariff.cost import AdjustmentKind, Bill, RoundedPer, TaxLine, Unit, bill, cost_cap_incl
 from agent.tariff.currency import MINOR_DIGITS, Rounding, decimal_text, minor_text, round_whole
 from agent.tariff.model import Dimension, Price, Tariff, TaxRate
 from agent.tariff.parse import parse_tariff
-from agent.tariff.prepaid import Limit, TransactionLimits, exhausted, interval_cost
 from agent.tariff.usage import Period, Usage, Volume, from_plain, to_plain
-from tests.support.tariff_json import HOUR_MS, MINUTE_MS, kwh, minute, tariff
+from tests.support.tariff_json import MINUTE_MS, kwh, minute, tariff
 
 VAT = [{"type": "VAT", "tax": 19}]
 
@@ -71,6 +70,24 @@ def test_lines_are_rounded_once_each() -> None:
         (Dimension.ENERGY, 10_500_000, 350),  # 3.4965
         (Dimension.IDLE_TIME, 90_000, 2),  # 0.015
     ]
+
+
+def test_a_dimension_is_rounded_once_however_often_the_tariff_changed() -> None:
+    """A price that follows the market has a tariff for each quarter of an hour; 17.5 Wh in each are half a cent."""
+    plans = [parsed(tariffId=f"T{number}", energy=kwh(0.3, taxRates=VAT)) for number in range(288)]
+    usage = joined(*(used(17_500, number=number) for number in range(288)))
+    found = total(plans, usage)
+    assert (len(found.lines), {line.net for line in found.lines}) == (288, {0, 1})
+    assert (found.total_excl, found.total_incl) == (151, 180)  # 1.512
+    assert total(plans, usage, rounded_per=RoundedPer.LINE).total_excl == 288, "receipts of before stay as they are"
+
+
+def test_what_is_taxed_in_another_way_is_rounded_by_itself() -> None:
+    """Each line is what its sum grows by when it is rounded: 0.5, 1.0, 1.5 cents of the one, 0.5 of the other."""
+    plain, taxed = parsed(energy=kwh(0.005)), parsed(energy=kwh(0.005, taxRates=VAT))
+    plans = [taxed, taxed, plain, taxed]
+    found = total(plans, joined(*(used(1_000_000, number=number) for number in range(4))))
+    assert [line.net for line in found.lines] == [1, 0, 1, 1]
 
 
 def test_taxes_of_one_stack_are_added_and_the_next_lies_on_them() -> None:
@@ -184,43 +201,6 @@ def test_whole_steps_get_nothing_more_and_nothing_stays_nothing() -> None:
     assert total(plan, used(1_500_000)).lines[0].quantity == 1_500_000
     assert total(plan, used(1_500_001)).lines[0].quantity == 2_000_000
     assert total(plan, used(0)).lines == ()
-
-
-# ------------------------------------------------------------------------------------------ prepaid
-
-
-def stop(limits: TransactionLimits, usage: Usage, plan: Tariff | None = None) -> Limit | None:
-    """At 6 kW: 100 Wh a minute."""
-    tariffs = [] if plan is None else [plan]
-    return exhausted(limits, tariffs, usage, interval_ms=MINUTE_MS, max_power_mw=6_000_000)
-
-
-def test_energy_and_time_are_used_up_when_an_interval_would_exceed_them() -> None:
-    limits = TransactionLimits(max_energy_mwh=1_000_000, max_time_ms=HOUR_MS)
-    assert stop(limits, used(900_000, 59 * MINUTE_MS)) is None
-    assert stop(limits, used(900_001, 59 * MINUTE_MS)) is Limit.ENERGY
-    assert stop(limits, used(900_000, 59 * MINUTE_MS + 1)) is Limit.TIME
-
-
-def test_cost_is_used_up_at_the_highest_price_that_could_come() -> None:
-    plan = parsed(energy=kwh((1, {"maxPower": 1}), (2, {"minPower": 1}), taxRates=VAT), idleTime=minute(0.5))
-    limits = TransactionLimits(max_cost=Fraction(10))
-    assert interval_cost(plan, energy_mwh=100_000, interval_ms=MINUTE_MS) == Fraction("0.738")
-    assert stop(limits, used(7_782_000), plan) is None  # 9.26 with tax
-    assert stop(limits, used(7_793_000), plan) is Limit.COST  # 9.27
-
-
-def test_cost_cannot_be_used_up_where_the_tariff_is_capped_or_free() -> None:
-    limits = TransactionLimits(max_cost=Fraction(10))
-    assert stop(limits, used(90_000_000), parsed(energy=kwh(1), maxCost={"exclTax": 10})) is None
-    assert stop(TransactionLimits(max_cost=Fraction(0)), used(90_000_000), parsed(energy=kwh(0))) is None
-    assert stop(limits, used(90_000_000)) is None
-
-
-def test_step_may_use_up_the_credit_at_once() -> None:
-    plan = parsed(energy={"prices": [{"priceKwh": 1, "stepSize": 1000}]})
-    assert stop(TransactionLimits(max_cost=Fraction("1.99")), used(1_000_000), plan) is Limit.COST
-    assert stop(TransactionLimits(max_cost=Fraction(2)), used(1_000_000), plan) is None
 
 
 # ------------------------------------------------------------------------------------------ numbers

@@ -209,6 +209,35 @@ def test_time_that_may_not_be_billed_counts_for_the_conditions_all_the_same() ->
     assert (found.usage().unbilled_ms, found.usage().idle_ms) == (900_000, 60_000)
 
 
+def test_each_idle_period_has_its_own_grace() -> None:
+    """OCPP 2.1 minIdleTime: what the idle period, i.e. not charging, must last."""
+    plan = parsed(idleTime=minute((1, {"minIdleTime": 600})))
+    found, at_ms = session(plan), 0
+    for _ in range(6):
+        found.add(at(at_ms, activity=Activity.IDLE))
+        found.add(at(at_ms + 5 * MINUTE_MS))
+        at_ms += 6 * MINUTE_MS
+    found.add(at(at_ms, activity=Activity.IDLE))
+    assert found.next_boundary_ms() == at_ms + 10 * MINUTE_MS
+    found.add(at(at_ms + 11 * MINUTE_MS))
+    assert found.usage().idle_ms == 41 * MINUTE_MS
+    assert found.usage().volumes == (Volume(0, Dimension.IDLE_TIME, 0, MINUTE_MS),)
+
+
+def test_neither_the_stations_own_pause_nor_a_gap_counts_for_an_idle_period_or_ends_it() -> None:
+    plan, idle = parsed(idleTime=minute((1, {"minIdleTime": 600}))), Activity.IDLE
+    found = run(
+        plan,
+        at(0, activity=idle),
+        at(6 * MINUTE_MS, activity=Activity.PAUSED),
+        at(9 * MINUTE_MS, activity=idle),
+        at(12 * MINUTE_MS, activity=idle),
+        at(15 * MINUTE_MS, activity=idle, gap=True),
+        at(18 * MINUTE_MS),
+    )
+    assert found.usage().volumes == (Volume(0, Dimension.IDLE_TIME, 0, 2 * MINUTE_MS),)
+
+
 def test_time_needs_no_point_at_its_boundaries() -> None:
     windows = [(1, window("12:10", "12:25")), (2, window("12:25", "13:50")), (3, {"minTime": 6_600}), 4]
     found = run(parsed(chargingTime=minute(*windows)), at(0), at(2 * HOUR_MS))
@@ -219,7 +248,7 @@ def test_time_needs_no_point_at_its_boundaries() -> None:
 def test_elapsed_time_is_exact_to_the_millisecond() -> None:
     plan = parsed(idleTime=minute((1, {"maxIdleTime": 1}), 2))
     idle = Activity.IDLE
-    found = run(plan, at(0, activity=idle), at(400), at(500, activity=idle), at(9_000))
+    found = run(plan, at(0, activity=idle), at(400, activity=Activity.PAUSED), at(500, activity=idle), at(9_000))
     assert [(each.price, each.amount) for each in found.usage().volumes] == [(0, 1_000), (1, 7_900)]
 
 

@@ -41,7 +41,7 @@ def test_periods_tell_all_that_was_spent_and_begin_where_a_price_changes() -> No
         at(HOUR_MS, 2_000),
         at(HOUR_MS + MINUTE_MS, 2_600),
     )
-    minute_10 = half + 13 * MINUTE_MS
+    minute_10, charges_again = half + 13 * MINUTE_MS, half + 14 * MINUTE_MS
     assert found.usage() == Usage(
         (
             period(
@@ -51,14 +51,14 @@ def test_periods_tell_all_that_was_spent_and_begin_where_a_price_changes() -> No
                 idle_ms=10 * MINUTE_MS,
                 unbilled_ms=3 * MINUTE_MS,
             ),
+            period(minute_10, charges_again, 0, None, 0, idle_ms=MINUTE_MS),
             period(
-                *(minute_10, HOUR_MS, 0, None, 0),
+                *(charges_again, HOUR_MS, 0, None, None),
                 energy_mwh=500,
                 charging_ms=14 * MINUTE_MS,
-                idle_ms=MINUTE_MS,
                 unbilled_ms=2 * MINUTE_MS,
             ),
-            period(HOUR_MS, HOUR_MS + MINUTE_MS, 1, 0, 0, energy_mwh=600, charging_ms=MINUTE_MS),
+            period(HOUR_MS, HOUR_MS + MINUTE_MS, 1, 0, None, energy_mwh=600, charging_ms=MINUTE_MS),
         ),
         (
             Volume(0, Dimension.ENERGY, 0, 1_000),

@@ -158,6 +158,10 @@ def test_what_holds_for_one_who_charges_is_what_was_answered() -> None:
         await rig.orders._limit({}, seen)
         assert [each.name for each in seen.agreed.tariffs] == ["site", "CSMS-1"]
         assert seen.agreed.limits == held
+        assert not rig.said
+        rig.office.answer = {"status": "Rejected"}
+        await rig.orders._limit({}, seen)
+        assert "a limit without fault was answered" in rig.said[0] and seen.agreed.limits == held
         rig.office.answer = LOST
         await rig.orders._change({}, seen)
         await rig.orders._limit({}, seen)

@@ -50,12 +50,13 @@ class Rig:
         hours: int = 1,
         cents: int = 200,
         reason: str = "Local",
+        site: Prices = SITE,
         **more: Any,
     ) -> str:
         """What is said of such a transaction on the site's tariff."""
         began = Truth(0, 0, 0, 10_000, 0, 0, True)
         ended = Truth(mwh, 0, 0, 10_000, 0, hours * HOUR_MS, True)
-        agreed = Agreed([SITE], limits, more.pop("replaced", []), whole=more.pop("whole", True))
+        agreed = Agreed([site], limits, more.pop("replaced", []), whole=more.pop("whole", True))
         seen = Seen("tx", 1, cast("Sample", None), began, agreed, reason=reason, ended_truth=ended, **more)
         receipt = SimpleNamespace(energy_mwh=mwh, bill=SimpleNamespace(total_incl=cents))
         self.agreements.judge(seen, cast("Receipt", receipt))
@@ -132,12 +133,38 @@ def test_a_session_that_goes_on_keeps_tariffs_and_limits() -> None:
         ([Limit(time_ms=2 * HOUR_MS)], {"reason": "TimeLimitReached"}, "the limit is 7200000"),
         ([Limit(cents=200)], {"reason": "LocalOutOfCredit"}, ""),
         ([Limit(cents=300)], {"reason": "LocalOutOfCredit"}, "the limit is 300"),
+        ([Limit(cents=30)], {"reason": "LocalOutOfCredit", "mwh": 0, "cents": 0}, ""),  # less than the fee
     ],
 )
 def test_a_receipt_keeps_to_the_limit(limits: list[Limit], how: dict[str, Any], said: str) -> None:
     found = Rig().judge(limits, **how)
     assert bool(found) == bool(said)
     assert said in found
+
+
+@pytest.mark.parametrize("bound", [{"fixedFee": {"prices": [{"priceFixed": 1}]}}, {"minCost": {"inclTax": 1}}])
+@pytest.mark.parametrize(
+    ("reason", "how", "right"),
+    [
+        ("Local", {}, True),
+        ("DeAuthorized", {}, False),
+        ("ImmediateReset", {}, False),
+        ("Reboot", {}, False),
+        ("Reboot", {"mwh": KWH, "cents": 150}, True),
+        ("Reboot", {"rolled_over": True}, True),
+        ("Reboot", {"whole": False}, True),
+    ],
+)
+def test_where_nothing_was_sold_there_is_no_fee(
+    bound: dict[str, Any], reason: str, how: dict[str, Any], right: bool
+) -> None:
+    dear = {"tariffId": "site", "energy": {"prices": [{"priceKwh": 0.5}]}} | bound
+    if "minCost" in bound and "mwh" in how:
+        how = how | {"cents": 100}
+    site = Prices(json.dumps(dear), "Europe/Berlin")
+    told: dict[str, Any] = {"mwh": 0, "cents": 100, "reason": reason, "site": site} | how
+    found = Rig().judge([NO_LIMIT], **told)
+    assert ("are right by site" in found) is not right
 
 
 @pytest.mark.parametrize(("ago_ms", "said"), [(1_000, ""), (LATE_MS, "has no such limit")])

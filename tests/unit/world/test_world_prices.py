@@ -44,7 +44,7 @@ def right(*tariffs: Prices, kwh: int = 1, **more: Any) -> tuple[object, object]:
     """Least and most but for rounding, at noon."""
     charged = Charged(kwh * 1_000_000, (at(11), at(11)), clock_sound=True, **more)
     low, high = bounds(tariffs, charged)
-    return low + ROUNDING_CENTS * len(tariffs), high - ROUNDING_CENTS * len(tariffs)
+    return low + ROUNDING_CENTS, high - ROUNDING_CENTS
 
 
 @pytest.mark.parametrize(
