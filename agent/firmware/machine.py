@@ -367,8 +367,11 @@ class UpdateMachine:
         self._look(now)
 
     def _lost(self, report: FetchReport, now: Now) -> None:
+        """Whether another try can help is a guess (no such file: perhaps it is put there yet), so it counts only where
+        the request leaves the number of tries to us (``retries``)."""
         update = self._update
-        if not report.retryable or update.tries_left <= 0:
+        in_vain = not report.retryable and update.request.retries is None
+        if in_vain or update.tries_left <= 0:
             self._fail("DownloadFailed", report.why)
             return
         interval_s = update.request.retry_interval_s

@@ -76,13 +76,20 @@ class NativeWriter:
         return "" if staged is None else staged.version
 
     def _check_whole(self, manifest: Manifest) -> None:
-        """A slot is replaced as a whole: kernel and root file system of two releases do not fit each other."""
+        """A slot is replaced as a whole: kernel and root file system of two releases do not fit each other, and what is
+        left out would stay as it was two releases ago. Only controllers' firmware is taken over from the running slot.
+        """
         from agent.firmware.manifest import PayloadType
 
-        brought = {each.target for each in manifest.payloads if each.type is PayloadType.SLOT_IMAGE}
-        if missing := [each.target for each in self._config.slot if each.target not in brought]:
-            why = f"no slot image for {', '.join(missing)}"
-            raise UpdateRefused(Refusal.UNSUPPORTED, "manifest: payloads", why, "bring every part of the slot")
+        brought = {(each.type, each.target) for each in manifest.payloads}
+        images = [each.target for each in self._config.slot if (PayloadType.SLOT_IMAGE, each.target) not in brought]
+        files = [each.name for each in self._config.files if (PayloadType.FILES, each.name) not in brought]
+        missing = [
+            f"no {what} for {', '.join(them)}" for what, them in (("slot image", images), ("files", files)) if them
+        ]
+        if missing:
+            why, remedy = "; ".join(missing), "bring every part of the slot"
+            raise UpdateRefused(Refusal.UNSUPPORTED, "manifest: payloads", why, remedy)
 
     def _check_way_back(self, manifest: Manifest, active: str) -> None:
         """A controller may get other firmware only where a rollback can bring back what it runs now."""

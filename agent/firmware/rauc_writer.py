@@ -16,8 +16,7 @@ import structlog
 from agent.config.update import UpdateConfig
 from agent.firmware.engines.rauc import RaucEngine
 from agent.firmware.engines.rauc_bus import RaucBus
-from agent.firmware.engines.rauc_spool import spool
-from agent.firmware.faults import slot_faults
+from agent.firmware.engines.rauc_spool import discard, spool
 from agent.firmware.installer import Candidate, CheckFile
 from agent.firmware.installer_state import InstallerState
 from agent.firmware.mcu import Staged
@@ -37,6 +36,7 @@ class RaucWriter:
         self._config = config
         self._engine = RaucEngine(bus)
         self._digest = b""
+        self._forget()  # a power cut leaves a file as large as a bundle where the ledger has its room
 
     @property
     def _spool(self) -> Path:
@@ -85,8 +85,7 @@ class RaucWriter:
         """RAUC has compared what it wrote; it offers no second look."""
 
     def _forget(self) -> None:
-        with slot_faults(self._spool):
-            self._storage.remove(self._spool)
+        discard(self._storage, self._spool)
 
 
 def _no_progress(_progress: Progress) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -71,7 +71,9 @@ the installer, which may take longer to start, is not asked then; what it says o
 _LOOK_S = 0.5
 _ANNOUNCE_S = 10.0  # InstallRebooting is given this long to reach the CSMS
 _CONFIRM_TRIES = 3
+_AWAY_MAX_S = 60.0  # an installer that died is started again within seconds, at most within half a minute
 
+T = TypeVar("T")
 log = structlog.get_logger("updates")
 
 
@@ -153,15 +155,26 @@ class Updates:
                 if request.via is UpdateVia.SIGNED and (refusal := await self._judge_certificate(request)) is not None:
                     return refusal
                 await self._asked.wait()
+                if self._on_trial and self._machine.phase is Phase.IDLE:
+                    await self._look_at_trial()
         except TimeoutError:
             return UpdateAnswer(UpdateOutcome.REJECTED, "not known yet which slot runs: ask again")
         if self._away or not self._slot:
             return UpdateAnswer(UpdateOutcome.REJECTED, self._away or "nobody can tell which slot runs")
-        if self._on_trial or self._machine.phase not in CANCELLABLE:
+        if self._machine.phase not in CANCELLABLE:
             return UpdateAnswer(UpdateOutcome.REJECTED, "an update is being installed")
+        if self._on_trial:
+            return UpdateAnswer(UpdateOutcome.REJECTED, "the running image is not marked good")
         cancels = self._machine.phase is not Phase.IDLE
         await self._durably(self._machine.ask(request, self._now()))
         return UpdateAnswer(UpdateOutcome.ACCEPTED_CANCELED if cancels else UpdateOutcome.ACCEPTED)
+
+    async def _look_at_trial(self) -> None:
+        """The trial is over, and the image was not marked good: a technician may have done that since."""
+        try:
+            self._on_trial = (await self._talks.ask(lambda installer: installer.status())).on_trial
+        except (InstallerAway, SlotFailed) as error:
+            log.warning("installer does not tell whether the image is on trial", why=str(error))
 
     async def _judge_certificate(self, request: UpdateRequest) -> UpdateAnswer | None:
         """Before anything is accepted (L01.FR.02, 03); the installer judges it again."""
@@ -314,7 +327,7 @@ class Updates:
         assert self._machine.update is not None
         digest = self._machine.update.digest
         try:
-            await self._ask_until_free(lambda installer: installer.activate(digest))
+            await self._ask_patiently(lambda installer: installer.activate(digest))
         except (InstallerAway, SlotFailed) as error:
             self._carry_out(self._machine.activation_failed(str(error), self._now(), content=False))
         except UpdateRefused as refused:
@@ -323,17 +336,24 @@ class Updates:
         else:
             self._carry_out(self._machine.activated(self._boot_id, self._watch.silent(), self._now()))
 
-    async def _ask_until_free(self, question: Callable[[Installer], object]) -> None:
-        """The installer may be at work yet on what it was asked before this station was started."""
-        until_s = asyncio.get_running_loop().time() + WORK_MAX_S
+    async def _ask_patiently(self, question: Callable[[Installer], T]) -> T:
+        """What may be repeated. The installer may be at work yet on what it was asked before this station was started,
+        or may be starting again; it may have died with everything done and nothing answered."""
+        loop = asyncio.get_running_loop()
+        began_s, away_since_s = loop.time(), None
         while True:
             try:
-                await self._talks.ask(question)
-                return
+                return await self._talks.ask(question)
             except UpdateRefused as refused:
-                if refused.refusal is not Refusal.BUSY or asyncio.get_running_loop().time() >= until_s:
+                if refused.refusal is not Refusal.BUSY or loop.time() - began_s >= WORK_MAX_S:
                     raise
                 log.debug("waits for the installer", why=str(refused))
+                away_since_s = None
+            except InstallerAway as away:
+                away_since_s = loop.time() if away_since_s is None else away_since_s
+                if loop.time() - away_since_s >= _AWAY_MAX_S:
+                    raise
+                log.warning("waits for the installer", why=str(away))
             await asyncio.sleep(_LOOK_S)
 
     async def _reboot(self) -> None:
@@ -360,26 +380,37 @@ class Updates:
         self._carry_out(self._machine.tested(faults, self._now()))
 
     async def _confirm(self) -> None:
+        self._carry_out(self._machine.confirmed(await self._mark_good(), self._now()))
+
+    async def _mark_good(self) -> str:
+        """The running image stays. Returns why the boot loader cannot be told; empty: it was."""
         why_not = ""
         for _ in range(_CONFIRM_TRIES):
             try:
-                await self._talks.ask(lambda installer: installer.confirm())
-                why_not, self._on_trial = "", False
-                break
+                await self._ask_patiently(lambda installer: installer.confirm())
             except (InstallerAway, SlotFailed, UpdateRefused) as error:
                 why_not = str(error)
                 log.error("slot cannot be marked good", why=why_not)
+                if not isinstance(error, SlotFailed):
+                    break  # that was waited for already
                 await asyncio.sleep(_LOOK_S)
-        self._carry_out(self._machine.confirmed(why_not, self._now()))
+            else:
+                self._on_trial = False
+                return ""
+        return why_not
 
     async def _revert(self) -> None:
-        """The boot loader is told; if it cannot be, a trial ends by itself when its tries have run out."""
+        """The boot loader is told; if it cannot be, a trial ends by itself when its tries have run out. Where there is
+        no other image that is good, this one, with its faults, is all there is: it is marked good, since an image on
+        trial takes no update, not even the one that mends it."""
         try:
-            slot = await self._talks.ask(lambda installer: installer.revert())
+            slot = await self._ask_patiently(lambda installer: installer.revert())
             log.warning("going back to the old image", slot=slot)
         except (InstallerAway, SlotFailed, UpdateRefused) as error:
             log.critical("the boot loader cannot be told to go back", why=str(error))
             if isinstance(error, UpdateRefused) or not self._on_trial:
+                if isinstance(error, UpdateRefused) and error.refusal is Refusal.UNSUPPORTED:
+                    await self._mark_good()
                 self._carry_out(self._machine.stays(str(error), self._now()))
                 return
         await self._reboot()

@@ -45,11 +45,11 @@ def spool(
         raise UpdateRefused(Refusal.TOO_LARGE, "bundle file", why, "raise update.max_bundle_mib, if there is room")
     if source.size <= 0:
         raise UpdateRefused(Refusal.MALFORMED, "bundle file", "it is empty")
-    _remove(storage, path)
+    discard(storage, path)
     try:
         _copy(source, path, storage, whole_file, on_progress)
     except BaseException:
-        _remove(storage, path)
+        discard(storage, path)
         raise
 
 
@@ -73,6 +73,7 @@ def _copy(
         storage.sync_folder(path.parent)
 
 
-def _remove(storage: Storage, path: Path) -> None:
+def discard(storage: Storage, path: Path) -> None:
+    """Take away what was spooled, if anything was. Raises ``SlotFailed``."""
     with slot_faults(path), contextlib.suppress(FileNotFoundError):
         storage.remove(path)

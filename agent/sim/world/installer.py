@@ -27,6 +27,7 @@ from agent.station.platform import Installer
 T = TypeVar("T")
 TRIES: Final = 3
 SLOTS: Final = ("a", "b")
+DIES: Final = 0.02  # of its answers get lost
 
 
 class Fate(enum.StrEnum):
@@ -115,8 +116,9 @@ class InstallerModel:
             self.staged = StagedView(slot, StagedPhase.WRITING, "", "", 0, False)
 
     def activate(self, digest: str) -> StagedView:
-        if self.staged is None or self.staged.digest != digest or self.staged.phase is not StagedPhase.READY:
-            raise UpdateRefused(Refusal.BUSY, "slot", "nothing of that name is staged")
+        """May be repeated: its answer may have been lost."""
+        if self.staged is None or self.staged.digest != digest or self.staged.phase is StagedPhase.WRITING:
+            raise UpdateRefused(Refusal.UNSUPPORTED, "slot", "nothing of that name is staged")
         if self._chance.random() < 0.05:
             raise SlotFailed("slot", "reading back failed")
         self.staged = replace(self.staged, phase=StagedPhase.ACTIVATED)
@@ -129,7 +131,7 @@ class InstallerModel:
 
     def revert(self) -> str:
         if not self.on_trial:
-            raise UpdateRefused(Refusal.BUSY, "slot", "this slot is not on trial")
+            raise UpdateRefused(Refusal.UNSUPPORTED, "slot", "this slot is not on trial")
         self.tries_left = 0
         return self.primary
 
@@ -152,7 +154,10 @@ class Talks:
         await asyncio.sleep(self._chance.randint(2, 3_000) / 1_000)
         if self._model.away:
             raise InstallerAway("the installer does not answer")
-        return question(self._model)
+        answer = question(self._model)
+        if self._chance.random() < DIES:
+            raise InstallerAway("it died with everything done and nothing answered")
+        return answer
 
     def close(self) -> None:
         """Nothing of it is left to end: whoever waits is cancelled by the station."""

@@ -16,12 +16,12 @@ from typing import Final
 
 import pytest
 
-from agent.config.update import SlotTarget, SourcePolicy
+from agent.config.update import FilesTarget, McuTarget, SlotTarget, SourcePolicy
 from agent.firmware.errors import Refusal
 from agent.firmware.ports import Progress
 from agent.firmware.view import InstallOrder, Origin, StagedPhase
 from tests.support.update_world import NEW, NEXT, NOW_MS, OLD, SLOT_BYTES, release
-from tests.unit.firmware.bundle.making import CHUNK, BytesSource, image, make_bundle
+from tests.unit.firmware.bundle.making import CHUNK, BytesSource, files, image, make_bundle
 from tests.unit.firmware.bundle.pki import OTHER_SIGNER, ROOT, SIGNER, STRANGER
 from tests.unit.firmware.installer_device import (
     ON_SITE,
@@ -109,6 +109,7 @@ def test_each_step_is_durable_before_the_next_one_begins(tmp_path: Path, name: s
 
 FOREIGN: Final = image(random.Random(5).randbytes(3 * CHUNK))
 DTB: Final = image(b"x", name="dtb", target="dtb")
+BOOT: Final = files({"vmlinuz": b"kernel"})
 BAD_BUNDLES: Final[dict[str, tuple[Refusal, Callable[[], bytes]]]] = {
     "a stranger's": (Refusal.CERTIFICATE, lambda: make_bundle(FOREIGN, signers=[STRANGER], version="9", epoch=9)),
     "nobody's": (Refusal.SIGNATURE, lambda: make_bundle(FOREIGN, signers=[], version="9", epoch=9)),
@@ -153,6 +154,20 @@ def test_a_bundle_that_brings_a_slot_in_part(tmp_path: Path) -> None:
     assert (error.refusal, error.why) == (Refusal.UNSUPPORTED, "no slot image for dtb")
     both = make_bundle(FOREIGN, DTB)
     device.installer.activate(device.installer.install(BytesSource(both), ON_SITE, nobody).digest)
+    assert device.boot(asked=True) == "b"
+
+
+def test_files_of_the_slot_are_a_part_of_it(tmp_path: Path) -> None:
+    """A kernel beside the slot that a bundle left out would be the one of two releases ago; a controller's firmware is
+    taken over from the slot that runs."""
+    boot = FilesTarget(name="boot", folder=Path("/boot/efi"))
+    pilot = McuTarget(name="pilot", port="/dev/ttyS1", chip_id=0x468, page_bytes=2_048, pages=64)
+    device = Device(tmp_path, files=(boot,), mcu=(pilot,))
+    error = refused(lambda: device.installer.install(BytesSource(make_bundle(FOREIGN)), ON_SITE, nobody))
+    assert (error.refusal, error.why) == (Refusal.UNSUPPORTED, "no files for boot")
+    assert error.remedy == "bring every part of the slot"
+    device.installer.activate(device.installer.install(BytesSource(make_bundle(FOREIGN, BOOT)), ON_SITE, nobody).digest)
+    assert device.disk.content(Path("/boot/efi/b/vmlinuz")) == b"kernel"
     assert device.boot(asked=True) == "b"
 
 

@@ -136,6 +136,8 @@ TIMES: list[tuple[dict[str, Any], str, str]] = [
     ({"retries": 2, "retry_interval_s": 5}, "ask lost wait:4 wait:1 lost", "Downloading DownloadFailed"),
     ({"retries": 2, "retry_interval_s": 0}, "ask lost lost", "Downloading DownloadFailed"),
     ({"retries": 4, "retry_interval_s": 0}, "ask lost lost lost", "Downloading"),
+    ({"retries": 2, "retry_interval_s": 5}, "ask lost:for_good wait:5 staged", f"{TO_STAGED} Installing"),
+    ({"retries": 2, "retry_interval_s": 0}, "ask lost:for_good lost:for_good", "Downloading DownloadFailed"),
 ]  # fmt: skip
 
 

@@ -432,6 +432,7 @@ def test_an_activation_that_fails(site: Site, monkeypatch: pytest.MonkeyPatch, w
             case "boot loader":
                 (site.folder / "state" / "boot.json").write_bytes(b"rubbish")
             case "installer":
+                monkeypatch.setattr(updates_module, "_AWAY_MAX_S", 0.0)
                 site.stop()
                 site.path.unlink()
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 import stat
@@ -13,11 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config.update import EngineKind
+from agent.firmware.engines.rauc_bus import RaucBus
 from agent.firmware.engines.rauc_spool import PIECE_BYTES, spool
 from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.ports import Progress
+from agent.firmware.rauc_writer import RaucWriter
 from agent.firmware.storage import FileStorage
 from tests.support.power_disk import Fate, PowerDisk
+from tests.support.update_world import config
 
 
 @dataclass
@@ -69,6 +74,17 @@ def test_what_a_power_cut_left_is_replaced(tmp_path: Path) -> None:
     path.write_bytes(b"half of something that was longer")
     spool(whole(b"new"), path, FileStorage(), None, 100, nobody)
     assert path.read_bytes() == b"new"
+
+
+def test_what_a_power_cut_left_does_not_wait_for_the_next_update(tmp_path: Path) -> None:
+    """It is as large as a bundle, and lies where the ledger has its room."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "spool.raucb").write_bytes(b"half of something")
+    update_config = dataclasses.replace(config(tmp_path), engine=EngineKind.RAUC, state_dir=state)
+    for _ in range(2):
+        RaucWriter(FileStorage(), update_config, RaucBus())
+        assert list(state.iterdir()) == []
 
 
 def test_a_link_under_its_name_is_not_followed(tmp_path: Path) -> None:

@@ -1,0 +1,234 @@
+"""Updates in the station, where the installer dies in the middle, or where there is no image to go back to.
+
+The bench is in ``update_bench``; the usual ways are in ``test_updates``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from agent.config.update import SelectorKind, UbootConfig
+from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
+from agent.firmware.installer import Installer
+from agent.firmware.selectors.uboot_env import Environment, encode
+from agent.firmware.wire import PeerGone
+from agent.health.fold import Finding
+from agent.ipc.updates import UpdateAnswer, UpdateOutcome
+from agent.station import updates as updates_module
+from tests.unit.firmware.installer_site import Site
+from tests.unit.station.update_bench import TO_REBOOT, Bench, order, play
+
+pytestmark = pytest.mark.wire
+
+ENV_BYTES: Final = 1024
+
+
+class Dying:
+    """An installer that dies so often before (``done``: after) it does one thing; another one is started each time."""
+
+    def __init__(self, site: Site, method: str, times: int, *, done: bool = False) -> None:
+        self._site, self._method, self._done = site, method, done
+        self.left = times
+        site.make = lambda: self  # type: ignore[assignment, return-value]
+
+    def __getattr__(self, name: str) -> Any:
+        does = getattr(self._site.installer(), name)
+        return self._dies(does) if name == self._method and self.left > 0 else does
+
+    def _dies(self, does: Callable[..., object]) -> Callable[..., object]:
+        def dies(*args: object) -> object:
+            self.left -= 1
+            if self._done:
+                does(*args)
+            self._site._made = None
+            raise PeerGone("the connection of a process that was killed")
+
+        return dies
+
+
+async def until_the_trial(bench: Bench) -> None:
+    """The machine has restarted into the new image, whose station is not started yet."""
+    updates = bench.start()
+    await updates.request(order())
+    await bench.staged(updates)
+    await bench.until((bench.site.folder / "rebooted").exists)
+    bench.boots("b")
+
+
+# ------------------------------------------------------------------------------------- an installer that dies
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "the boot loader is told"])
+def test_an_installer_that_dies_while_it_activates_is_asked_again(site: Site, done: bool) -> None:
+    """Were the update given up, the installer would refuse every other one until the machine restarts."""
+    bench = Bench(site)
+    site.start()
+    dying = Dying(site, "activate", 5, done=done)
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        assert bench.around.told == TO_REBOOT
+        assert dying.left == 0
+
+    play(bench, scene)
+
+
+def test_a_healthy_image_waits_for_an_installer_that_is_started_again(site: Site) -> None:
+    bench = Bench(site)
+    site.start()
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        dying = Dying(site, "confirm", 10)
+        bench.start()
+        await bench.until(lambda: bench.around.phase == "idle")
+        assert bench.around.told == [*TO_REBOOT, "Installed"]
+        assert dying.left == 0
+
+    play(bench, scene)
+
+
+def test_an_installer_that_stays_away_is_not_waited_for_for_ever(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(site)
+    site.start()
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        monkeypatch.setattr(updates_module, "_AWAY_MAX_S", 0.05)
+        Dying(site, "confirm", 1_000_000)
+        bench.start()
+        await bench.until((site.folder / "rebooted").exists)
+        assert bench.around.phase == "reverting"
+        assert site.installer().status().primary == "a"
+
+    play(bench, scene)
+
+
+def test_a_sick_image_waits_for_the_installer_before_it_restarts(site: Site) -> None:
+    bench = Bench(site)
+    site.start()
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        Dying(site, "revert", 10)
+        bench.start(answering=())
+        await bench.until((site.folder / "rebooted").exists)
+        assert site.installer().status().primary == "a", "the sick one is not tried again"
+
+    play(bench, scene)
+
+
+# -------------------------------------------------------------------------------------- nothing to go back to
+
+
+@pytest.fixture
+def factory(site: Site) -> Bench:
+    """As packaging/boot/README.md prepares it: slot a is written, and nobody has marked it good yet."""
+    empty = Environment((b"bootcmd=source",))
+    (site.folder / "env").write_bytes(encode(empty, 1, ENV_BYTES) + encode(empty, 2, ENV_BYTES))
+    uboot = UbootConfig(
+        environment=site.folder / "env", offset_bytes=0, offset_copy_bytes=ENV_BYTES, size_bytes=ENV_BYTES
+    )
+    site.config = dataclasses.replace(site.config, selector=SelectorKind.UBOOT, uboot=uboot)
+    site.start()
+    return Bench(site)
+
+
+FAILED: Final = [Finding("update_failed", detail="no answer from pilot 2, meter 2; revert: slot b holds no good image")]
+
+
+def test_the_only_image_there_is_takes_updates_whatever_its_faults(site: Site, factory: Bench) -> None:
+    async def scene() -> None:
+        updates = factory.start(answering=(1,))
+        await factory.until(lambda: factory.around.told == ["InstallationFailed"] and factory.around.phase == "idle")
+        assert not site.installer().status().on_trial
+        assert list(updates.troubles()) == FAILED
+        assert factory.around.holds == [True, False]
+
+        updates.close()
+        updates = factory.start(answering=(1,))
+        await factory.until(lambda: updates._installer_answered)
+        assert list(updates.troubles()) == FAILED, "after a restart, too"
+        assert await updates.request(order()) == UpdateAnswer(UpdateOutcome.ACCEPTED)
+        await factory.staged(updates)
+        await factory.until((site.folder / "rebooted").exists)
+
+    play(factory, scene)
+
+
+def test_what_a_technician_marks_good_takes_updates_at_once(
+    site: Site, factory: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm = site.installer().confirm
+
+    def fail() -> None:
+        raise SlotFailed("/dev/mmcblk0", "read-only")
+
+    async def scene() -> None:
+        monkeypatch.setattr(site.installer(), "confirm", fail)
+        updates = factory.start(answering=(1,))
+        await factory.until(lambda: factory.around.told == ["InstallationFailed"] and factory.around.phase == "idle")
+        answer = UpdateAnswer(UpdateOutcome.REJECTED, "the running image is not marked good")
+        assert await updates.request(order()) == answer
+        confirm()
+        assert await updates.request(order()) == UpdateAnswer(UpdateOutcome.ACCEPTED)
+
+    play(factory, scene)
+
+
+def test_an_image_on_trial_rejects_where_the_installer_does_not_tell(
+    site: Site, factory: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise SlotFailed("/dev/mmcblk0", "read-only")
+
+    async def scene() -> None:
+        monkeypatch.setattr(site.installer(), "confirm", fail)
+        updates = factory.start(answering=(1,))
+        await factory.until(lambda: factory.around.told == ["InstallationFailed"] and factory.around.phase == "idle")
+        site.stop()
+        assert (await updates.request(order())).outcome is UpdateOutcome.REJECTED
+
+    play(factory, scene)
+
+
+def test_a_refusal_of_another_kind_does_not_make_a_sick_image_good(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(site)
+    site.start()
+
+    def revert(_: Installer) -> str:
+        raise UpdateRefused(Refusal.DOWNGRADE, "revert", "below the security epoch")
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        monkeypatch.setattr(Installer, "revert", revert)
+        bench.start(answering=())
+        await bench.until(lambda: bench.around.phase == "idle")
+        assert bench.around.told[-1] == "InstallationFailed"
+        assert site.installer().status().on_trial
+
+    play(bench, scene)
+
+
+def test_a_busy_installer_is_asked_to_go_back_until_it_is_free(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(site)
+    site.start()
+    real, busy = Installer.revert, [UpdateRefused(Refusal.BUSY, "installer", "another update")] * 3
+
+    def revert(installer: Installer) -> str:
+        if busy:
+            raise busy.pop()
+        return real(installer)
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        monkeypatch.setattr(Installer, "revert", revert)
+        bench.start(answering=())
+        await bench.until((site.folder / "rebooted").exists)
+        assert (bench.around.phase, site.installer().status().primary) == ("reverting", "a")
+
+    play(bench, scene)
