@@ -11,11 +11,15 @@ Charter: the answer to "how much may flow". The limit is the least of
 Within each of these the highest stackLevel with a period in force prevails (16-SC-03). Without a running
 transaction one that starts now is assumed, so the answer foretells what a vehicle would get.
 
+Where all profiles of one of these are over, for good or for this transaction, its limit has lapsed: the feed's offline
+limit holds in its place. A gap before what is still to come is no lapse: there nothing is limited (16-SC-06).
+
 Ampere are per phase and taken as given, whatever numberPhases says (16-SC-15); watt are of all phases. Between
 the two the feed's nominal voltage and number of phases count, rounded down, so never above the limit.
 A profile with a start or a validity needs the clock. While that is not known, or lies before the profile was
 installed, nobody can tell which of its periods is in force, or whether any is: then the one with the lowest limit
-holds, and profiles below it count beside it. So no clock lifts a limit.
+holds, and profiles below it count beside it. So no clock lifts a limit. Nor does one that is a little behind the
+CSMS's: what was to begin within 5 s of its installation began with it.
 
 Units: mA, mW, UTC milliseconds. Rows: 16-SC-03, -04, -08, -12, -14, -15; OCPP 2.0.1 K02, K08.
 """
@@ -30,6 +34,7 @@ from agent.charging.store import Installed, ProfileSet
 from agent.charging.timeline import earliest, least, needs_clock, period_at
 
 MAX_CHANGES = 500  # steps of one composite schedule; beyond, it is cut and its duration says so
+_BEGINS_AT_ONCE_MS = 5_000  # a start so little ahead is a CSMS's "now", by a clock that is not quite ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,9 @@ class Transaction:
 class Feed:
     """What is limited: an EVSE, or with ``evse_id`` 0 the station's own supply.
 
-    ``minimum_ma`` is the least current that can be offered. A DC output (``dc``) has the voltage it is driven with,
-    and one phase: its ampere are not those of the supply, see ``at_supply``.
+    ``minimum_ma`` is the least current that can be offered, ``offline_limit_ma`` what holds in place of a limit that
+    has lapsed. A DC output (``dc``) has the voltage it is driven with, and one phase: its ampere are not those of the
+    supply, see ``at_supply``.
     """
 
     evse_id: int
@@ -56,6 +62,7 @@ class Feed:
     transaction: Transaction | None = None
     minimum_ma: int = MINIMUM_AC_MA
     dc: bool = False
+    offline_limit_ma: int | None = None  # of an EVSE; the station's own supply has none
 
     @property
     def uw_per_ma(self) -> int:
@@ -174,17 +181,24 @@ def _sampler(profiles: ProfileSet, feed: Feed, unit: RateUnit, wall_ms: int, clo
     """The limit of one feed as a function of time, from ``wall_ms`` on."""
     stacks = _stacks(profiles, feed)
     started_ms = wall_ms if feed.transaction is None else feed.transaction.started_ms
+    hard_milli = convert(feed.hard_limit_ma, RateUnit.AMPERE, unit, feed)
+    offline_milli = hard_milli
+    if feed.offline_limit_ma is not None:
+        offline_milli = convert(feed.offline_limit_ma, RateUnit.AMPERE, unit, feed)
 
     def sample(at_ms: int) -> _Sample:
-        lowest = _Sample(convert(feed.hard_limit_ma, RateUnit.AMPERE, unit, feed), None, None)
+        lowest = _Sample(hard_milli, None, None)
         for stack in stacks:
             steps, until_ms = _in_force(stack, at_ms, started_ms, clock_known)
+            has_lapsed = not steps and until_ms is None
             until_ms = earliest(lowest.until_ms, until_ms)
             limit_milli, number_phases = lowest.limit_milli, lowest.number_phases
             for profile, period in steps:
                 asked = convert(period.limit_milli, profile.schedule.unit, unit, feed)
                 if asked <= limit_milli:
                     limit_milli, number_phases = asked, period.number_phases
+            if has_lapsed and offline_milli < limit_milli:
+                limit_milli, number_phases = offline_milli, None
             lowest = _Sample(limit_milli, number_phases, until_ms)
         return lowest
 
@@ -233,12 +247,21 @@ def _in_force(stack: _Stack, at_ms: int, started_ms: int, clock_known: bool) -> 
             steps.append((profile, least(profile)))
             until_ms = earliest(until_ms, entry.installed_ms if clock_known else None)
             continue
-        period, profile_until_ms = period_at(profile, at_ms, started_ms)
+        period, profile_until_ms = period_at(profile, _as_begun(entry, at_ms), started_ms)
         until_ms = earliest(until_ms, profile_until_ms)
         if period is not None:
             steps.append((profile, period))
             break
     return steps, until_ms
+
+
+def _as_begun(entry: Installed, at_ms: int) -> int:
+    """The instant for which to ask the profile: its beginning, while that is still ahead by next to nothing."""
+    profile = entry.profile
+    for begins_ms in (profile.schedule.start_ms, profile.valid_from_ms):
+        if begins_ms is not None and entry.installed_ms < begins_ms <= entry.installed_ms + _BEGINS_AT_ONCE_MS:
+            at_ms = max(at_ms, begins_ms)
+    return at_ms
 
 
 def _stacks(profiles: ProfileSet, feed: Feed) -> list[_Stack]:

@@ -3,8 +3,9 @@
 Charter: an immutable value; every change gives a new set, which the caller makes durable (``records``) before
 it answers Accepted. Profiles survive reboots and lost links (16-SC-10); a TxProfile lives only as long as its
 transaction (``keep_transactions``, called when one ends and after every boot). Time alone never removes a
-profile: a clock that jumped must not be able to delete a limit. Expired profiles have no effect; they leave
-when another one is installed, because the clock is then as good as the CSMS's word.
+profile: a clock that jumped must not be able to delete a limit, and where a limit lapsed the offline limit holds
+(``composite``). An expired profile keeps nothing out. It leaves when another takes its place, is cleared as any, and
+makes way where all places are taken.
 
 Rows: 16-SC-01, -02, -07, -09, -10; OCPP 2.0.1 K01, K09, K10.
 """
@@ -78,14 +79,21 @@ class ProfileSet:
         if refusal is not None:
             return refusal
         new = Installed(evse_id, _bound(profile, evse_id, running, wall_ms), source, wall_ms)
-        living = [entry for entry in self.entries if not expired(entry.profile, wall_ms)]
-        others = [entry for entry in living if not _replaces(new, entry, rules)]
+        over = [entry for entry in self.entries if expired(entry.profile, wall_ms)]
+        others = [
+            entry
+            for entry in self.entries
+            if not (_takes_place(new, entry) if entry in over else _replaces(new, entry, rules))
+        ]
         for other in others:
-            if (refusal := _conflict(new, other, rules)) is not None:
+            if other not in over and (refusal := _conflict(new, other, rules)) is not None:
                 return refusal
-        if (count := len(others) + len(self.unread)) >= capabilities.max_installed:
-            detail = f"{count} profiles are installed, at most {capabilities.max_installed}"
-            return Refusal(Reason.TOO_MANY, "16-SC-07, K01", detail)
+        while (count := len(others) + len(self.unread)) >= capabilities.max_installed:
+            oldest = next((entry for entry in others if entry in over), None)
+            if oldest is None:
+                detail = f"{count} profiles are installed, at most {capabilities.max_installed}"
+                return Refusal(Reason.TOO_MANY, "16-SC-07, K01", detail)
+            others.remove(oldest)
         return replace(self, entries=(*others, new))
 
     def bind(self, profile: ChargingProfile, evse_id: int, transaction_id: str, wall_ms: int) -> ProfileSet:
@@ -163,6 +171,11 @@ def _replaces(new: Installed, old: Installed, rules: Rules) -> bool:
     if old.source is not new.source:
         return False
     return old.profile.id == new.profile.id or (rules is Rules.OCPP16 and _same_place(new, old))
+
+
+def _takes_place(new: Installed, over: Installed) -> bool:
+    """Of one that is over: in both versions, and whoever's id it was, because an id is used once."""
+    return over.profile.id == new.profile.id or _same_place(new, over)
 
 
 def _same_place(one: Installed, other: Installed) -> bool:

@@ -37,6 +37,8 @@ def period_at(profile: ChargingProfile, at_ms: int, started_ms: int) -> tuple[Pe
         period, until_ms = _recurring(profile, at_ms, start_ms)
     else:
         period, until_ms = _once(schedule, at_ms, start_ms, _duration_ms(schedule))
+    if period is None and until_ms is None:  # its run has ended, however long the profile stays valid
+        return None, None
     return period, earliest(until_ms, profile.valid_to_ms)
 
 

@@ -117,6 +117,9 @@ def _contradictions(board: Board) -> list[Problem]:
             )
         )
     if board.kind is BoardKind.AC:
+        if board.pilot.lock and board.pilot.driver.autonomous:
+            wanted = f"false with the driver {board.pilot.driver}, whose board locks by itself if it can"
+            problems.append(Problem("pilot.lock", wanted, "true", "false"))
         if board.power is not None:
             problems.append(Problem("power", "no table [power] on an AC board", "one"))
         if limits.min_current_ma < 6_000:

@@ -13,6 +13,7 @@ Units as reported: s, %, Wh; none for counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from agent.config.monitoring_catalogue import MONITORING
 from agent.config.variable import DataType, Key, Mutability, VariableSpec
@@ -116,7 +117,8 @@ _COMMUNICATION: Mapping[str, VariableSpec] = {
     "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": integer(60, 1, _DAY_S, "s"),
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": integer(3, 1, 1_000),
     "OCPPCommCtrlr.NetworkConfigurationPriority": sequence(("1",), ("1",), reboot=True),
-    "OCPPCommCtrlr.NetworkProfileConnectionAttempts": integer(3, 1, 100),
+    # It must be there (2.4), and there is one profile only: nothing goes by the number.
+    "OCPPCommCtrlr.NetworkProfileConnectionAttempts": replace(fixed_integer(1), persistent=False),
     "OCPPCommCtrlr.OfflineThreshold": integer(60, 0, _DAY_S, "s"),
     "OCPPCommCtrlr.ResetRetries": integer(1, 0, 10),
     "OCPPCommCtrlr.RetryBackOffRandomRange": integer(10, 0, 3_600, "s"),

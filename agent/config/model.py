@@ -168,8 +168,8 @@ class CsmsConfig:
 class LimitsConfig:
     """``[limits]``. ``supply_current_ma`` bounds the sum of all AC EVSEs per phase; None: the sum of theirs.
 
-    ``offline_current_ma`` bounds each EVSE while no limit of the CSMS is in force; None: its own
-    limit. 0 pauses charging."""
+    ``offline_current_ma`` bounds each EVSE while the CSMS is away and no limit of it is in force, and
+    in place of one that has ended; None: its own limit. 0 pauses charging."""
 
     supply_current_ma: int | None = ruled(integer_rule(6_000, 2_000_000, 32_000), None)
     offline_current_ma: int | None = ruled(integer_rule(0, 1_000_000, 10_000), None)
@@ -332,6 +332,7 @@ def _timing_rules() -> dict[str, Rule]:
         "over_current_margin_ma": (0, 500),
         "over_current_factor_percent": (100, 110),
         "lock_tries": (1, 10),
+        "wake_up_f_ms": (0, 10_000),  # 0: nobody is woken, for hybrids that latch a fault in state F
     }
     rules: dict[str, Rule] = {}
     for name in Timing.__dataclass_fields__:

@@ -48,7 +48,8 @@ def bare_specs(config: Config) -> dict[Key, VariableSpec]:
     if config.csms is not None and config.csms.authorization_key_encoding is KeyEncoding.HEX:
         specs[PASSWORD] = replace(specs[PASSWORD], hexadecimal=True)
     detachable = any(each.cable is CableKind.SOCKET for each in config.evse)
-    unlock = boolean(True, Mutability.READ_WRITE) if detachable else boolean(False, _R)  # a fixed cable stays
+    # A socket gives the cable back when the session has ended, whatever ended it; a fixed cable stays.
+    unlock = replace(boolean(detachable, _R), persistent=False)  # what older software let a CSMS write is of no account
     specs[key("OCPPCommCtrlr.UnlockOnEVSideDisconnect")] = unlock
     specs |= _charging_station(config)
     for evse in config.evse:

@@ -29,6 +29,7 @@ class Context:
         self.online = False
         self.ledger_ok = True
         self.ledger_room = True
+        self.ledger_scarce = False  # what room there is, is for starts and ends
         self.wall_offset_ms = 0
         self.time_status = "U"
         self._effects: list[Effect] = []

@@ -96,14 +96,12 @@ class Exhausted:
 
 @dataclass(frozen=True, slots=True)
 class LimitSet:
-    """The current limit from charging profiles; None: no limit from there.
+    """The current limit from charging profiles, until the next one comes; None: no limit from there.
 
-    After ``valid_until_ms`` (monotonic; None: until replaced) the offline limit holds instead.
     ``share_ma`` is this EVSE's part of the site's supply (local load sharing); None: not shared."""
 
     evse: int
     limit_ma: int | None
-    valid_until_ms: int | None = None
     share_ma: int | None = None
 
 
@@ -144,9 +142,11 @@ class LedgerLost:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRoom:
-    """Whether the disk has room for another transaction; one that runs can always be finished."""
+    """Whether the disk has room for another transaction; one that runs can always be finished. ``scarce``: there is
+    none for readings in between (20-TE-12)."""
 
     enough: bool
+    scarce: bool = False
 
 
 class GapKind(enum.StrEnum):

@@ -18,6 +18,7 @@ from agent.core.facts import MeterFact, SampleContext, Token
 from agent.core.faults import FROM_BOARD, Faults
 from agent.core.flow import Flow
 from agent.core.iec61851 import duty_for
+from agent.core.invitation import Invitation
 from agent.core.limit import Limit
 from agent.core.lock import ConnectorLock, LockState
 from agent.core.outlook import charging_state
@@ -80,6 +81,7 @@ class Evse:
         self.faults = Faults(timing.fault_clear_ms, lasting_faults)
         self._saved_faults = self.faults.lasting
         self.limit = Limit(hardware, timing)
+        self.invitation = Invitation(timing)
         self.register = Register(hardware, ctx, timing.register_behind_ms)
         self.flow = Flow(hardware.evse, timing, ctx, self.register.can_have_risen)
         self.reading: MeterReading | None = None
@@ -142,6 +144,7 @@ class Evse:
         now_ms = self._ctx.at_ms
         if isinstance(event, PowerOutput):
             self._output = event
+            self._check_current(event.current_ma)
         elif isinstance(event, ModuleFaults):
             self.faults.set(FaultCode.POWER_MODULE, "module", bool(event.faults), now_ms)
         elif isinstance(event, Lost):
@@ -153,7 +156,7 @@ class Evse:
     def _on_reading(self, reading: MeterReading) -> None:
         now_ms = self._ctx.at_ms
         if not self.register.is_known(reading, self.reading):
-            self._check_current(reading)
+            self._check_currents(reading)
             return
         tx, state = self.flow.tx, self.flow.state
         free = state in (SessionState.RECOVERING, SessionState.BEGIN_READING)
@@ -174,7 +177,7 @@ class Evse:
         self.flow.meter_state = "T"
         self.faults.set(FaultCode.METER_LOST, "meter", False, now_ms)
         self.reading = reading
-        self._check_current(reading)
+        self._check_currents(reading)
         offered_ma = self.limit.offered_ma
         self.flow.reading(reading, offered_ma)
         if self.sample_wanted and self.flow.active:
@@ -182,16 +185,21 @@ class Evse:
             self.flow.triggered_sample(reading, offered_ma)
         behaviour, trusted = self._ctx.behaviour, self._ctx.time_status != "U"
         due = self._aligned.due(self._ctx.wall_ms, behaviour.aligned_interval_ms, trusted)
-        if due and not self.flow.in_transaction:
+        if due and not self.flow.in_transaction and not self._ctx.ledger_scarce:
             sample = to_sample(reading, SampleContext.CLOCK, offered_ma)
             self._ctx.append(MeterFact(self.hardware.evse, sample))
 
-    def _check_current(self, reading: MeterReading) -> None:
-        """Soft over-current against what was signalled, and current that no closed contactor explains, either way."""
+    def _check_currents(self, reading: MeterReading) -> None:
+        """DC: a meter may be on the modules' own supply, so the current of the output is what the modules say it is."""
+        if not self.hardware.dc:
+            self._check_current(max((abs(c) for c in reading.current_ma if c is not None), default=0))
+
+    def _check_current(self, current_ma: int) -> None:
+        """Soft over-current of what may be drawn by now, and current that no closed contactor explains, either way."""
         now_ms, timing = self._ctx.at_ms, self._timing
-        current_ma = max((abs(c) for c in reading.current_ma if c is not None), default=0)
         offered_ma = self.limit.offered_ma
-        bound_ma = (offered_ma + timing.over_current_margin_ma) * timing.over_current_factor_percent // 100
+        may_draw_ma = self.limit.may_draw_ma(now_ms)
+        bound_ma = (may_draw_ma + timing.over_current_margin_ma) * timing.over_current_factor_percent // 100
         over = offered_ma > 0 and current_ma > bound_ma
         too_long = self._over.lasts_ms(over, now_ms) >= timing.over_current_ms
         self.faults.set(FaultCode.OVER_CURRENT, "meter", too_long, now_ms)
@@ -234,6 +242,7 @@ class Evse:
             before = self.flow.state
             self._drive_session()
             self._drive_contactor()
+        self._drive_wake_up()
         self._drive_lock()
         self._tell()
         self.flow.save_stop()
@@ -247,12 +256,14 @@ class Evse:
             self._ctx.emit(SaveFaults(self.hardware.evse, self._saved_faults))
 
     def _note_progress(self) -> None:
-        tx = self.flow.tx
-        if tx is None or self.limit.offered_ma == 0:
-            return
-        if tx.offered_since_ms is None:
-            tx.offered_since_ms = self._ctx.at_ms
-        tx.ever_closed = tx.ever_closed or self.contactor.state is ContactorState.CLOSED
+        tx, state = self.flow.tx, self.contactor.state
+        if self.limit.offered_ma > 0:
+            self.invitation.stand(self._ctx.at_ms, drawing=state is ContactorState.CLOSED)
+            if tx is not None:
+                tx.ever_closed = tx.ever_closed or state is ContactorState.CLOSED
+        elif not self.flow.active or (self.vehicle.settled and state is not ContactorState.OPENING):
+            # Else the vehicle went by itself, and is offered current again when the contactor has opened.
+            self.invitation.withdraw()
 
     def _derive_faults(self) -> None:
         now_ms, state, raw = self._ctx.at_ms, self.contactor.state, self.vehicle.raw
@@ -324,7 +335,8 @@ class Evse:
             and self._ctx.ledger_ok
             and not self.faults.active
             and self.vehicle.connected is True
-            and self.vehicle.raw not in (None, CpState.A, CpState.E, CpState.F)
+            and self.vehicle.raw not in (None, CpState.A, CpState.E)
+            and (self.vehicle.raw is not CpState.F or self.invitation.shows_f(self._ctx.at_ms))
             and (self.lock is None or self.lock.locked)
             and self.contactor.state
             not in (ContactorState.UNKNOWN, ContactorState.WELDED, ContactorState.STUCK, ContactorState.OPENING)
@@ -336,6 +348,14 @@ class Evse:
         # Without a running transaction nothing justifies the seconds of a gentle release.
         orderly = self.flow.active or self.flow.state is SessionState.RELEASING
         return bool(self.faults.active) or at_once or not orderly or not self._ctx.ledger_ok
+
+    def _drive_wake_up(self) -> None:
+        now_ms, offered_ma, vehicle = self._ctx.at_ms, self.limit.offered_ma, self.vehicle
+        self.invitation.disturb(offered_ma, now_ms, asks=vehicle.raw in DRAWING)
+        sleeps = vehicle.raw is CpState.B and vehicle.stable is CpState.B
+        is_open = self.contactor.state is ContactorState.OPEN and not self.contactor_rests()
+        if offered_ma > 0 and sleeps and is_open and not self.hardware.autonomous and not self.hardware.dc:
+            self.invitation.wake(offered_ma, now_ms)
 
     def _drive_lock(self) -> None:
         if self.lock is None:
@@ -367,7 +387,10 @@ class Evse:
     def _wanted(self) -> Wanted:
         offered_ma, powered = self.limit.offered_ma, self.contactor.powered
         duty = duty_for(offered_ma)
-        if self.hardware.dc and offered_ma > 0:
+        wake_up_duty = self.invitation.duty(self._ctx.at_ms)
+        if wake_up_duty is not None:
+            duty = wake_up_duty
+        elif self.hardware.dc and offered_ma > 0:
             duty = DUTY_DIGITAL
         closed = self.contactor.state is ContactorState.CLOSED
         on = self.hardware.dc and closed and self._dc is not None and offered_ma > 0
@@ -384,7 +407,7 @@ class Evse:
     # ------------------------------------------------------------------------------------- outlook
 
     def allowed_ma(self) -> int:
-        return self.limit.allowed_ma(self._ctx.at_ms, self._ctx.behaviour, self._ctx.online)
+        return self.limit.allowed_ma(self._ctx.behaviour, self._ctx.online)
 
     def told_duty_centipercent(self) -> int | None:
         return self._told.duty_centipercent if self._told else None
@@ -399,8 +422,7 @@ class Evse:
         return self.contactor.rests(self._ctx.at_ms)
 
     def vehicle_is_late(self) -> bool:
-        ready_at_ms = self._ready_at_ms()
-        return ready_at_ms is not None and self._ctx.at_ms >= ready_at_ms
+        return self.invitation.is_late(self._ctx.at_ms)
 
     def startable(self) -> bool:
         """Whether a token or a remote start could begin a transaction now (availability apart)."""
@@ -431,17 +453,10 @@ class Evse:
             self.faults.deadline_ms,
             self.flow.deadline_ms,
             self.limit.deadline_ms,
-            self.limit.expires_at_ms,
-            self._ready_at_ms(),
+            *self.invitation.deadlines,
             self._doubt_at_ms(),
         )
         return due_ms + [at_ms for at_ms in candidates if at_ms is not None and at_ms > now_ms]
-
-    def _ready_at_ms(self) -> int | None:
-        tx = self.flow.tx
-        if tx is None or tx.ever_closed or tx.offered_since_ms is None:
-            return None
-        return tx.offered_since_ms + self._timing.vehicle_ready_ms
 
     def _doubt_at_ms(self) -> int | None:
         """From when on. Where no transaction outlives a restart, a damaged frame is still no reason to end one."""
@@ -452,7 +467,7 @@ class Evse:
 
 
 class _Lasting:
-    """What the meter's readings in a row show. Two of them prove nothing: one from before a stall is heard after it."""
+    """What readings in a row show. Two of them prove nothing: one from before a stall is heard after it."""
 
     def __init__(self) -> None:
         self._readings = self._since_ms = 0

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from agent.core.absence import Absence
 from agent.core.context import Context
 from agent.core.effects import ReadMeter, TransactionEnded
 from agent.core.events import Recovered
 from agent.core.facts import (
     ChargingState,
-    CheckpointFact,
     Forerunner,
     LogEntry,
     LogFact,
@@ -28,7 +28,7 @@ from agent.core.facts import (
     Trigger,
     TxKind,
 )
-from agent.core.sampling import AlignedClock, to_sample
+from agent.core.sampling import SCARCE_CHECKPOINT_MS, to_sample
 from agent.core.session import (
     IN_TRANSACTION,
     PAUSE_EVERY_MS,
@@ -40,6 +40,7 @@ from agent.core.session import (
     Transaction,
 )
 from agent.core.settings import Timing
+from agent.core.tx_rows import TxRows
 from hal.ports import MeterReading
 
 _S, _E = SessionState, SessionEvent
@@ -57,7 +58,8 @@ class Flow:
         self._timing = timing
         self._ctx = ctx
         self._can_have_risen = can_have_risen
-        self._aligned = AlignedClock()
+        self._rows = TxRows(evse, ctx)
+        self._absence = Absence()
         self.state = _S.IDLE
         self.tx: Transaction | None = None
         self.held_token: Token | None = None  # keeps the cable after a deauthorized stop (16-TX-09)
@@ -71,7 +73,6 @@ class Flow:
         self._ticket: int | None = None
         self._rolled_over = False  # the register began anew: the last reading is the end reading
         self._before: str | None = None  # the transaction whose end is being written with the start of this one
-        self._blind = False  # nothing is known of the time since the last row (a restart)
         self.meter_state = "T"  # what is wrong with the meter, should the end reading be missing
 
     # ------------------------------------------------------------------------------- what happens
@@ -137,6 +138,10 @@ class Flow:
             self._follow_unplugged()
             if self.tx is not None and self.tx.stop is not None:
                 self.tx.vehicle_left = True
+        if self.state is _S.ACTIVE and not self._ctx.behaviour.stop_on_unplug:
+            self._absence.see(connected, self._ctx.at_ms)
+            away_ms = self._absence.since_ms
+            self.deadline_ms = None if away_ms is None else away_ms + self._ctx.behaviour.connect_timeout_ms
 
     def _follow_unplugged(self) -> None:
         if self.state in (_S.PLUGGED, _S.BEGIN_READING, _S.FINISHED):
@@ -166,8 +171,8 @@ class Flow:
 
     def reading(self, reading: MeterReading, offered_ma: int) -> None:
         """A plausible reading came."""
-        if self.state is _S.ACTIVE:
-            self._sample(reading, offered_ma)
+        if self.state is _S.ACTIVE and self.tx is not None:
+            self._rows.take(self.tx, reading, offered_ma)
         fresh = self._reading_after_ms is not None and reading.at_ms >= self._reading_after_ms
         if not fresh or self._contradicts(reading):
             return
@@ -208,6 +213,9 @@ class Flow:
             self._feed(_E.NO_READING)
         elif self.state is _S.RELEASING:
             self._feed(_E.OPENED)  # welded or mute: the register is read all the same
+        elif self.state is _S.ACTIVE and self.tx is not None:
+            self.tx.vehicle_left = True  # nor may one that comes while it ends go on with it
+            self.stop(Stop(Trigger.EV_CONNECT_TIMEOUT, StopReason.TIMEOUT, at_once=True))
 
     # ---------------------------------------------------------------------------------- the table
 
@@ -264,19 +272,17 @@ class Flow:
         tx.profile = self._profile
         tx.tariff = self._ctx.tariff_for(self._evse, token, group)
         tx.begin_energy_mwh = sample.energy_import_mwh
-        self.tx, self._aligned = tx, AlignedClock()  # an interval that began before it is not its own
-        interval_ms = self._ctx.behaviour.sample_interval_ms
-        tx.next_sample_ms = self._ctx.at_ms + interval_ms if interval_ms else None
-        return self._fact(TxKind.STARTED, self._begin_trigger, sample, token=token)
+        self.tx, self._absence = tx, Absence()
+        self._rows.begin(tx)
+        return self._rows.fact(tx, TxKind.STARTED, self._begin_trigger, sample, token=token)
 
     def _go_on(self, tx: Transaction, token: Token, sample: Sample) -> None:
         """The register began anew: what follows is a transaction of its own in the same session. End and start are one
         commit: what is charged once in a session (a fee, the least cost) is then in the bills of both, whatever
         happens next."""
         assert tx.stop is not None and tx.last is not None
-        end = self._fact(
-            TxKind.ENDED, tx.stop.trigger, replace(tx.last, context=SampleContext.END), reason=tx.stop.reason
-        )
+        last = replace(tx.last, context=SampleContext.END)
+        end = self._rows.fact(tx, TxKind.ENDED, tx.stop.trigger, last, reason=tx.stop.reason)
         self._authorization = (token, tx.group, None, tx.authorized_by, Forerunner(tx.tx_id))
         self._profile, self._begin_trigger = None, Trigger.AUTHORIZED
         self._before, self._rolled_over = tx.tx_id, False
@@ -299,88 +305,21 @@ class Flow:
         sample = replace(tx.last, context=SampleContext.END)
         if substituted:
             if tx.last is not tx.durable:
-                self._checkpoint(tx)  # when it was read is worth keeping: the end reading only says what was read
+                self._rows.checkpoint(tx)  # when it was read is worth keeping: the end reading only says what was read
             sample = replace(sample, at_ms=self._ctx.at_ms, substituted=True, meter_state=self.meter_state)
         if tx.stop.reason is StopReason.DE_AUTHORIZED and tx.token is not None and tx.token.id_token:
             self.held_token = tx.token  # an empty one nobody could present to get the cable back
-        self._ticket = self._append(TxKind.ENDED, tx.stop.trigger, sample, token=tx.stop.token, reason=tx.stop.reason)
-
-    def _append(
-        self,
-        kind: TxKind,
-        trigger: Trigger,
-        sample: Sample | None,
-        *,
-        token: Token | None = None,
-        reason: StopReason | None = None,
-    ) -> int:
-        return self._ctx.append(self._fact(kind, trigger, sample, token=token, reason=reason))
-
-    def _fact(
-        self,
-        kind: TxKind,
-        trigger: Trigger,
-        sample: Sample | None,
-        *,
-        token: Token | None = None,
-        reason: StopReason | None = None,
-    ) -> TransactionFact:
-        """The next row of the transaction."""
-        tx = self.tx
-        assert tx is not None
-        fact = TransactionFact(
-            kind=kind,
-            tx_id=tx.tx_id,
-            seq_no=tx.next_seq_no,
-            evse=self._evse,
-            trigger=trigger,
-            charging_state=tx.told_state,
-            offline=not self._ctx.online,
-            samples=() if sample is None else (sample,),
-            token=token,
-            group=tx.group if kind is TxKind.STARTED else None,
-            remote_start_id=tx.remote_start_id if kind is TxKind.STARTED else None,
-            stopped_reason=reason,
-            tariff=tx.tariff if kind is TxKind.STARTED else None,
-            gap=self._blind,
-            authorized_by=tx.authorized_by if kind is TxKind.STARTED else "",
-            follows=tx.follows if kind is TxKind.STARTED else None,
+        self._ticket = self._rows.append(
+            tx, TxKind.ENDED, tx.stop.trigger, sample, token=tx.stop.token, reason=tx.stop.reason
         )
-        self._blind = False
-        tx.next_seq_no += 1
-        if sample is not None:
-            tx.last = tx.durable = sample
-            tx.last_durable_ms = self._ctx.at_ms
-        return fact
 
     # ------------------------------------------------------------------------------- while it runs
 
-    def _sample(self, reading: MeterReading, offered_ma: int) -> None:
-        tx, now_ms, behaviour = self.tx, self._ctx.at_ms, self._ctx.behaviour
-        assert tx is not None
-        tx.last = to_sample(reading, SampleContext.PERIODIC, offered_ma)
-        aligned = self._aligned.due(self._ctx.wall_ms, behaviour.aligned_interval_ms, self._ctx.time_status != "U")
-        latest_ms = now_ms + behaviour.sample_interval_ms  # the interval may have become shorter meanwhile
-        next_ms = min(tx.next_sample_ms or latest_ms, latest_ms)
-        tx.next_sample_ms = next_ms if behaviour.sample_interval_ms > 0 else None
-        if tx.next_sample_ms is not None and now_ms >= tx.next_sample_ms:
-            missed = (now_ms - tx.next_sample_ms) // behaviour.sample_interval_ms
-            tx.next_sample_ms += (missed + 1) * behaviour.sample_interval_ms
-            self._append(TxKind.UPDATED, Trigger.METER_VALUE_PERIODIC, tx.last)
-        if aligned:
-            clock = replace(tx.last, context=SampleContext.CLOCK)
-            self._append(TxKind.UPDATED, Trigger.METER_VALUE_CLOCK, clock)
-        if now_ms - tx.last_durable_ms >= behaviour.checkpoint_ms:
-            self._checkpoint(tx)
-
-    def _checkpoint(self, tx: Transaction) -> None:
-        assert tx.last is not None
-        self._ctx.append(CheckpointFact(tx.tx_id, self._evse, tx.last))
-        tx.durable, tx.last_durable_ms = tx.last, self._ctx.at_ms
-
     def triggered_sample(self, reading: MeterReading, offered_ma: int) -> None:
         """The CSMS asked for a reading inside a transaction."""
-        self._append(TxKind.UPDATED, Trigger.TRIGGER, to_sample(reading, SampleContext.TRIGGER, offered_ma))
+        assert self.tx is not None
+        sample = to_sample(reading, SampleContext.TRIGGER, offered_ma)
+        self._rows.append(self.tx, TxKind.UPDATED, Trigger.TRIGGER, sample)
 
     def tell(self, state: ChargingState) -> None:
         """The charging state is now this; a change is a fact."""
@@ -388,9 +327,9 @@ class Flow:
             if state is ChargingState.SUSPENDED_EV and not self._may_tell_pause(self.tx):
                 return
             if self.tx.last is not self.tx.durable:
-                self._checkpoint(self.tx)  # charging and idling are priced apart: the register between them
+                self._rows.checkpoint(self.tx)  # charging and idling are priced apart: the register between them
             self.tx.told_state = state
-            self._append(TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, None)
+            self._rows.append(self.tx, TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, None)
 
     def _may_tell_pause(self, tx: Transaction) -> bool:
         """A vehicle that toggles must not write a row a second (flash wear, a flood for the CSMS). After some pauses
@@ -414,7 +353,7 @@ class Flow:
         """As soon as the transaction may have a row: a restart must not forget it."""
         if self.state is _S.ACTIVE and self.tx is not None and self.tx.refusal_unsaid:
             self.tx.refusal_unsaid = False
-            self._append(TxKind.UPDATED, Trigger.DEAUTHORIZED, None)
+            self._rows.append(self.tx, TxKind.UPDATED, Trigger.DEAUTHORIZED, None)
 
     # ------------------------------------------------------------------------------------ recovery
 
@@ -429,7 +368,7 @@ class Flow:
             tx.stop_is_durable = True
         # We took its power away; a vehicle that had begun is not "getting ready" a second time.
         tx.told_state, tx.ever_closed = ChargingState.SUSPENDED_EVSE, True
-        self.tx, self.state, self._blind = tx, _S.RECOVERING, True
+        self.tx, self.state, self._rows.blind = tx, _S.RECOVERING, True
         self.deadline_ms = self._ctx.at_ms + self._timing.recover_ms
 
     def _try_recovery(self, connected: bool | None, is_open: bool) -> None:
@@ -448,13 +387,9 @@ class Flow:
         in_window = found.gap_ms is not None and found.gap_ms <= self._ctx.behaviour.resume_window_ms
         if good and connected and in_window and tx.stop is None:
             assert reading is not None
-            self._ticket = self._append(
-                TxKind.UPDATED,
-                Trigger.CHARGING_STATE_CHANGED,
-                to_sample(reading, SampleContext.INTERRUPTION_END, 0),
-            )
-            interval_ms = self._ctx.behaviour.sample_interval_ms
-            tx.next_sample_ms = self._ctx.at_ms + interval_ms if interval_ms else None
+            sample = to_sample(reading, SampleContext.INTERRUPTION_END, 0)
+            self._ticket = self._rows.append(tx, TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, sample)
+            self._rows.count_from_now(tx)
             self._feed(_E.RESUME)
             return
         if tx.stop is None:
@@ -482,7 +417,11 @@ class Flow:
         risen_mwh = reading.energy_import_mwh - found.last.energy_import_mwh
         if risen_mwh < 0:
             return "M"
-        unseen_ms = (found.gap_ms or 0) + self._ctx.behaviour.checkpoint_ms + self._timing.recover_ms
+        checkpoint_ms = self._ctx.behaviour.checkpoint_ms
+        if found.gap_ms is None:  # then all that is known is how old the newest row may have been
+            unseen_ms = max(checkpoint_ms, SCARCE_CHECKPOINT_MS) + self._timing.recover_ms
+        else:
+            unseen_ms = found.gap_ms + checkpoint_ms + self._timing.recover_ms
         return "G" if self._can_have_risen(risen_mwh, unseen_ms) else "O"
 
     @property

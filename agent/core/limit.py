@@ -4,16 +4,20 @@ Rules:
 
 * hard limit (board, wiring, configuration), what the board says of itself, cable rating, share of the
   site's supply, limit of the CSMS.
-* A limit from outside has an expiry; when it has passed, or when the CSMS is away and never gave
-  one, the configured offline limit holds. A limit that is valid holds over any loss of the link.
+* While the CSMS is away and none of its limits is in force, the configured offline limit holds. A limit in force holds
+  over any loss of the link; one that has lapsed arrives here as the offline limit (``charging.composite``).
 * Below the minimum current nothing is offered (IEC 61851-1: 6 A for AC); never rounded up.
 * Lowering is at once. Raising waits ``raise_limit_every_ms`` since the last change, because a
   vehicle may take 5 s to follow a change.
+* For as long it may lawfully draw what was offered before: it has the same time for each change, however soon the
+  next one comes.
 """
 
 from __future__ import annotations
 
 from agent.core.settings import Behaviour, EvseHardware, Timing
+
+_LOWERINGS_KEPT = 16  # within the time to follow one
 
 
 class Limit:
@@ -21,20 +25,20 @@ class Limit:
 
     def __init__(self, hardware: EvseHardware, timing: Timing) -> None:
         self._hardware = hardware
-        self._timing = timing
+        self._follow_ms = timing.raise_limit_every_ms  # what a vehicle may take to follow a change
         self._outside_ma: int | None = None
-        self._outside_until_ms: int | None = None
         self._share_ma: int | None = None
         self.cable_ma: int | None = None
         self.board_ma: int | None = None  # None: it has told none, or the feed is DC and the modules' business
         self.offered_ma = 0
         self._changed_at_ms: int | None = None
+        self._lowered: list[tuple[int, int]] = []  # (when, from what), those that a vehicle may not have followed yet
         self.deadline_ms: int | None = None
 
-    def set_outside(self, limit_ma: int | None, valid_until_ms: int | None, share_ma: int | None) -> None:
-        self._outside_ma, self._outside_until_ms, self._share_ma = limit_ma, valid_until_ms, share_ma
+    def set_outside(self, limit_ma: int | None, share_ma: int | None) -> None:
+        self._outside_ma, self._share_ma = limit_ma, share_ma
 
-    def allowed_ma(self, at_ms: int, behaviour: Behaviour, online: bool) -> int:
+    def allowed_ma(self, behaviour: Behaviour, online: bool) -> int:
         """The limit in force, 0 where it is below the minimum."""
         allowed = self._hardware.hard_limit_ma
         if self.board_ma is not None:
@@ -43,10 +47,9 @@ class Limit:
             allowed = min(allowed, self.cable_ma or 0)
         if self._share_ma is not None:
             allowed = min(allowed, self._share_ma)
-        expired = self._outside_until_ms is not None and at_ms >= self._outside_until_ms
-        if self._outside_ma is not None and not expired:
+        if self._outside_ma is not None:
             allowed = min(allowed, self._outside_ma)
-        elif (expired or not online) and behaviour.offline_limit_ma is not None:
+        elif not online and behaviour.offline_limit_ma is not None:
             allowed = min(allowed, behaviour.offline_limit_ma)
         return allowed if allowed >= self._hardware.min_current_ma else 0
 
@@ -54,14 +57,25 @@ class Limit:
         """Move the offer towards what is allowed (0: nothing may be offered); returns the offer."""
         self.deadline_ms = None
         if allowed_ma > self.offered_ma > 0 and self._changed_at_ms is not None:
-            may_raise_at_ms = self._changed_at_ms + self._timing.raise_limit_every_ms
+            may_raise_at_ms = self._changed_at_ms + self._follow_ms
             if at_ms < may_raise_at_ms:
                 self.deadline_ms = may_raise_at_ms
                 return self.offered_ma
+        if allowed_ma < self.offered_ma:
+            self._remember_lowering(at_ms)
         if allowed_ma != self.offered_ma:
             self.offered_ma, self._changed_at_ms = allowed_ma, at_ms
         return self.offered_ma
 
-    @property
-    def expires_at_ms(self) -> int | None:
-        return self._outside_until_ms
+    def _remember_lowering(self, at_ms: int) -> None:
+        from_ma, lowered = self.offered_ma, self._not_yet_followed(at_ms)
+        if len(lowered) == _LOWERINGS_KEPT:  # then in the vehicle's favour
+            from_ma = max(from_ma, lowered.pop()[1])
+        self._lowered = [*lowered, (at_ms, from_ma)]
+
+    def _not_yet_followed(self, at_ms: int) -> list[tuple[int, int]]:
+        return [each for each in self._lowered if at_ms - each[0] <= self._follow_ms]
+
+    def may_draw_ma(self, at_ms: int) -> int:
+        """The most that a vehicle may be drawing now: what is offered, or was before it had the time to follow."""
+        return max([self.offered_ma, *(from_ma for _, from_ma in self._not_yet_followed(at_ms))])

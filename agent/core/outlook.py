@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def charging_state(evse: Evse) -> ChargingState:
     """OCPP 2.0.1 ChargingStateEnumType of a running transaction.
 
-    Until the vehicle has drawn once it counts as connected, not as suspending, for
-    ``vehicle_ready_ms`` after the offer: most need a few seconds to get ready.
+    Until the vehicle has drawn of an offer, or is late to do so, it does not count as suspending: most need a few
+    seconds to get ready, and one that slept through our pause needs to be woken.
     """
     tx = evse.flow.tx
     if tx is None or evse.vehicle.connected is False:
@@ -38,8 +38,8 @@ def charging_state(evse: Evse) -> ChargingState:
     if evse.contactor_rests():
         # Our pause, whatever the vehicle wants meanwhile: nobody pays for it, and its toggling writes no rows.
         return ChargingState.SUSPENDED_EVSE
-    if not tx.ever_closed and not evse.vehicle_is_late():
-        return ChargingState.EV_CONNECTED
+    if not evse.invitation.taken and not evse.vehicle_is_late():
+        return ChargingState.SUSPENDED_EVSE if tx.ever_closed else ChargingState.EV_CONNECTED
     if evse.vehicle.stable is CpState.B:
         return ChargingState.SUSPENDED_EV
     return tx.told_state  # between two states: closing, or not yet debounced
@@ -85,7 +85,7 @@ def connector_state(evse: Evse, *, station_operative: bool) -> ConnectorState:
 def view(evse: Evse, *, station_operative: bool) -> EvseView:
     """A snapshot for people and machines that look on; stale readings are absent, not repeated."""
     tx, reading, fresh = evse.flow.tx, evse.reading, evse.fresh_reading()
-    absent = (None, None, None)
+    absent, told_duty = (None, None, None), evse.told_duty_centipercent()
     return EvseView(
         evse=evse.hardware.evse,
         state=connector_state(evse, station_operative=station_operative),
@@ -98,7 +98,7 @@ def view(evse: Evse, *, station_operative: bool) -> EvseView:
         locked=evse.lock.locked if evse.lock else None,
         limit_ma=evse.allowed_ma(),
         offered_ma=evse.limit.offered_ma,
-        duty_centipercent=evse.told_duty_centipercent() or DUTY_X1,
+        duty_centipercent=DUTY_X1 if told_duty is None else told_duty,
         power_mw=fresh.power_mw if fresh else None,
         energy_import_mwh=reading.energy_import_mwh if reading else None,
         session_energy_mwh=reading.energy_import_mwh - tx.begin_energy_mwh if tx and reading else None,

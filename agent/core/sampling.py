@@ -5,13 +5,17 @@ Rules:
 * Periodic samples count from the transaction's start; aligned ones from 00:00:00 UTC, one per
   interval, and none for an interval that began before the station knew the time.
 * A checkpoint is written when nothing else was for ``checkpoint_ms``, so that the newest reading on
-  disk is never older than that.
+  disk is never older than that; ``SCARCE_CHECKPOINT_MS`` while room is scarce, and then no other reading.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from agent.core.facts import Sample, SampleContext
 from hal.ports import MeterReading
+
+SCARCE_CHECKPOINT_MS: Final = 900_000
 
 
 def to_sample(reading: MeterReading, context: SampleContext, offered_ma: int | None) -> Sample:

@@ -16,6 +16,7 @@ connected; OCPP 1.6 section 4.8):
   so that neither is there without the other. Without a fresh reading, nothing follows.
 * A transaction found open after a restart is RECOVERING: it goes on if nobody had stopped it and the same vehicle
   is still there within the resume window, else it is closed with what the register says.
+* Where unplugging does not end it (E10), the vehicle has ``connect_timeout_ms`` to come back (``absence.py``).
 * A vehicle that nobody could see for longer than that (its board is lost, its pilot is shorted) counts as gone.
 """
 
@@ -192,7 +193,6 @@ class Transaction:
     pauses_left: int = PAUSES_FREE  # pauses of the vehicle that may be told now
     pauses_since_ms: int = 0
     ever_closed: bool = False
-    offered_since_ms: int | None = None
     energy_blocked: bool = False  # the CSMS refused the token, but the transaction stays open
     refusal_unsaid: bool = False  # of which there is no row yet
     next_sample_ms: int | None = None

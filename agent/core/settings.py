@@ -36,6 +36,9 @@ class Timing:
     end_reading_ms: int = 5_000
     end_release_ms: int = 20_000  # a session never waits longer than this for an open contactor
     vehicle_ready_ms: int = 30_000  # time after the offer in which B is not yet "suspended by EV"
+    wake_up_f_ms: int = 4_000  # then state F, once for each offer, to wake it; 0: nobody is woken
+    wake_up_x1_ms: int = 750  # and X1, before the offer is shown again
+    wake_up_answer_ms: int = 10_000  # time after that in which B is not yet "suspended by EV"
     recover_ms: int = 30_000  # wait for meter and pilot before an open transaction is closed
     register_behind_ms: int = 30_000  # a register that lags behind the power for so long stands still
     reading_fresh_ms: int = 3_000  # a reading older than this is not shown or used as current
@@ -77,7 +80,7 @@ class Behaviour:
     sample_interval_ms: int = 60_000  # SampledDataCtrlr.TxUpdatedInterval, 0 = none
     aligned_interval_ms: int = 0  # AlignedDataCtrlr.Interval, 0 = none
     checkpoint_ms: int = 60_000  # newest reading on disk is never older than this
-    offline_limit_ma: int | None = None  # limit without a valid one from the CSMS
+    offline_limit_ma: int | None = None  # while the CSMS is away and none of its limits is in force
     resume_window_ms: int = 60_000  # an interrupted transaction goes on within this time
 
 

@@ -166,7 +166,7 @@ class Station:
         elif isinstance(event, Deauthorized):
             self._deauthorize(event)
         elif isinstance(event, LimitSet):
-            self.evses[event.evse].limit.set_outside(event.limit_ma, event.valid_until_ms, event.share_ma)
+            self.evses[event.evse].limit.set_outside(event.limit_ma, event.share_ma)
         elif isinstance(event, DcDemand):
             self.evses[event.evse].demand(event.voltage_mv, event.current_ma)
         elif isinstance(event, LinkChanged):
@@ -182,7 +182,7 @@ class Station:
         elif isinstance(event, LedgerLost):
             self.ctx.ledger_ok = False
         elif isinstance(event, LedgerRoom):
-            self._room(event.enough)
+            self._room(event)
         elif isinstance(event, UpdateHold):
             self._held = event.on
 
@@ -208,10 +208,11 @@ class Station:
             if evse.flow.tx is not None and evse.flow.tx.tx_id == event.tx_id:
                 evse.flow.stop(Stop(event.trigger, event.reason))
 
-    def _room(self, enough: bool) -> None:
-        if enough is not self.ctx.ledger_room:
-            self.ctx.ledger_room = enough
-            self.ctx.append(LogFact(LogEntry.SPACE_ENOUGH if enough else LogEntry.SPACE_LOW))
+    def _room(self, told: LedgerRoom) -> None:
+        self.ctx.ledger_scarce = told.scarce
+        if told.enough is not self.ctx.ledger_room:
+            self.ctx.ledger_room = told.enough
+            self.ctx.append(LogFact(LogEntry.SPACE_ENOUGH if told.enough else LogEntry.SPACE_LOW))
 
     def _set_clock(self, event: ClockSet) -> None:
         before_ms, was = self.ctx.wall_ms, self.ctx.time_status

@@ -207,6 +207,11 @@ _STORE: Final = (
         *("InternalError", _STATION),
     ),
     Entry(
+        *("disk_scarce", _P.DISK, _S.WARNING, "room on the ledger's disk is scarce: only starts and ends are written"),
+        "Free space on the disk that holds the ledger. Readings in between are left out until then.",
+        *("InternalError", _STATION),
+    ),
+    Entry(
         *("disk_unreadable", _P.DISK, _S.SYSTEM_FAILURE, "ledger's disk cannot be looked at"),
         "Check that the disk is mounted and sound. Replace it if the kernel log shows errors of it.",
         *("InternalError", _STATION),

@@ -1,4 +1,5 @@
-"""Room on the ledger's disk: a floor under which nothing new should begin, and a reserve to end with.
+"""Room on the ledger's disk: a mark under which readings are left out, a floor under which nothing new should begin,
+and a reserve to end with.
 
 Charter: looks at the free space of the file system, and in the ledger what cuts have freed (its file does not
 shrink), and keeps one file that only takes up space. What is refused below the floor is decided elsewhere. While a
@@ -22,6 +23,9 @@ from agent.ledger.database import WAL_KEEP_BYTES
 from agent.ledger.reader import LedgerReader
 
 FLOOR_BYTES: Final = 16 * 1024 * 1024
+SCARCE_FLOORS: Final = 2
+"""Below so many floors only starts and ends should be written: what lies between has room for a thousand of them."""
+
 RESERVE_BYTES: Final = 4 * 1024 * 1024
 """Thousands of rows: more than any night of open transactions needs to end."""
 
@@ -44,17 +48,23 @@ Look = Callable[[Path], FileSystem]
 @dataclass(frozen=True, slots=True)
 class Room:
     """``free_bytes`` of the file system. ``low``: less than the floor is free, there and in the ledger together, the
-    reserve not counted."""
+    reserve not counted. ``scarce``: so is less than the mark for readings; always where it is ``low``."""
 
     free_bytes: int
     low: bool
+    scarce: bool
 
 
-def room(path: Path, floor_bytes: int = FLOOR_BYTES, look: Look = os.statvfs) -> Room:
-    """The room where ``path`` is, which need not exist but its directory must. Raises ``OSError``, ``LedgerError``."""
+def room(path: Path, floor_bytes: int = FLOOR_BYTES, look: Look = os.statvfs, *, was_scarce: bool = False) -> Room:
+    """The room where ``path`` is, which need not exist but its directory must. Raises ``OSError``, ``LedgerError``.
+
+    ``was_scarce``: at the last look. It is over only a quarter of a floor above the mark: the WAL comes and goes."""
     free_bytes = _free_bytes(path, look)
-    low = free_bytes < floor_bytes and free_bytes + _free_inside(path, free_bytes) < floor_bytes
-    return Room(free_bytes, low)
+    mark_bytes = SCARCE_FLOORS * floor_bytes + (floor_bytes // 4 if was_scarce else 0)
+    if free_bytes >= mark_bytes:
+        return Room(free_bytes, low=False, scarce=False)
+    all_bytes = free_bytes + _free_inside(path, free_bytes)
+    return Room(free_bytes, low=all_bytes < floor_bytes, scarce=all_bytes < mark_bytes)
 
 
 def _free_bytes(path: Path, look: Look) -> int:

@@ -10,26 +10,31 @@ bounded rate, stops within a second when PWM goes away. Misbehaviour is by name,
 from __future__ import annotations
 
 import enum
+from collections import deque
 from dataclasses import dataclass
 
-from hal.ports import DUTY_DIGITAL, CpState
+from hal.ports import DUTY_DIGITAL, DUTY_F, CpState
 from hal.sim.vehicle_port import VehiclePort
 
 NJ_PER_MWH = 3_600_000_000
 _READY_MS = 400  # from an offer to S2 closed
 _STOP_MS = 500  # from PWM gone to no current and S2 open
+_LATE_MS = 4_900  # to follow a changed offer; IEC 61851-1: 5 s
+_DOZES_MS = 60_000  # without an offer, until it sleeps
 _RAMP_MA_PER_S = 40_000
 _TAPER_FROM_PERCENT = 80
 _TRICKLE_MA = 6_000
 
 
 class Habit(enum.StrEnum):
-    """What a car may do wrong, by name."""
+    """What a car may do wrong, or slowly, by name."""
 
     OVERDRAW = "overdraw"  # takes half as much again as offered
     IGNORE_STOP = "ignore_stop"  # goes on drawing when PWM is gone
     NO_DIODE = "no_diode"
     CHATTER = "chatter"  # toggles between B and C
+    LATE = "late"  # follows each change of the offer, but as late as it may
+    DOZES = "dozes"  # sleeps after a minute without an offer, and then only state F wakes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,15 @@ class Car:
         self._offered_for_ms = 0
         self._unoffered_for_ms = 0
         self._chatter_ms = 0
+        self._plugged_ms = 0
+        self._offers: deque[tuple[int, int]] = deque([(0, 0)])  # (when, mA); the first is the one that it follows now
 
     # -------------------------------------------------------------------------------------- driver
 
     def plug(self, cable_ma: int = 32_000) -> None:
         self.plugged = True
-        self._offered_for_ms = self._unoffered_for_ms = 0
+        self._offered_for_ms = self._unoffered_for_ms = self._plugged_ms = 0
+        self._offers = deque([(0, 0)])
         self.port.set_cable_rating(cable_ma)
         self.port.set_diode_fault(Habit.NO_DIODE in self.habits)
         self.port.set_cp(CpState.B)
@@ -79,11 +87,24 @@ class Car:
         if not self.plugged:
             return
         offered = self.port.offered_current_ma > 0 or self.port.duty_centipercent == DUTY_DIGITAL
-        self._offered_for_ms = self._offered_for_ms + passed_ms if offered else 0
-        self._unoffered_for_ms = 0 if offered else self._unoffered_for_ms + passed_ms
+        self._note_offer(passed_ms, offered)
         self._show(passed_ms)
         self._follow(passed_ms)
         self.take(voltage_mv * self.current_ma * self.model.phases * passed_ms)
+
+    def _note_offer(self, passed_ms: int, offered: bool) -> None:
+        sleeps = Habit.DOZES in self.habits and self._unoffered_for_ms >= _DOZES_MS
+        if sleeps and self.port.duty_centipercent == DUTY_F:
+            self._unoffered_for_ms = 0
+        sees = offered and not sleeps
+        self._offered_for_ms = self._offered_for_ms + passed_ms if sees else 0
+        self._unoffered_for_ms = 0 if sees else self._unoffered_for_ms + passed_ms
+        self._plugged_ms += passed_ms
+        if self.port.offered_current_ma != self._offers[-1][1]:
+            self._offers.append((self._plugged_ms, self.port.offered_current_ma))
+        late_ms = _LATE_MS if Habit.LATE in self.habits else 0
+        while len(self._offers) > 1 and self._offers[1][0] + late_ms <= self._plugged_ms:
+            self._offers.popleft()
 
     def take(self, energy_nj: int) -> None:
         """Energy reached the battery (on DC it comes from outside)."""
@@ -114,7 +135,7 @@ class Car:
             self.current_ma = min(target_ma, self.current_ma + _RAMP_MA_PER_S * passed_ms // 1_000)
 
     def _target_ma(self) -> int:
-        offered_ma = self.port.offered_current_ma
+        offered_ma = self._offers[0][1]
         if offered_ma == 0 and Habit.IGNORE_STOP in self.habits:
             offered_ma = self.model.max_current_ma
         if Habit.OVERDRAW in self.habits:

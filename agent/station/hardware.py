@@ -46,13 +46,15 @@ OnEvent = Callable[[Event], None]
 def describe(evse: EvseConfig) -> EvseHardware:
     """What the core must know of an EVSE as built."""
     board, fixed = evse.board, evse.fixed_output
+    autonomous = board.pilot.driver.autonomous
     return EvseHardware(
         evse=evse.id,
         hard_limit_ma=min(evse.max_current_ma, board.limits.max_current_ma),
         min_current_ma=board.limits.min_current_ma,
         phases=evse.phases,
-        autonomous=board.pilot.driver.autonomous,
-        has_lock=board.pilot.lock and evse.cable is CableKind.SOCKET,  # a fixed cable has nothing to lock
+        autonomous=autonomous,
+        # A fixed cable has nothing to lock, and what an autonomous board locks is its own affair.
+        has_lock=board.pilot.lock and evse.cable is CableKind.SOCKET and not autonomous,
         has_contactor_feedback=board.pilot.contactor_feedback,
         ventilation=board.pilot.ventilation,
         socket=evse.cable is CableKind.SOCKET,
@@ -234,7 +236,7 @@ def _pilot(evse: EvseConfig) -> OpenEvsePilot | McuPilot:
     if part.driver is PilotDriver.OPENEVSE:
         from hal.pilots.openevse import OpenEvseConfig, OpenEvsePilot
 
-        return OpenEvsePilot(OpenEvseConfig(path, part.baud, limit_ma, has_lock=part.lock))
+        return OpenEvsePilot(OpenEvseConfig(path, part.baud, limit_ma))
     from hal.pilots.mcu import McuConfig, McuPilot
 
     return McuPilot(McuConfig(path, part.baud, limit_ma, has_lock=part.lock))

@@ -6,11 +6,16 @@ times in ms (UTC), as profiles are; ``clock_known``: whether that time can be be
 
 The configured supply bounds the AC EVSEs together; limits of the station by profile bound all EVSEs. Watt of the
 station are converted as if each EVSE had the most power per ampere that any has, so they are never exceeded where
-EVSEs differ; where some have fewer phases they are not used up.
+EVSEs differ; where some have fewer phases they are not used up. Where a limit of the station has lapsed, each EVSE has
+its own offline limit.
+
+A board that charges by itself and is out of sight takes its least current from both, whether a transaction runs or
+not: nobody can keep it from that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +54,7 @@ class Limits:
         self._feeds = {feed.evse_id: feed for feed in feeds}
         ac = [feed for feed in feeds if not feed.dc]
         widest = max(ac or feeds, key=lambda feed: feed.uw_per_ma)
-        self._station = replace(widest, evse_id=0, minimum_ma=0, dc=False)
+        self._station = replace(widest, evse_id=0, minimum_ma=0, dc=False, offline_limit_ma=None)
         ac_ma = sum(feed.hard_limit_ma for feed in ac)
         self._supply_ma = ac_ma if supply_ma is None else min(supply_ma, ac_ma)
         dc_ma = sum(at_supply(feed.hard_limit_ma, feed, self._station) for feed in feeds if feed.dc)
@@ -60,8 +65,11 @@ class Limits:
         self.bound = False  # a profile came into force with its transaction, and is not yet on disk
         self._handed_on = False  # on disk they may still be those of the transaction before
 
-    def outlook(self, running: dict[int, Transaction], wall_ms: int, *, clock_known: bool) -> Outlook:
-        """The limits while these transactions run (by EVSE)."""
+    def outlook(
+        self, running: dict[int, Transaction], wall_ms: int, *, clock_known: bool, unseen: Collection[int] = ()
+    ) -> Outlook:
+        """The limits while these transactions run (by EVSE). ``unseen``: EVSEs whose boards charge by themselves and
+        are out of sight."""
         own = {
             evse: current_limit(
                 self.profiles, replace(feed, transaction=running.get(evse)), wall_ms, clock_known=clock_known
@@ -69,7 +77,8 @@ class Limits:
             for evse, feed in self._feeds.items()
         }
         station = current_limit(self.profiles, self._station, wall_ms, clock_known=clock_known)
-        shares = self._shares(running, {evse: own[evse].limit_ma for evse in running}, station.limit_ma)
+        wanted = {evse: own[evse].limit_ma for evse in running}
+        shares = self._shares(running, wanted, station.limit_ma, unseen)
         limits = tuple(
             LimitSet(
                 evse,
@@ -80,23 +89,33 @@ class Limits:
         )
         return Outlook(limits, earliest(station.next_change_ms, *(limit.next_change_ms for limit in own.values())))
 
-    def _shares(self, running: dict[int, Transaction], wanted: dict[int, int], station_ma: int) -> dict[int, int]:
+    def _shares(
+        self, running: dict[int, Transaction], wanted: dict[int, int], station_ma: int, unseen: Collection[int]
+    ) -> dict[int, int]:
         """What each running EVSE may take at most, where that is not simply what it wants."""
         shares: dict[int, int] = {}
         if self._is_tight:
-            shares = self._share(self._supply_ma, running, {n: ma for n, ma in wanted.items() if not self._feeds[n].dc})
+            of_ac = {n: ma for n, ma in wanted.items() if not self._feeds[n].dc}
+            shares = self._share(self._supply_ma, running, of_ac, unseen)
         if station_ma < self._station.hard_limit_ma:
-            shares = self._share(station_ma, running, wanted | shares)
+            shares = self._share(station_ma, running, wanted | shares, unseen)
         return shares
 
-    def _share(self, limit_ma: int, running: dict[int, Transaction], wanted: dict[int, int]) -> dict[int, int]:
-        """One limit of the supply over the EVSEs that want something."""
+    def _share(
+        self, limit_ma: int, running: dict[int, Transaction], wanted: dict[int, int], unseen: Collection[int]
+    ) -> dict[int, int]:
+        """One limit of the supply over the EVSEs that want something, after the least of the unseen. Of these, one with
+        a transaction still has its share: its board takes some seconds until it falls back."""
+        least = {n: at_supply(self._feeds[n].minimum_ma, self._feeds[n], self._station) for n in unseen}
         demands = []
         for evse, ma in wanted.items():
             feed = self._feeds[evse]
             at_least_ma, at_most_ma = (at_supply(each, feed, self._station) for each in (feed.minimum_ma, ma))
+            if evse in least:  # it is served already
+                at_least_ma, at_most_ma = 0, max(at_most_ma - at_least_ma, 0)
             demands.append(Demand(evse, running[evse].started_ms, at_most_ma, at_least_ma))
-        shares = allocate(limit_ma, demands)
+        shares = allocate(limit_ma - sum(least.values()), demands)
+        shares = {evse: min(ma + least.get(evse, 0), limit_ma) for evse, ma in shares.items()}
         return {evse: from_supply(ma, self._feeds[evse], self._station) for evse, ma in shares.items()}
 
     def install(

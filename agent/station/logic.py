@@ -40,6 +40,7 @@ class Logic:
         self._told: dict[int, LimitSet] = {}
         self._next_change_wall_ms: int | None = None
         self._known: set[str] = set()
+        self._unseen: set[int] = set()
 
     def step(self, event: Event | ProfilesChanged | PricesChanged, at_ms: int) -> list[Effect]:
         if isinstance(event, Recovered):
@@ -97,12 +98,18 @@ class Logic:
     def _limits_are_due(self, event: object) -> bool:
         now = {evse.flow.tx.tx_id for evse in self.core.evses.values() if evse.flow.tx is not None}
         due = self._next_change_wall_ms is not None and self.core.ctx.wall_ms >= self._next_change_wall_ms
-        return due or now != self._known or isinstance(event, ClockSet | ProfilesChanged) or not self._told
+        changed = now != self._known or self._unseen_now() != self._unseen
+        return due or changed or isinstance(event, ClockSet | ProfilesChanged) or not self._told
+
+    def _unseen_now(self) -> set[int]:
+        """EVSEs whose boards charge by themselves and are lost or not found yet: what they give is out of our hands."""
+        return {n for n, evse in self.core.evses.items() if evse.hardware.autonomous and evse.vehicle.raw is None}
 
     def _apply_limits(self, at_ms: int) -> list[Effect]:
         running = self.running()
         self._known = {tx.id for tx in running.values()}
-        outlook = self.limits.outlook(running, self.core.ctx.wall_ms, clock_known=self.clock_known)
+        self._unseen = self._unseen_now()
+        outlook = self.limits.outlook(running, self.core.ctx.wall_ms, clock_known=self.clock_known, unseen=self._unseen)
         self._next_change_wall_ms = outlook.next_change_ms
         effects: list[Effect] = []
         for limit in outlook.limits:

@@ -80,7 +80,7 @@ def lasting_faults(words: str) -> tuple[FaultCode, ...]:
 
 def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
     config = build.config
-    feeds = tuple(feed_of(evse) for evse in config.evse)
+    feeds = tuple(feed_of(evse, config.limits.offline_current_ma) for evse in config.evse)
     capabilities = Capabilities(
         evse_count=len(feeds),
         max_stack_level=model.integer(catalogue_key("SmartChargingCtrlr.ProfileStackLevel")),
@@ -99,14 +99,21 @@ def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
     return limits
 
 
-def feed_of(evse: EvseConfig) -> Feed:
+def feed_of(evse: EvseConfig, offline_limit_ma: int | None) -> Feed:
     """What charging profiles and the supply limit here. A DC output gives no more than its fixed demand."""
-    hard_limit_ma = min(evse.max_current_ma, evse.board.limits.max_current_ma)
-    minimum_ma, fixed = evse.board.limits.min_current_ma, evse.fixed_output
+    hard_limit_ma, fixed = min(evse.max_current_ma, evse.board.limits.max_current_ma), evse.fixed_output
+    voltage_mv, phases = evse.voltage_v * 1_000, evse.phases
     if fixed is not None:
-        hard_limit_ma = min(hard_limit_ma, fixed.current_ma)
-        return Feed(evse.id, hard_limit_ma, fixed.voltage_mv, 1, minimum_ma=minimum_ma, dc=True)
-    return Feed(evse.id, hard_limit_ma, evse.voltage_v * 1_000, evse.phases, minimum_ma=minimum_ma)
+        hard_limit_ma, voltage_mv, phases = min(hard_limit_ma, fixed.current_ma), fixed.voltage_mv, 1
+    return Feed(
+        evse.id,
+        hard_limit_ma,
+        voltage_mv,
+        phases,
+        minimum_ma=evse.board.limits.min_current_ma,
+        dc=fixed is not None,
+        offline_limit_ma=offline_limit_ma,
+    )
 
 
 def make_tariffs(build: Build, archive: Archive) -> TariffBook:

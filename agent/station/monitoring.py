@@ -327,7 +327,8 @@ class Monitoring:
         own = self._allowances.setdefault(monitor.id, Allowance(BURST, REFILL_MS))
         both, at_ms = (own, self._of_all[monitor.origin]), self._shell.now_ms()
         free = all(each.has_one(at_ms) for each in both)
-        free = free and (monitor.origin is MonitorOrigin.HARD_WIRED or self._core.ctx.ledger_room)
+        ctx = self._core.ctx
+        free = free and (monitor.origin is MonitorOrigin.HARD_WIRED or (ctx.ledger_room and not ctx.ledger_scarce))
         if self._untold is None:
             self._untold = self._archive.untold_events()
         if not free or self._untold >= UNTOLD_MAX[monitor.origin]:

@@ -3,7 +3,8 @@
 Charter: looks at files and tells the shell what changed. It decides nothing about power or
 money. Everything here may be late by minutes without harm.
 
-* Disk (metering reference 4.2): below the floor no new transaction; the reserve is kept for running ones.
+* Disk (metering reference 4.2, checklist 20-TE-12): below a mark no readings between start and end, so that those do
+  not take the room of other transactions; below the floor no new transaction; the reserve is kept for running ones.
 * Live tariff: another program replaces the file; a text that is no tariff is refused and told once.
 * Retention: rows that the CSMS has and that are old enough go, in small pieces.
 * Whole check of the ledger: by a process of its own at low priority, begun while nobody charges, since it reads
@@ -79,7 +80,7 @@ class Upkeep:
         self._config_file = config_file
         self._reserve = reserve
         self._seen_file: tuple[int, int, int] | None = None
-        self._low = False
+        self._low = self._scarce = False
         self._unreadable = ""  # why the disk cannot be looked at
         self._refused_tariff = ""  # why the live tariff is not taken
         self.found = ""  # what the last whole check found
@@ -108,16 +109,21 @@ class Upkeep:
     # --------------------------------------------------------------------------------------- disk
 
     def look_at_room(self) -> None:
-        """Tell the core whether there is room for another transaction."""
+        """Tell the core whether there is room for another transaction, and for readings."""
+        was_scarce = self._scarce
         try:
-            self._low = room(self._ledger, self._floor_bytes, self._look).low
+            found = room(self._ledger, self._floor_bytes, self._look, was_scarce=was_scarce)
+            self._low, self._scarce = found.low, found.scarce
             if not self._low:
                 self._reserve.ensure()
             self._unreadable = ""
         except (OSError, LedgerError) as error:
             log.error("disk cannot be looked at", why=str(error))
-            self._low, self._unreadable = True, str(error)
-        self._shell.give(LedgerRoom(not self._low and not self._refuses()))
+            self._low = self._scarce = True
+            self._unreadable = str(error)
+        if self._scarce is not was_scarce:
+            log.warning("readings are left out, room is scarce" if self._scarce else "room for readings again")
+        self._shell.give(LedgerRoom(not self._low and not self._refuses(), self._scarce))
 
     def alarm(self) -> str:
         """What a technician must know of ledger and disk, in plain words."""
@@ -131,6 +137,8 @@ class Upkeep:
             yield Finding("disk_unreadable", detail=self._unreadable)
         elif self._low:
             yield Finding("disk_full")
+        elif self._scarce:
+            yield Finding("disk_scarce")
         if self.found:
             yield Finding("ledger_not_whole", detail=self.found)
         if self._refused_tariff:

@@ -12,8 +12,9 @@ Rules:
 * ``stop`` and ``disable`` leave in the call itself, also while a command is in flight, and also while
   the board counts as lost but its port is open. ``$AT`` and ``$AB`` are acted on in the same callback.
 * Heartbeat: ``$SY 5 6`` is stored in the board's EEPROM, so it is written only where ``$GY`` says
-  otherwise. Then one pulse per round. NK means that a beat was missed and the board limits itself:
-  it is acknowledged and the current is set again. A board without heartbeat is refused.
+  otherwise. Then one pulse per round. Its reply names what is set: where that differs (our command got lost),
+  ``$GY`` is asked again. NK means that a beat was missed and the board limits itself: it is acknowledged and
+  the current is set again. A board without heartbeat, or that does not keep what is set, is refused.
 * ``$AB`` nobody asked for: the board forgot what it was told and would charge on its own.
   ``SPURIOUS_RESET`` is raised, the wanted state brought about again at once, and the fault is
   withdrawn when the board confirms that state. ``$AB`` while the board counts as lost is its return.
@@ -48,8 +49,6 @@ from hal.ports import (
     DeviceError,
     DeviceRefused,
     DeviceTimeout,
-    Lock,
-    LockPosition,
     LossKind,
     Lost,
     PilotCapabilities,
@@ -58,22 +57,23 @@ from hal.ports import (
 )
 
 HEARTBEAT_S, FALLBACK_A = 5, 6
+_HEARTBEAT = (str(HEARTBEAT_S), str(FALLBACK_A))
+_HEARTBEAT_WRITES = 10  # in a row, none of which a beat has confirmed; an EEPROM wears
 _TRIES = 3
 _ROUNDS_PER_GC = 5
 _OWN_RESET_EVERY_S = 60.0
 _BOARD_MINIMUM_A = 6
 _LIMIT_ACTIVE = 2  # third field of $SY and $GY
-_State = PilotCapabilities | BoardFaults | PilotState | Contactor | Lock
+_State = PilotCapabilities | BoardFaults | PilotState | Contactor
 
 
 @dataclass(frozen=True, slots=True)
 class OpenEvseConfig:
-    """Where the board is and how long things may take. ``has_lock``: a board built with the plug lock."""
+    """Where the board is and how long things may take."""
 
     path: str
     baud: int = 115_200
     max_current_ma: int = 32_000
-    has_lock: bool = False
     poll_ms: int = 1_000
     reply_timeout_ms: int = 500
     boot_ms: int = 10_000
@@ -108,6 +108,7 @@ class OpenEvsePilot:
         self._temperatures: dict[str, int] = {}
         self._round = 0
         self._next_reset_s = 0.0
+        self._heartbeat_writes = 0
 
     # ---------------------------------------------------------------- AutonomousPilot
 
@@ -115,7 +116,7 @@ class OpenEvsePilot:
     def capabilities(self) -> PilotCapabilities:
         return PilotCapabilities(
             autonomous=True,
-            has_lock=self._config.has_lock,
+            has_lock=False,  # that of the Mennekes build runs by itself
             has_contactor_feedback=self._checks_relay,
             can_signal_digital=False,
             max_current_ma=self._max_a * 1000,
@@ -238,8 +239,6 @@ class OpenEvsePilot:
         if self._round % _ROUNDS_PER_GC == 0:
             await self._read_limits()
             await self._read_temperatures()
-        if self._config.has_lock:
-            await self._read_lock()
         if rules.needs_reset(self._status) and self._may_reset():
             await self._reboot()
             await self._read_state()
@@ -278,16 +277,26 @@ class OpenEvsePilot:
         await self._read_limits()
 
     async def _beat(self) -> None:
-        """One heartbeat; where a beat was missed, acknowledge and have the current set again."""
-        *_, trigger = await self._read("SY", 3, no_is_an_answer=True)
+        """One heartbeat, set up again where it is not as we want it; where one was missed, acknowledge and have the
+        current set again."""
+        interval, fallback, trigger, *_ = await self._read("SY", 3, no_is_an_answer=True)
+        if (interval, fallback) == _HEARTBEAT:
+            self._heartbeat_writes = 0
+        else:
+            await self._set_up_heartbeat()
         if self._number("SY", trigger, 10) == _LIMIT_ACTIVE:
             await self._try_once("SY 165")
             self._status = replace(self._status, current_a=None)
 
     async def _set_up_heartbeat(self) -> None:
         interval, fallback, *_ = await self._read("GY", 3)
-        if (interval, fallback) != (str(HEARTBEAT_S), str(FALLBACK_A)):
-            await self._try_once(f"SY {HEARTBEAT_S} {FALLBACK_A}")
+        if (interval, fallback) == _HEARTBEAT:
+            return
+        if self._heartbeat_writes == _HEARTBEAT_WRITES:
+            detail = f"GY: heartbeat {interval} s, {fallback} A, {_HEARTBEAT_WRITES} times set otherwise"
+            raise DeviceRefused(self._config.path, detail)
+        self._heartbeat_writes += 1
+        await self._try_once(f"SY {HEARTBEAT_S} {FALLBACK_A}")
 
     # ---------------------------------------------------------------- single commands
 
@@ -345,10 +354,6 @@ class OpenEvsePilot:
             reply = await self._exchange.ask("GP")
             self._temperatures = rules.temperatures(reply.fields if reply.ok else ())
 
-    async def _read_lock(self) -> None:
-        position, *_ = await self._read("G5", 1)
-        self._changed(Lock(LockPosition.LOCKED if position == "1" else LockPosition.UNLOCKED))
-
     def _number(self, command: str, text: str, base: int) -> int:
         try:
             return int(text, base)
@@ -403,6 +408,7 @@ class OpenEvsePilot:
     # ---------------------------------------------------------------- port and loss
 
     def _port_open(self) -> None:
+        self._heartbeat_writes = 0  # it may be another board
         self._task = asyncio.get_running_loop().create_task(self._serve())
         self._task.add_done_callback(_surface)
 

@@ -17,8 +17,6 @@ from hal.ports import (
     Back,
     Contactor,
     CpState,
-    Lock,
-    LockPosition,
     LossKind,
     Lost,
     PilotState,
@@ -193,6 +191,82 @@ def test_evse_writes_the_eeprom_once_in_its_life(tmp_path: Path) -> None:
         sim.close()
 
 
+class HardOfHearing(SimOpenEvse):
+    """Does not hear that its heartbeat is set, ``lose`` times."""
+
+    lose = 1
+
+    def _process(self, frame: bytes) -> None:
+        if frame.startswith(b"$SY 5 6") and self.lose:
+            self.lose -= 1
+            return
+        super()._process(frame)
+
+
+def test_evse_a_heartbeat_that_was_not_set_is_found_at_the_next_beat(tmp_path: Path) -> None:
+    sim = HardOfHearing(tmp_path / "evse", timing=FAST, heartbeat=(0, 0))
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(sim, pilot, told)
+        await until(lambda: sim.firmware.heartbeat == (5, 6), "heartbeat supervision")
+        heard = len(sim.heard)
+        await until(lambda: sim.heard[heard:].count("SY") >= 3, "three rounds")
+        assert sim.firmware.eeprom_writes == 1
+        sim.faults.set(Fault.SILENT)
+        await until(lambda: sim.firmware.amps == 6, "the fallback current")
+        assert told.count(Back) == 1
+
+    try:
+        evse_run(sim, test)
+    finally:
+        sim.close()
+
+
+def test_evse_a_heartbeat_that_others_set_is_set_again_each_time(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        for times in range(1, 13):
+            board.firmware.heartbeat = (0, 0)
+            await until(lambda: board.firmware.heartbeat == (5, 6), f"ours, {times} times")
+            board.heard = []
+            await until(lambda: "SY" in board.heard, "the beat that confirms it")
+        assert told.count(Lost) == 0 and board.firmware.eeprom_writes == 12
+
+    evse_run(board, test)
+
+
+def test_evse_a_board_whose_beats_are_answered_otherwise_is_asked_and_not_written(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        obey = board._obey
+        board._obey = lambda command, arguments: (  # type: ignore[method-assign]
+            (True, "05 06 0") if command == "SY" and not arguments else obey(command, arguments)
+        )
+        await evse_charge(board, pilot, told)
+        heard = len(board.heard)
+        await until(lambda: board.heard[heard:].count("SY") >= 3, "three rounds")
+        assert board.firmware.eeprom_writes == 0
+        assert told.count(Lost) == 0 and board.vehicle.relay_closed
+
+    evse_run(board, test)
+
+
+def test_evse_a_board_that_keeps_no_heartbeat_is_refused_and_its_eeprom_spared(tmp_path: Path) -> None:
+    sim = HardOfHearing(tmp_path / "evse", timing=FAST, heartbeat=(0, 0))
+    sim.lose = 1_000
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await told.until_lost(LossKind.REFUSED)
+        assert "heartbeat" in str(told.latest(Lost))
+        tried, heard = 1_000 - sim.lose, len(sim.heard)
+        assert tried == 10
+        await until(lambda: sim.heard[heard:].count("GY") >= 3, "three more tries to begin")
+        assert 1_000 - sim.lose == tried
+
+    try:
+        evse_run(sim, test)
+    finally:
+        sim.close()
+
+
 def test_evse_missed_heartbeat_is_acknowledged_and_the_current_applied_again(board: SimOpenEvse) -> None:
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
         await evse_charge(board, pilot, told)
@@ -300,15 +374,6 @@ def test_evse_switched_off_checks_are_named_and_the_relay_not_vouched_for(tmp_pa
         evse_run(sim, test)
     finally:
         sim.close()
-
-
-def test_evse_lock_position_where_configured(board: SimOpenEvse) -> None:
-    async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        await told.until_latest(Lock(LockPosition.UNLOCKED))
-        board.vehicle.set_cp(CpState.B)
-        await told.until_latest(Lock(LockPosition.LOCKED))
-
-    evse_run(board, test, has_lock=True)
 
 
 def test_evse_close_stops_the_board(board: SimOpenEvse) -> None:

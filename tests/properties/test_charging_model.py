@@ -59,6 +59,19 @@ def says(profile: ChargingProfile, at_ms: int, started_ms: int) -> tuple[int, in
     return run_ms, begun[-1]
 
 
+def is_over(profile: ChargingProfile, at_ms: int, started_ms: int) -> bool:
+    """Nothing that it says is still to come, for this transaction."""
+    if profile.valid_from_ms is not None and at_ms < profile.valid_from_ms:
+        return False  # nobody gets one accepted whose validity ends before it begins
+    if profile.valid_to_ms is not None and at_ms >= profile.valid_to_ms:
+        return True
+    schedule = profile.schedules[0]
+    if profile.kind == Kind.RECURRING or schedule.duration_s is None:
+        return False
+    run_ms = schedule.start_ms if schedule.start_ms is not None else started_ms
+    return at_ms >= run_ms + 1000 * schedule.duration_s
+
+
 def model_limit(profiles: ProfileSet, feed: Feed, unit: RateUnit, at_ms: int, started_ms: int) -> Fraction:
     """The exact limit in milliampere or milliwatt at one instant."""
     watt_per_ampere = Fraction(feed.voltage_mv, 1000) * feed.phases
@@ -82,17 +95,26 @@ def model_limit(profiles: ProfileSet, feed: Feed, unit: RateUnit, at_ms: int, st
                 best = (rank, limit)
         return None if best is None else best[1]
 
-    cso = LimitSource.CSO
-    limits = [Fraction(feed.hard_limit_ma) * (watt_per_ampere if unit == W else 1)]
-    caps = [of(Purpose.STATION_MAX, 0, cso)]
-    caps += [of(Purpose.STATION_EXTERNAL, place, source) for source in LimitSource for place in {0, feed.evse_id}]
-    limits += [cap for cap in caps if cap is not None]
-    if feed.evse_id != 0:
-        for purpose, place in ((Purpose.TX, feed.evse_id), (Purpose.TX_DEFAULT, feed.evse_id), (Purpose.TX_DEFAULT, 0)):
-            session = of(purpose, place, cso)
-            if session is not None:
-                limits.append(session)
-                break
+    def counts(entry: Installed, kinds: list[tuple[Purpose, int, LimitSource]]) -> bool:
+        if (entry.profile.purpose, entry.evse_id, entry.source) not in kinds:
+            return False
+        running = None if feed.transaction is None else feed.transaction.id
+        return entry.profile.purpose != Purpose.TX or entry.profile.transaction_id == running
+
+    cso, evse = LimitSource.CSO, feed.evse_id
+    caps = [[(Purpose.STATION_MAX, 0, cso)]]
+    caps += [[(Purpose.STATION_EXTERNAL, place, source)] for source in LimitSource for place in {0, evse}]
+    if evse != 0:
+        caps.append([(Purpose.TX, evse, cso), (Purpose.TX_DEFAULT, evse, cso), (Purpose.TX_DEFAULT, 0, cso)])
+    in_unit = watt_per_ampere if unit == W else 1
+    limits = [Fraction(feed.hard_limit_ma) * in_unit]
+    for cap in caps:
+        said = [found for each in cap if (found := of(*each)) is not None]
+        if said:
+            limits.append(said[0])
+        all_over = [is_over(entry.profile, at_ms, started_ms) for entry in profiles.entries if counts(entry, cap)]
+        if all_over and all(all_over) and feed.offline_limit_ma is not None:
+            limits.append(Fraction(feed.offline_limit_ma) * in_unit)
     return min(limits)
 
 
@@ -162,6 +184,7 @@ evses = {
         phases=st.sampled_from((1, 3)),
         transaction=st.none() | instants.map(lambda ms: Transaction("tx-1", ms)) if evse_id else st.none(),
         minimum_ma=st.sampled_from((6_000, 6_000, 0)),
+        offline_limit_ma=st.sampled_from((None, None, 0, 7_000, 20_000)) if evse_id else st.none(),
     )
     for evse_id in range(3)
 }
@@ -255,7 +278,7 @@ def test_next_change_is_a_moment_where_some_profile_changes_what_it_says(
 def test_following_the_timer_sees_every_change(profiles: ProfileSet, feed: Feed, wall_ms: int) -> None:
     """What a station does: ask, wait until next_change, ask again. It never misses a second of the model."""
     if feed.transaction is None:  # without one, each question assumes a start of its own
-        feed = Feed(feed.evse_id, feed.hard_limit_ma, feed.voltage_mv, feed.phases, Transaction("tx-1", wall_ms))
+        feed = replace(feed, transaction=Transaction("tx-1", wall_ms))
     start_ms = started(feed, wall_ms)
     limit = current_limit(profiles, feed, wall_ms)
     for second in range(WINDOW_S):

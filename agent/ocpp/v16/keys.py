@@ -97,7 +97,7 @@ KEYS: Final = (
     Key("StopTxnSampledData", Kind.MEASURANDS, _RW, "SampledDataCtrlr", "TxEndedMeasurands"),
     Key("TransactionMessageAttempts", Kind.WHOLE, _RW, "OCPPCommCtrlr", "MessageAttempts", _TX),
     Key("TransactionMessageRetryInterval", Kind.WHOLE, _RW, "OCPPCommCtrlr", "MessageAttemptInterval", _TX),
-    Key("UnlockConnectorOnEVSideDisconnect", Kind.FLAG, _RW, "OCPPCommCtrlr", "UnlockOnEVSideDisconnect"),
+    Key("UnlockConnectorOnEVSideDisconnect", Kind.FLAG, _R, "OCPPCommCtrlr", "UnlockOnEVSideDisconnect"),
     Key("WebSocketPingInterval", Kind.WHOLE, _RW, "OCPPCommCtrlr", "WebSocketPingInterval"),
     Key("ChargeProfileMaxStackLevel", Kind.WHOLE, _R, "SmartChargingCtrlr", "ProfileStackLevel"),
     Key("ChargingScheduleAllowedChargingRateUnit", Kind.RATE_UNITS, _R, "SmartChargingCtrlr", "RateUnit"),

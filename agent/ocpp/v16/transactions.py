@@ -60,6 +60,7 @@ REASONS: Final[dict[StopReason, str]] = {
     StopReason.GROUND_FAULT: "Other",
     StopReason.ENERGY_LIMIT_REACHED: "Other",
     StopReason.TIME_LIMIT_REACHED: "Other",
+    StopReason.TIMEOUT: "EVDisconnected",  # the vehicle left, and did not come back in time
     StopReason.LOCAL_OUT_OF_CREDIT: "Other",
     StopReason.POWER_LOSS: "PowerLoss",
     StopReason.REMOTE: "Remote",

@@ -36,7 +36,7 @@ class Dialect201(Conversation):
     def __init__(
         self, station: StationPort, view: StationView, rng: random.Random, uploads: LogUploads | None = None
     ) -> None:
-        self._statuses = StatusReporter(view)
+        self._statuses = StatusReporter(view, self._wall_ms)
         translator = TransactionTranslator(station, view)
         super().__init__(station, view, rng, translator, self._statuses, uploads, new_id_on_retry=False)
 

@@ -3,7 +3,8 @@
 Charter: tells each connector's present status when it changed for at least ``MinimumStatusDuration``.
 Only the latest counts: what happened in between is in the transaction events. After a time offline
 longer than ``OfflineThreshold`` and after a boot all connectors are told, else only the changed ones. What got no
-answer is told again.
+answer is told again. A change from before the clock was set is told with the time now: a CSMS that goes by it must not
+take the status before for the newer one.
 
 Sources: OCPP 2.0.1 part 2 B01, B04, G01; checklist 2.2.
 """
@@ -11,12 +12,13 @@ Sources: OCPP 2.0.1 part 2 B01, B04, G01; checklist 2.2.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from agent.core.status import ConnectorState, ConnectorStatus
 from agent.ocpp.dialect import Line, StationView
 from agent.ocpp.rpc import Priority, TimedOut
-from agent.ocpp.timestamps import to_rfc3339
+from agent.ocpp.timestamps import EARLIEST_PLAUSIBLE_MS, to_rfc3339
 from agent.ocpp.unanswered import Unanswered
 from agent.ocpp.v201 import settings
 from agent.ocpp.v201.messages import CONNECTOR
@@ -37,10 +39,10 @@ def connector_status(state: ConnectorState) -> str:
     return _STATUSES.get(state, "Occupied")
 
 
-def status_notification(status: ConnectorStatus) -> dict[str, Any]:
-    """StatusNotificationRequest."""
+def status_notification(status: ConnectorStatus, wall_ms: int) -> dict[str, Any]:
+    """StatusNotificationRequest of a status since ``wall_ms``."""
     return {
-        "timestamp": to_rfc3339(status.wall_ms),
+        "timestamp": to_rfc3339(wall_ms),
         "connectorStatus": connector_status(status.state),
         "evseId": status.evse,
         "connectorId": CONNECTOR,
@@ -48,10 +50,12 @@ def status_notification(status: ConnectorStatus) -> dict[str, Any]:
 
 
 class StatusReporter:
-    """Keeps what the CSMS was told of each connector, over connections of one boot."""
+    """Keeps what the CSMS was told of each connector, over connections of one boot. ``now_ms`` gives the station's wall
+    time."""
 
-    def __init__(self, view: StationView) -> None:
+    def __init__(self, view: StationView, now_ms: Callable[[], Awaitable[int]]) -> None:
         self._view = view
+        self._now_ms = now_ms
         self._told: dict[int, str] = {}  # by EVSE
         self._unanswered = Unanswered()
         self._changed_s: dict[int, float] = {}  # EVSEs that may have news, and since when
@@ -115,9 +119,12 @@ class StatusReporter:
             await self._send(line, status)
 
     async def _send(self, line: Line, status: ConnectorStatus) -> None:
-        answered = False
+        answered, since_ms = False, status.wall_ms
+        if since_ms < EARLIEST_PLAUSIBLE_MS:
+            since_ms = await self._now_ms()
         try:
-            outcome = await line.call("StatusNotification", status_notification(status), priority=Priority.STATUS)
+            payload = status_notification(status, since_ms)
+            outcome = await line.call("StatusNotification", payload, priority=Priority.STATUS)
             answered = not isinstance(outcome, TimedOut)
         finally:  # the end of the link is no answer either
             self._unanswered.note(status.evse, asyncio.get_running_loop().time(), answered=answered)

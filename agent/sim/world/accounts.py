@@ -35,6 +35,9 @@ CLOCK_MS: Final = 120_000
 SAME_REASONS: Final = frozenset({"DeAuthorized", "EmergencyStop", "EVDisconnected", "Local", "PowerLoss", "Remote"})
 """These have the same name in ledger and both versions."""
 
+IN_16: Final = {"Timeout": "EVDisconnected"}
+"""What another of them stands for there."""
+
 
 class Accounts:
     """See the module. ``settle`` compares what came since it was called last, and lets it go."""
@@ -153,8 +156,9 @@ class Accounts:
             ("is on EVSE", seen.evse, booked.evse),
             ("is paid by", seen.token.upper(), booked.id_token.upper()),
         ]
-        if seen.reason in SAME_REASONS or booked.reason in SAME_REASONS:
-            pairs.append(("ended for", seen.reason, booked.reason))
+        reason = IN_16.get(seen.reason, seen.reason) if self._is_16 else seen.reason
+        if reason in SAME_REASONS or booked.reason in SAME_REASONS:
+            pairs.append(("ended for", reason, booked.reason))
         for what, ours, theirs in pairs:
             if ours != theirs:
                 self._wrong(seen.evse, f"{name} {what} {ours} in the ledger, {theirs} at the CSMS")

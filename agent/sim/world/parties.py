@@ -3,7 +3,7 @@
 Charter: remembers the cards that were held up at each reader, the cars that left, and what the operator ordered. A
 start rests on this card at this very reader, or on an order for this token here; an end that is told as the driver's,
 the operator's or the car's is his doing; and the driver's own card, or the plug pulled, ends it soon where nothing else
-is amiss. It believes nothing that the station says of itself, but for whether pulling the plug ends anything.
+is amiss. It believes nothing that the station says of itself, but for how long a car may be away.
 
 Units: ms of virtual time. Limits: the last 64 cards of an outlet and the last 512 orders are remembered.
 Sources: OCPP 2.0.1 C01, E02, E03, E06, E07, F01 to F03; checklist 16-TX.
@@ -15,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from agent.core.facts import StopReason, TransactionFact, TxKind
@@ -102,10 +103,16 @@ class Parties:
 
     def left(self, evse: int) -> None:
         """A car has left."""
-        self._left_ms[evse] = now_ms()
+        self._left_ms[evse] = left_ms = now_ms()
         running, core = self._running.get(evse), self._core()
-        if running is not None and core is not None and core.ctx.behaviour.stop_on_unplug:
+        if running is None or core is None:
+            return
+        behaviour = core.ctx.behaviour
+        if behaviour.stop_on_unplug:
             self._must_end(running, "the car has left")
+        else:  # E10: one that comes back in time goes on
+            look = partial(self._has_stayed_away, running, left_ms, self._disturbed(evse))
+            self._loop.call_later(behaviour.connect_timeout_ms / 1_000 + ENDS_WITHIN_S, look)
 
     def asks(self, action: str, payload: Payload) -> None:
         """The operator orders this."""
@@ -128,6 +135,11 @@ class Parties:
         evse = running.evse
         if self._running.get(evse) is running and self._disturbed(evse) == disturbed:
             self._wrong(evse, f"{running.tx_id} still runs {ENDS_WITHIN_S:.0f} s after this: {why}")
+
+    def _has_stayed_away(self, running: Running, left_ms: int, disturbed: int) -> None:
+        evse = running.evse
+        if self._outlets[evse].vehicle is None and self._left_ms[evse] == left_ms:
+            self._has_ended(running, disturbed, "the time is over in which a car that left may come back")
 
     # ------------------------------------------------------------------------- what the ledger says
 
@@ -166,7 +178,7 @@ class Parties:
         elif reason is StopReason.REMOTE:
             if not any(each.stops and (each.tx_id == ended.tx_id or each.evse == evse) for each in self._since(ended)):
                 self._wrong(evse, f"{ended.tx_id} ended remotely, and nobody ordered it")
-        elif reason is StopReason.EV_DISCONNECTED and not self._may_have_left(ended):
+        elif reason in (StopReason.EV_DISCONNECTED, StopReason.TIMEOUT) and not self._may_have_left(ended):
             self._wrong(evse, f"{ended.tx_id} ended as if the car had left, and it was there all the time")
 
     def _since(self, ended: Running) -> Iterable[Asked]:

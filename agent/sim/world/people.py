@@ -26,6 +26,7 @@ _KWH = 1_000_000
 _DAY_MS = 86_400_000
 _LONG_STAY_MS = (_DAY_MS // 2, 9 * _DAY_MS)
 _SLEEPS_MS = (3_600_000, 3 * _DAY_MS)
+_DOZES_MS = (10_000, 600_000)
 
 
 class Hands(Protocol):
@@ -267,6 +268,7 @@ class Traffic:
             habit = None  # one that toggles for days tells nothing new
             waits_ms = rng.randint(*_SLEEPS_MS) if rng.randrange(2) else 0
             wakes = rng.randint(*_SLEEPS_MS), rng.randrange(20_000, 5 * _KWH)
+        dozes_ms = rng.randint(*_DOZES_MS) if rng.randrange(4) == 0 else None
         return Vehicle(
             kind,
             wants_mwh,
@@ -274,6 +276,7 @@ class Traffic:
             taper_mwh=wants_mwh * rng.randrange(30) // 100,
             waits_ms=waits_ms,
             wakes=wakes,
+            dozes_ms=dozes_ms,
             habits=frozenset() if habit is None else frozenset({habit}),
         )
 

@@ -14,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.sim.world.meter import NJ_PER_MWH, Line
 from agent.sim.world.plug import Plug
-from hal.ports import DUTY_DIGITAL, CpState
+from hal.ports import DUTY_DIGITAL, DUTY_F, CpState
 
 _READY_MS = (300, 3_000)  # from an offer to S2 closed
 _SLEEPY_MS = (5_000, 60_000)
 _DRAW_MS = (200, 2_000)  # from a closed contactor to current
-_FOLLOW_MS = (200, 5_000)  # to a changed offer
+_FOLLOW_MS = (200, 4_900)  # to a changed offer; each car has its own
 _STOP_MS = (200, 2_800)  # from the end of PWM to no current and S2 open
 _CHATTER_MS = (300, 1_500)
 _TAPER_STEPS = 8
@@ -58,7 +59,7 @@ class Vehicle:
     """One car. ``wants_mwh`` until it is full; over the last ``taper_mwh`` its current falls in steps.
 
     ``waits_ms``: its own timer, counted from the plug. ``wakes``: each time it is full, after so many ms it wants so
-    many mWh more.
+    many mWh more. ``dozes_ms``: after so long without an offer on AC it sleeps, and sees none until state F wakes it.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Vehicle:
         taper_mwh: int = 0,
         waits_ms: int = 0,
         wakes: tuple[int, int] | None = None,
+        dozes_ms: int | None = None,
         habits: frozenset[Habit] = frozenset(),
     ) -> None:
         self.kind = kind
@@ -81,7 +83,10 @@ class Vehicle:
         self._taper_nj = max(1, taper_mwh * NJ_PER_MWH)
         self._waits_ms = waits_ms
         self._wakes = wakes
+        self._dozes_ms = dozes_ms
+        self._follow_ms = rng.randrange(*_FOLLOW_MS)
         self._awake = True
+        self._dozing = False
         self._plug: Plug | None = None
         self._from_nj = 0
         self._bounced = False  # CHATTER: S2 open just now
@@ -89,6 +94,9 @@ class Vehicle:
         self._acts_at = 0.0
         self._turns: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None  # its own clock: wait, wake, chatter
+        self._dozes: asyncio.TimerHandle | None = None
+        self._offered_ma = self._heeded_ma = 0  # what it sees, and what it follows
+        self._to_heed: deque[tuple[asyncio.TimerHandle, int]] = deque()
 
     # ------------------------------------------------------------------------------------ the outlet's
 
@@ -134,10 +142,13 @@ class Vehicle:
             return
         self._left_nj = self._remaining_nj()
         self._plug = None
-        for timer in (self._acts, self._turns, self._timer):
+        for timer in (self._acts, self._turns, self._timer, self._dozes):
             if timer is not None:
                 timer.cancel()
-        self._acts = self._turns = self._timer = None
+        self._acts = self._turns = self._timer = self._dozes = None
+        self._dozing = False
+        self._offered_ma = 0
+        self._heed_at_once()
         self.ready, self.draw_ma = False, 0
         self._on_draw()
         plug.set_diode_fault(False)
@@ -152,6 +163,8 @@ class Vehicle:
         if not plug.relay_closed and self.draw_ma:
             self.draw_ma = 0  # nothing to draw from
             self._on_draw()
+        self._see_offer(plug)
+        self._doze_or_wake(plug)
         within_ms = self._within_ms(plug)
         if within_ms is not None:
             self._act_in(self._rng.randrange(*within_ms))
@@ -181,6 +194,45 @@ class Vehicle:
         if target_ma != self.draw_ma:
             return _FOLLOW_MS if self.draw_ma else _DRAW_MS
         return None
+
+    def _see_offer(self, plug: Plug) -> None:
+        """It follows each change of the offer for itself, and always as late: also one that another follows soon."""
+        if plug.offered_current_ma != self._offered_ma:
+            self._offered_ma = plug.offered_current_ma
+            if self.draw_ma:
+                timer = self._loop.call_later(self._follow_ms / 1_000, self._heed)
+                self._to_heed.append((timer, self._offered_ma))
+        if not self.draw_ma:
+            self._heed_at_once()
+
+    def _heed(self) -> None:
+        _, self._heeded_ma = self._to_heed.popleft()
+        self._act()
+
+    def _heed_at_once(self) -> None:
+        for timer, _ in self._to_heed:
+            timer.cancel()
+        self._to_heed.clear()
+        self._heeded_ma = self._offered_ma
+
+    def _doze_or_wake(self, plug: Plug) -> None:
+        offers = plug.offered_current_ma > 0 or plug.duty_centipercent == DUTY_DIGITAL
+        wakes = plug.duty_centipercent == DUTY_F
+        if self._dozing and wakes:
+            self._dozing = False
+            self._told("state F wakes the car")
+        if (offers or wakes) and self._dozes is not None:
+            self._dozes.cancel()
+            self._dozes = None
+        if self._dozes_ms is None or self._dc or offers or wakes or self._dozing or self._dozes is not None:
+            return
+        self._dozes = self._loop.call_later(self._dozes_ms / 1_000, self._doze)
+
+    def _doze(self) -> None:
+        self._dozes = None
+        if not self.ready:
+            self._dozing = True
+            self._told("car falls asleep")
 
     def _act_in(self, delay_ms: int) -> None:
         """A reaction that is due earlier stays: news never put off what is on its way."""
@@ -237,7 +289,7 @@ class Vehicle:
         self.changed()
 
     def _wants_ready(self, plug: Plug) -> bool:
-        if not self._awake or self.full:
+        if not self._awake or self._dozing or self.full:
             return False
         if self.ready and Habit.IGNORE_STOP in self.habits:
             return True
@@ -248,7 +300,7 @@ class Vehicle:
             return 0
         if self._dc:
             return self._appetite_ma(self.kind.dc_current_ma)
-        offered_ma = plug.offered_current_ma
+        offered_ma = self._heeded_ma
         if offered_ma == 0 and Habit.IGNORE_STOP in self.habits:
             offered_ma = self.kind.max_current_ma
         if Habit.OVERDRAW in self.habits:

@@ -1,7 +1,8 @@
 """Power only where it may be: looked at after every event of the station, and at every move of a contact.
 
-Charter: four questions. What the station has commanded must be allowed by everything together at the end of the very
-event (opening waits for nothing). What the contact does must follow, within the time of wire, board and travel; a
+Charter: five questions. What the station has commanded must be allowed by everything together at the end of the very
+event (opening waits for nothing). What all plugs really offer must soon be within the supply, boards that nobody has in
+hand included. What the contact does must follow, within the time of wire, board and travel; a
 contact that does not is welded, and the station must say so. A fault that only a driver or a technician can end must
 end neither by itself nor with a restart. A transaction is one vehicle's. What comes of the commands at the plug is
 ``plugs``' affair. Reads the station's state to know why it commands, and the ledger's mirror to know what is
@@ -47,6 +48,9 @@ OPENS_WITHIN_MS: Final = 4_000
 
 SUPERVISION_MS: Final = 12_000
 """So long a board goes on by itself when the station has died, at most (``PilotCapabilities.supervision_ms``)."""
+
+FALLS_BACK_MS: Final = 15_000
+"""So long after the line was lost or found, at most, until a board gives its least current, and the others the rest."""
 
 AUTONOMOUS_MS: Final = 8_000
 """So much longer an autonomous board may take: it is found and asked first, and polled."""
@@ -113,6 +117,7 @@ class Watch:
         self._guests: dict[int, tuple[str, Vehicle, int]] = {}  # transaction, its vehicle, and when that was last there
         self._unseen_ms = config.session.resume_window_s * 1_000 + UNSEEN_MS
         self._must_open: dict[int, asyncio.TimerHandle] = {}
+        self._must_share: asyncio.TimerHandle | None = None
         self.life: Life | None = None
         self._began_ms = 0
         self.looks = 0
@@ -169,16 +174,42 @@ class Watch:
                     total_ma += commanded.offer_ma if evse.flow.tx is not None else 0
         if self._supply_ma is not None and total_ma > self._supply_ma + 2 * ROUNDING_MA:
             self._wrong(0, f"{total_ma} mA offered in all, the supply gives {self._supply_ma} mA")
+        self._look_at_supply()
+
+    def _look_at_supply(self) -> None:
+        """It is exceeded now: it must not be so for long."""
+        if self._over_supply_ma() == 0:
+            if self._must_share is not None:
+                self._must_share.cancel()
+                self._must_share = None
+        elif self._must_share is None:
+            self._must_share = self._loop.call_later(FALLS_BACK_MS / 1_000, self._still_over_supply)
+
+    def _still_over_supply(self) -> None:
+        self._must_share = None
+        if over_ma := self._over_supply_ma():
+            self._wrong(0, f"the plugs offer {over_ma} mA more than the supply gives ({self._supply_ma} mA)")
+
+    def _over_supply_ma(self) -> int:
+        """By how much all AC plugs offer more than the supply, where the station could give less."""
+        if self._supply_ma is None or self.life is None:
+            return 0
+        live = [self._outlets[number] for number in self._ac if self._outlets[number].contactor_closed]
+        offered_ma = {outlet: outlet.offered_ma for outlet in live if outlet.mains}
+        in_hand = any(ma for outlet, ma in offered_ma.items() if outlet.supervised)
+        most_ma = self._supply_ma + len(offered_ma) * ROUNDING_MA
+        return max(sum(offered_ma.values()) - most_ma, 0) if in_hand else 0
 
     def _look_at_vehicle(self, evse: Evse, number: int, commanded: Commanded) -> None:
         """A transaction has one vehicle. Another that takes its place soon, while nobody looks, cannot be told from it;
-        where unplugging ends nothing, it need not be."""
+        nor, where unplugging does not end it at once, one that comes within the time to plug in again."""
         assert self.life is not None
-        tx, vehicle = evse.flow.tx, self._outlets[number].vehicle
-        if tx is None or vehicle is None or not self.life.station.logic.core.ctx.behaviour.stop_on_unplug:
+        tx, vehicle, behaviour = evse.flow.tx, self._outlets[number].vehicle, self.life.station.logic.core.ctx.behaviour
+        if tx is None or vehicle is None:
             return
+        unseen_ms = self._unseen_ms + (0 if behaviour.stop_on_unplug else behaviour.connect_timeout_ms)
         tx_id, first, seen_ms = self._guests.get(number, ("", vehicle, 0))
-        if tx_id != tx.tx_id or vehicle is first or self._now_ms() - seen_ms <= self._unseen_ms:
+        if tx_id != tx.tx_id or vehicle is first or self._now_ms() - seen_ms <= unseen_ms:
             self._guests[number] = tx.tx_id, vehicle, self._now_ms()
         elif commanded.live:
             self._wrong(number, f"another car charges on the transaction {tx_id}")

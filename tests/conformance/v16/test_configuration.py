@@ -32,7 +32,7 @@ REQUIRED = {
     "SupportedFeatureProfiles": True,
     "TransactionMessageAttempts": False,
     "TransactionMessageRetryInterval": False,
-    "UnlockConnectorOnEVSideDisconnect": False,
+    "UnlockConnectorOnEVSideDisconnect": True,
     "ChargeProfileMaxStackLevel": True,
     "ChargingScheduleAllowedChargingRateUnit": True,
     "ChargingScheduleMaxPeriods": True,

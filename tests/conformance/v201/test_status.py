@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from agent.core.status import ConnectorState, FaultCode
+from agent.ocpp.timestamps import to_rfc3339
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
+from tests.support.fake_station import T0_MS
 
 STATUSES = {
     ConnectorState.AVAILABLE: "Available",
@@ -39,6 +41,21 @@ def test_g01_every_state_has_its_status(state: ConnectorState) -> None:
             "connectorId": 1,
         }
         assert told == ([] if state is ConnectorState.AVAILABLE else [expected])
+
+    run_virtual(main())
+
+
+def test_b01_a_status_from_before_the_clock_was_set_has_the_time_now() -> None:
+    """Else a CSMS that goes by the time stamps shows the status from before the power cut for ever."""
+
+    async def main() -> None:
+        rig = Rig()
+        for evse, wall_ms in ((1, 5_000), (2, T0_MS - 60_000)):
+            await rig.station.show(evse, ConnectorState.AVAILABLE, wall_ms=wall_ms)
+        async with rig.online():
+            await asyncio.sleep(1)
+        told = {call.payload["evseId"]: call.payload["timestamp"] for call in rig.csms.of("StatusNotification")}
+        assert told == {1: to_rfc3339(T0_MS), 2: to_rfc3339(T0_MS - 60_000)}
 
     run_virtual(main())
 

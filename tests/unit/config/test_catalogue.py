@@ -72,13 +72,13 @@ STARRED = [
     "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent] RW",
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent] RW",
     "OCPPCommCtrlr.NetworkConfigurationPriority RW",
-    "OCPPCommCtrlr.NetworkProfileConnectionAttempts RW",
+    "OCPPCommCtrlr.NetworkProfileConnectionAttempts R",  # there is one profile only
     "OCPPCommCtrlr.OfflineThreshold RW",
     "OCPPCommCtrlr.ResetRetries RW",
     "OCPPCommCtrlr.RetryBackOffRandomRange RW",
     "OCPPCommCtrlr.RetryBackOffRepeatTimes RW",
     "OCPPCommCtrlr.RetryBackOffWaitMinimum RW",
-    "OCPPCommCtrlr.UnlockOnEVSideDisconnect RW",
+    "OCPPCommCtrlr.UnlockOnEVSideDisconnect R",  # a cable is always given back
     "OCPPCommCtrlr.WebSocketPingInterval RW",
     "TxCtrlr.EVConnectionTimeOut RW",
     "TxCtrlr.StopTxOnEVSideDisconnect R/RW",
@@ -221,11 +221,18 @@ def test_what_the_configuration_says_is_there(model: DeviceModel) -> None:
     assert model.members(Key("TxCtrlr", "TxStartPoint")) == ("PowerPathClosed",)
 
 
-def test_a_fixed_cable_is_never_unlocked_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cable", "unlocks"), [("fixed", "false"), ("socket", "true")])
+def test_the_cable_of_a_socket_is_always_given_back_and_a_fixed_one_never(
+    tmp_path: Path, cable: str, unlocks: str
+) -> None:
     file = tmp_path / "evsed.toml"
-    file.write_text(CONFIG.replace('"sType2"', '"cType2"').replace('"socket"', '"fixed"'))
+    fixed = CONFIG.replace('"sType2"', '"cType2"').replace('"socket"', '"fixed"')
+    file.write_text(fixed if cable == "fixed" else CONFIG)
     spec = build_specs(load(file))[Key("OCPPCommCtrlr", "UnlockOnEVSideDisconnect")]
-    assert (spec.mutability, spec.default) == (Mutability.READ_ONLY, "false")
+    assert (spec.mutability, spec.default) == (Mutability.READ_ONLY, unlocks)
+    before = {"OCPPCommCtrlr.UnlockOnEVSideDisconnect": "false" if unlocks == "true" else "true"}
+    model = build_device_model(load(file), stored=before)  # set while it was writable
+    assert model.text(Key("OCPPCommCtrlr", "UnlockOnEVSideDisconnect")) == unlocks
 
 
 def test_token_rules_read_the_settings(config: Config, model: DeviceModel) -> None:

@@ -81,6 +81,12 @@ def test_a_wrong_ac_board(tmp_path: Path, path: str, change: tuple[str, str]) ->
     assert [problem.path for problem in error.value.problems] == [path]
 
 
+def test_an_autonomous_board_has_no_lock_of_ours(tmp_path: Path) -> None:
+    text = bundled_boards()["openevse"].read_text("utf-8")
+    with pytest.raises(ConfigError, match=r"pilot\.lock.*locks by itself"):
+        of(tmp_path, text.replace("lock = false", "lock = true"))
+
+
 def test_a_mistake_in_a_board_is_told_under_the_evse_that_names_it(tmp_path: Path, dc_text: str) -> None:
     (tmp_path / "mine.toml").write_text(dc_text.replace("bitrate = 125_000", "bitrate = 1"))
     (tmp_path / "evsed.toml").write_text('[[evse]]\nboard = "mine.toml"\n')

@@ -75,8 +75,7 @@ GOOD = {
     + dc(1)
     + dc(2, power='interface = "socketcan"\nchannel = "can1"\nmodules = [1]'),
     "order does not count": HEAD + evse(2) + evse(1),
-    "autonomous board with a socket": HEAD
-    + evse(1, board='"openevse"', connector_type='"sType2"', cable='"socket"', max_current_ma=80_000),
+    "autonomous board at its hard limit": HEAD + evse(1, board='"openevse"', max_current_ma=80_000),
     "TLS without password": csms(),
     "page for this machine": page(),
     "page for the network by TLS": page("address = '::'", "certificate_file = '{here}'", "key_file = '{here}'"),
@@ -112,6 +111,10 @@ BAD = {
     "unknown meter map": (HEAD + evse(1, meter='port = "/m"\nmap = "none"'), {"evse[0].meter.map"}),
     "socket type on a cable": (HEAD + evse(1, connector_type='"sType2"'), {"evse[0].cable"}),
     "cable type on a socket": (HEAD + evse(1, cable='"socket"'), {"evse[0].cable"}),
+    "autonomous board with a socket": (
+        HEAD + evse(1, board='"openevse"', connector_type='"sType2"', cable='"socket"'),
+        {"evse[0].cable"},
+    ),
     "CCS on AC": (HEAD + evse(1, connector_type='"cCCS2"'), {"evse[0].connector_type"}),
     "Type 2 on DC": (HEAD + dc(1, connector_type='"cType2"'), {"evse[0].connector_type"}),
     "power on AC": (

@@ -21,6 +21,7 @@ from hal.ports import (
     CpState,
     LossKind,
     Lost,
+    MeterReading,
     ModuleFault,
     ModuleFaults,
     PilotState,
@@ -156,6 +157,48 @@ def test_over_current_counts_from_its_begin_and_must_last(current_sign: int) -> 
     assert FaultCode.OVER_CURRENT in faults(made)
 
 
+def draw_late(made: CoreWorld, lowerings: dict[int, int], delay_s: int, for_s: int) -> int | None:
+    """A vehicle that draws what was offered ``delay_s`` ago, and a limit that is lowered (second: mA). The second in
+    which over-current is found."""
+    offers = [made.station.views()[0].offered_ma] * (delay_s + 1)
+    for second in range(for_s):
+        if second in lowerings:
+            made.give(LimitSet(1, lowerings[second]))
+        offers.append(made.station.views()[0].offered_ma)
+        made.evses[1].current_ma = offers[-1 - delay_s]
+        made.run(1_000)
+        if FaultCode.OVER_CURRENT in faults(made):
+            return second + 1
+    return None
+
+
+@pytest.mark.parametrize(
+    "lowerings",
+    [
+        {0: 16_000, 4: 10_600},
+        {0: 28_000, 3: 24_000, 6: 20_000, 9: 16_000},
+        {second: 31_000 - 1_000 * second for second in range(20)},
+    ],
+    ids=["load sharing", "a ramp", "every second"],
+)
+def test_a_vehicle_that_follows_each_lowering_in_time_draws_too_much_of_none(lowerings: dict[int, int]) -> None:
+    made = world()
+    made.charge(current_ma=32_000)
+    made.run(60_000)
+    assert draw_late(made, lowerings, delay_s=5, for_s=40) is None
+
+
+def test_a_vehicle_that_follows_no_lowering_is_found_when_its_time_to_follow_is_over() -> None:
+    made = world()
+    made.charge(current_ma=20_000)
+    made.run(60_000)
+    made.give(LimitSet(1, 10_000))
+    made.run(11_000)
+    assert faults(made) == ()
+    made.run(3_000)
+    assert FaultCode.OVER_CURRENT in faults(made)
+
+
 def test_over_current_goes_with_the_vehicle_also_where_nobody_reads_the_meter_any_more() -> None:
     made = world()
     made.give(LimitSet(1, 10_000))
@@ -198,6 +241,72 @@ def test_a_meter_that_tells_no_currents_is_no_reason_for_anything() -> None:
     absent = (None, None, None)
     made.give(FromMeter(1, replace(made.reading(1), current_ma=absent, voltage_mv=absent)))
     assert faults(made) == () and made.evses[1].power
+
+
+class MeterAtTheRectifiers(CoreWorld):
+    """The meter is on the modules' supply, as in the bundled board file; the modules tell their output each second."""
+
+    ac_ma = 0
+    put_out_ma: int | None = None  # None: what they are told to
+    tell = True
+
+    def reading(self, evse: int) -> MeterReading:
+        return replace(super().reading(evse), voltage_mv=(230_000,) * 3, current_ma=(self.ac_ma,) * 3)
+
+    def read(self, evse: int) -> None:
+        super().read(evse)
+        around = self.evses[evse]
+        told_ma = around.output[1] if around.output_on else 0
+        put_out_ma = told_ma if self.put_out_ma is None else self.put_out_ma
+        if self.tell:
+            self.give(FromPower(evse, PowerOutput(self.at_ms, around.output[0], put_out_ma, around.output_on)))
+
+
+def test_dc_currents_on_the_ac_side_are_held_against_no_limit_of_the_output() -> None:
+    made = world(replace(DC, hard_limit_ma=20_000, dc_bench=DcBench(800_000, 20_000)), MeterAtTheRectifiers)
+    assert isinstance(made, MeterAtTheRectifiers)
+    made.charge()
+    made.ac_ma = 24_400
+    made.run(60_000)
+    assert faults(made) == () and made.evses[1].output_on
+
+
+def test_dc_current_that_modules_take_for_themselves_is_no_weld() -> None:
+    made = world(DC, MeterAtTheRectifiers)
+    assert isinstance(made, MeterAtTheRectifiers)
+    made.ac_ma = 1_200
+    made.run(60_000)
+    assert faults(made) == () and made.state() is ConnectorState.AVAILABLE
+
+
+@pytest.mark.parametrize(("put_out_ma", "over"), [((50_000 + 500) * 110 // 100, False), (55_551, True)])
+def test_dc_modules_that_put_out_too_much(put_out_ma: int, over: bool) -> None:
+    made = world(DC, MeterAtTheRectifiers)
+    assert isinstance(made, MeterAtTheRectifiers)
+    made.charge()
+    made.put_out_ma = put_out_ma
+    made.run(7_000)
+    assert faults(made) == () and made.evses[1].output_on
+    made.run(1_000)
+    assert faults(made) == ((FaultCode.OVER_CURRENT,) if over else ())
+
+
+@pytest.mark.parametrize(("put_out_ma", "welded"), [(1_000, False), (1_001, True)])
+def test_dc_current_out_of_the_modules_through_an_open_contactor_is_a_weld(put_out_ma: int, welded: bool) -> None:
+    made = world(DC, MeterAtTheRectifiers)
+    assert isinstance(made, MeterAtTheRectifiers)
+    made.put_out_ma = put_out_ma
+    made.run(5_000)
+    assert faults(made) == ((FaultCode.CONTACTOR_WELDED,) if welded else ())
+
+
+def test_dc_without_word_from_the_modules_nothing_is_known_of_the_current() -> None:
+    made = world(DC, MeterAtTheRectifiers)
+    assert isinstance(made, MeterAtTheRectifiers)
+    made.tell, made.ac_ma = False, 90_000
+    made.charge()
+    made.run(60_000)
+    assert faults(made) == ()
 
 
 # --------------------------------------------------------------------------------- who clears what

@@ -10,6 +10,7 @@ from agent.core.effects import ReadMeter, TransactionEnded
 from agent.core.facts import (
     ChargingState,
     CheckpointFact,
+    Fact,
     SampleContext,
     StopReason,
     Token,
@@ -17,11 +18,12 @@ from agent.core.facts import (
     Trigger,
     TxKind,
 )
+from agent.core.sampling import SCARCE_CHECKPOINT_MS
 from agent.core.session import SessionState, Stop
 from tests.unit.core.flow_bench import BY_CARD, CARD, EVSE, QUIET, TIMING, Bench, active, ending, row
 
 S = SessionState
-MINUTE_MS = 60_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 
 
 # -------------------------------------------------------------------------------------------- begin
@@ -206,6 +208,27 @@ def test_what_was_just_written_needs_no_checkpoint() -> None:
     made.ctx.at_ms = 1_000 + MINUTE_MS
     made.read(5_002)
     assert [type(fact) for fact in made.facts()] == [TransactionFact]
+
+
+def test_while_room_is_scarce_no_reading_is_a_row_and_checkpoints_are_rare() -> None:
+    made = active(replace(QUIET, sample_interval_ms=MINUTE_MS, aligned_interval_ms=MINUTE_MS, checkpoint_ms=MINUTE_MS))
+    made.ctx.time_status, made.ctx.ledger_scarce = "S", True
+    facts: list[Fact] = []
+    for second in range(1, 3_601):
+        made.ctx.at_ms = 1_000 + second * 1_000
+        made.read(5_000 + second)
+        facts += made.facts()
+    assert facts and all(isinstance(fact, CheckpointFact) for fact in facts)
+    assert len(facts) == HOUR_MS // SCARCE_CHECKPOINT_MS
+    made.ctx.ledger_scarce = False
+    for second in range(3_601, 3_661):
+        made.ctx.at_ms = 1_000 + second * 1_000
+        made.read(5_000 + second)
+    rows = [fact for fact in made.facts() if isinstance(fact, TransactionFact)]
+    assert [(fact.seq_no, fact.trigger) for fact in rows] == [
+        (1, Trigger.METER_VALUE_CLOCK),
+        (2, Trigger.METER_VALUE_PERIODIC),
+    ], "as before, and no number is missing"
 
 
 def test_a_sample_that_the_csms_asked_for() -> None:

@@ -43,9 +43,25 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-@pytest.mark.parametrize(("free", "low"), [(FLOOR_BYTES, False), (FLOOR_BYTES - 4096, True), (0, True)])
-def test_room_is_low_below_the_floor(path: Path, free: int, low: bool) -> None:
-    assert room(path, look=Disk(free).look) == Room(free, low)
+@pytest.mark.parametrize(
+    ("free", "low", "scarce"),
+    [
+        (2 * FLOOR_BYTES, False, False),
+        (2 * FLOOR_BYTES - 4096, False, True),
+        (FLOOR_BYTES, False, True),
+        (FLOOR_BYTES - 4096, True, True),
+        (0, True, True),
+    ],
+)
+def test_room_is_scarce_below_the_mark_and_low_below_the_floor(path: Path, free: int, low: bool, scarce: bool) -> None:
+    assert room(path, look=Disk(free).look) == Room(free, low, scarce)
+
+
+@pytest.mark.parametrize(("free", "scarce"), [(0, True), (FLOOR_BYTES // 4 - 4096, True), (FLOOR_BYTES // 4, False)])
+def test_room_that_was_scarce_is_so_until_there_is_clearly_more(path: Path, free: int, scarce: bool) -> None:
+    free += 2 * FLOOR_BYTES
+    assert room(path, look=Disk(free).look, was_scarce=True) == Room(free, False, scarce)
+    assert not room(path, look=Disk(free).look).scarce
 
 
 @pytest.mark.parametrize(
@@ -63,9 +79,12 @@ def test_what_a_cut_has_freed_in_the_ledger_is_room(path: Path, outside: int, wa
     floor_bytes, disk = WAL_KEEP_BYTES + 512 * 1024, Disk(outside)
     write(path, *(new_row(number, body=bytes(20_000)) for number in range(100)))
     assert room(path, floor_bytes, disk.look).low
+    readings_floor_bytes = (outside + 1024 * 1024) // 2
+    assert room(path, readings_floor_bytes, disk.look).scarce
     cut(path, order())
     path.with_name(path.name + "-wal").write_bytes(bytes(wal))
-    assert room(path, floor_bytes, disk.look) == Room(outside, low)
+    assert room(path, readings_floor_bytes, disk.look).scarce is low, "for readings too"
+    assert room(path, floor_bytes, disk.look) == Room(outside, low, scarce=True)
     assert not Reserve(path, floor_bytes=floor_bytes, look=disk.look).ensure(), "that is a file of its own"
 
 

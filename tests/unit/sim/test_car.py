@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.sim.car import NJ_PER_MWH, Car, Habit, Model
-from hal.ports import DUTY_X1, CpState
+from hal.ports import DUTY_F, DUTY_X1, CpState
 from hal.sim.vehicle_port import VehiclePort
 
 STEP_MS = 50
@@ -109,3 +109,40 @@ def test_energy_taken_is_what_went_into_the_battery(script: list[tuple[int, bool
                 car.step(STEP_MS, VOLTS_MV)
     assert car.battery_nj - before_nj == car.taken_nj >= 0
     assert car.taken_mwh == car.taken_nj // NJ_PER_MWH
+
+
+def test_a_late_car_follows_each_lower_offer_just_in_time() -> None:
+    car = charging(5_333, max_current_ma=32_000)
+    car.habits.add(Habit.LATE)
+    drawn = []
+    for second in range(10):
+        car.port.show({0: 2_666, 4: 1_766}.get(second, car.port.duty_centipercent), relay_closed=True)
+        run(car, 1_000)
+        drawn.append(car.current_ma)
+    assert drawn == [31_998] * 4 + [15_996] * 4 + [10_596] * 2
+
+
+def test_a_dozing_car_sees_no_offer_until_state_f_wakes_it() -> None:
+    car = charging()
+    car.habits.add(Habit.DOZES)
+    car.port.show(DUTY_X1, relay_closed=True)
+    run(car, 61_000)
+    car.port.show(2_666, relay_closed=False)
+    run(car, 60_000)
+    assert shown(car) is CpState.B
+    car.port.show(DUTY_F, relay_closed=False)
+    run(car, 4_000)
+    car.port.show(DUTY_X1, relay_closed=False)
+    run(car, 750)
+    assert shown(car) is CpState.B
+    car.port.show(2_666, relay_closed=False)
+    run(car, 500)
+    assert shown(car) is CpState.C
+
+
+def test_state_f_stops_a_car_whatever_its_habits_of_sleep() -> None:
+    car = charging()
+    car.habits.add(Habit.DOZES)
+    car.port.show(DUTY_F, relay_closed=True)
+    run(car, 1_000)
+    assert shown(car) is CpState.B and car.current_ma == 0

@@ -1,13 +1,19 @@
-"""The end of all devices: power first and everywhere at once, the ports when that is done."""
+"""Which lock the core is told of. The end of all devices: power first and everywhere at once, then the ports."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from agent.config.load import load
+from agent.config.model import CableKind
+from agent.sim.stage import Stage
 from agent.sim.virtual_time import now_ms, run_virtual
-from agent.station.hardware import Hardware
+from agent.station.hardware import Hardware, describe
+from hal.boards import PilotDriver
 
 Log = list[tuple[int, str]]
 
@@ -38,6 +44,17 @@ class Device:
     async def close(self) -> None:
         await asyncio.sleep(max(0, self._rests_at_ms - now_ms()) / 1_000)
         self._log.append((now_ms(), self._name))
+
+
+def test_only_a_lock_that_can_be_told_what_to_do_is_one(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, None, boards=("mcu_ac",), extra="[auth]\nfree = true\n")
+    stage.lay_out()
+    evse = load(stage.config_file).evse[0]
+    in_socket = replace(evse, cable=CableKind.SOCKET)
+    of_its_own = replace(evse.board, pilot=replace(evse.board.pilot, driver=PilotDriver.OPENEVSE))
+    assert describe(in_socket).has_lock
+    assert not describe(replace(evse, cable=CableKind.FIXED)).has_lock
+    assert not describe(replace(in_socket, board=of_its_own)).has_lock
 
 
 def test_what_feeds_is_off_first_and_boards_let_go_at_the_same_time() -> None:

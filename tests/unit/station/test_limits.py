@@ -59,12 +59,53 @@ def test_supply_is_shared_among_those_who_charge() -> None:
     assert shares(10_000, 1, 2) == [10_000, 0]
 
 
+@pytest.mark.parametrize(
+    ("supply_ma", "runs", "shares"),
+    [
+        (16_000, (2,), [None, 10_000]),
+        (16_000, (1, 2), [8_000, 8_000]),
+        (30_000, (1, 2), [15_000, 15_000]),
+        (11_000, (2,), [None, 0]),
+        (11_000, (2, 1), [11_000, 0]),
+        (5_000, (1, 2), [5_000, 0]),
+    ],
+)
+@pytest.mark.parametrize("by_profile", [False, True])
+def test_a_board_that_is_not_seen_has_its_least_first(
+    supply_ma: int, runs: tuple[int, ...], shares: list[int | None], by_profile: bool
+) -> None:
+    """With a transaction it keeps its share as well: it falls back to its least only some seconds later."""
+    made = limits(None if by_profile else supply_ma)
+    if by_profile:
+        assert made.install(profile(supply_ma // 1_000), 0, Rules.OCPP16, {}, NOW_MS) is None
+    in_order = {evse: Transaction(f"tx{evse}", NOW_MS - 10 + number) for number, evse in enumerate(runs)}
+    outlook = made.outlook(in_order, NOW_MS, clock_known=True, unseen={1})
+    assert [each.share_ma for each in outlook.limits] == shares
+
+
 def test_profile_limits_and_says_when_it_ends() -> None:
     made = limits()
     assert made.install(profile(10, Purpose.TX_DEFAULT, duration_s=60), 1, Rules.OCPP16, {}, NOW_MS) is None
     outlook = made.outlook(running(1), NOW_MS + 1_000, clock_known=True)
     assert outlook.limits[0].limit_ma == 10_000 and outlook.next_change_ms == NOW_MS + 60_000
     assert made.outlook(running(1), NOW_MS + 60_000, clock_known=True).limits[0].limit_ma is None
+
+
+def test_each_evse_has_its_offline_limit_when_a_limit_has_ended() -> None:
+    """Field fault 9: whatever the link does, without a word of the CSMS; and what is left of the supply goes by it."""
+    feeds = (Feed(1, 16_000, 230_000, 3, offline_limit_ma=8_000), Feed(2, 32_000, 230_000, 3, offline_limit_ma=8_000))
+    for purpose in (Purpose.TX_DEFAULT, Purpose.STATION_MAX):
+        made = Limits(feeds, None, CAPABILITIES)
+        assert made.install(profile(10, purpose, duration_s=60), 0, Rules.OCPP201, {}, NOW_MS) is None
+        before = made.outlook(running(1, 2), NOW_MS + 59_999, clock_known=True)
+        assert [each.limit_ma for each in before.limits] == [10_000, 10_000]
+        assert before.next_change_ms == NOW_MS + 60_000
+        after = made.outlook(running(1, 2), NOW_MS + 60_000, clock_known=True)
+        assert after.limits == (LimitSet(1, 8_000), LimitSet(2, 8_000)) and after.next_change_ms is None
+    made = Limits(feeds, 20_000, CAPABILITIES)
+    assert made.install(profile(10, Purpose.TX_DEFAULT, duration_s=60), 1, Rules.OCPP201, {}, NOW_MS) is None
+    after = made.outlook(running(1, 2), NOW_MS + 60_000, clock_known=True)
+    assert [(each.limit_ma, each.share_ma) for each in after.limits] == [(8_000, 8_000), (None, 12_000)]
 
 
 def test_refused_profile_changes_nothing() -> None:
@@ -115,8 +156,8 @@ def test_watt_of_a_dc_output_count_at_its_own_voltage() -> None:
 def test_a_dc_evse_is_fed_as_its_fixed_output_says(tmp_path: Path) -> None:
     stage = Stage(tmp_path, None, boards=("mcu_dc", "mcu_ac"), extra="[auth]\nfree = true\n")
     stage.lay_out()
-    dc, ac = (feed_of(evse) for evse in load(stage.config_file).evse)
-    assert dc == Feed(1, 30_000, 400_000, 1, minimum_ma=1_000, dc=True)
+    dc, ac = (feed_of(evse, 8_000) for evse in load(stage.config_file).evse)
+    assert dc == Feed(1, 30_000, 400_000, 1, minimum_ma=1_000, dc=True, offline_limit_ma=8_000)
     assert (ac.uw_per_ma, ac.dc) == (3 * 230_000, False)
 
 
@@ -166,6 +207,31 @@ def test_no_mix_of_evses_takes_more_than_supply_and_station_may(
     else:
         taken_uw = sum(ma * feed.uw_per_ma for ma, feed in zip(given_ma, feeds, strict=True))
         assert taken_uw // 1_000 <= told.periods[0].limit_milli <= asked * 1_000
+
+
+@given(stations, st.integers(0, 80_000), st.sampled_from(RateUnit), st.data())
+def test_what_unseen_boards_take_is_left_to_them(
+    feeds: tuple[Feed, ...], limit: int, unit: RateUnit, data: st.DataObject
+) -> None:
+    """Whoever is in hand takes no more than the limit and what the unseen draw leave."""
+    numbers = st.sets(st.sampled_from([feed.evse_id for feed in feeds]))
+    of_ac = [feed.evse_id for feed in feeds if not feed.dc]
+    unseen = data.draw(st.sets(st.sampled_from(of_ac)) if of_ac else st.just(set()))
+    runs = data.draw(numbers)
+    made = Limits(feeds, None, CAPABILITIES_3)
+    asked = limit if unit is RateUnit.WATT else limit // 1_000
+    assert made.install(station_watt(asked, unit), 0, Rules.OCPP201, {}, NOW_MS) is None
+    outlook = made.outlook(running(*runs), NOW_MS, clock_known=True, unseen=unseen)
+    taken_uw = stray_uw = 0
+    for feed, each in zip(feeds, outlook.limits, strict=True):
+        share_ma = min(ma for ma in (feed.hard_limit_ma, each.limit_ma, each.share_ma) if ma is not None)
+        if feed.evse_id in unseen:
+            stray_uw += feed.minimum_ma * feed.uw_per_ma
+        elif feed.evse_id in runs and share_ma >= feed.minimum_ma:
+            taken_uw += share_ma * feed.uw_per_ma
+    widest = max(feed.uw_per_ma for feed in feeds if not feed.dc or not of_ac)
+    limit_uw = asked * (1_000_000 if unit is RateUnit.WATT else 1_000 * widest)
+    assert taken_uw == 0 or taken_uw + stray_uw <= limit_uw
 
 
 def test_a_clock_that_nobody_knows_lifts_no_limit_of_the_station() -> None:

@@ -30,7 +30,7 @@ from agent.core.settings import EvseHardware, StationSettings
 from agent.core.station import Station
 from agent.station.limits import Limits
 from agent.station.logic import Logic
-from hal.ports import Back, Cable, Contactor, CpState, MeterReading, PilotState
+from hal.ports import Back, Cable, Contactor, CpState, LossKind, Lost, MeterReading, PilotState
 
 NOW_MS = 1_800_000_000_000
 TOKEN, OTHER = Token("AA"), Token("BB")
@@ -50,11 +50,12 @@ class NoBilling:
 class Bench:
     """One EVSE whose car is plugged in whenever it is told so."""
 
-    def __init__(self, *, clock_is_proven: bool = False) -> None:
-        hardware = EvseHardware(1, 32_000, meter_rollover_mwh=MODULUS_MWH)
+    def __init__(self, *beside: EvseHardware, supply_ma: int | None = None, clock_is_proven: bool = False) -> None:
+        hardware = (EvseHardware(1, 32_000, meter_rollover_mwh=MODULUS_MWH), *beside)
         ids = iter(f"tx-{number}" for number in range(1, 9))
-        limits = Limits((Feed(1, 32_000, 230_000, 3),), None, Capabilities(1, 9, 9, 9))
-        core = Station(StationSettings((hardware,)), lambda: next(ids))
+        feeds = tuple(Feed(each.evse, 32_000, 230_000, 3) for each in hardware)
+        limits = Limits(feeds, supply_ma, Capabilities(len(feeds), 9, 9, 9))
+        core = Station(StationSettings(hardware), lambda: next(ids))
         self.logic = Logic(core, limits, cast(Any, NoBilling()), clock_is_proven=clock_is_proven)
         self.at_ms = 10_000
         self.register_mwh = 5_000_000
@@ -86,6 +87,22 @@ class Bench:
 
     def allowed_ma(self) -> int:
         return self.logic.core.evses[1].allowed_ma()
+
+
+@pytest.mark.parametrize(("autonomous", "unseen_ma"), [(True, 10_000), (False, 16_000)])
+def test_a_board_that_charges_by_itself_has_its_least_of_the_supply_while_nobody_sees_it(
+    autonomous: bool, unseen_ma: int
+) -> None:
+    """A subordinate board opens where it hears nobody."""
+    made = Bench(EvseHardware(2, 32_000, autonomous=autonomous), supply_ma=16_000).told()
+    made.come(CpState.B)
+    made.give(start())
+    assert made.allowed_ma() == unseen_ma, "never seen since the start"
+    for event in (Back("board"), Contactor(False), PilotState(CpState.A)):
+        made.give(FromPilot(2, event))
+    assert made.allowed_ma() == 16_000
+    made.give(FromPilot(2, Lost(LossKind.SILENT, "no reply")))
+    assert made.allowed_ma() == unseen_ma
 
 
 def profile(**changes: Any) -> ChargingProfile:

@@ -251,10 +251,11 @@ def test_without_a_link_the_rows_that_wait_have_a_limit_and_go_on_when_it_is_bac
     on_a_bench(story, dialect=None)
 
 
-def test_a_disk_without_room_takes_troubles_only() -> None:
+@pytest.mark.parametrize("room", [LedgerRoom(False, scarce=True), LedgerRoom(True, scarce=True)])
+def test_a_disk_without_room_takes_troubles_only(room: LedgerRoom) -> None:
     async def story(bench: Bench) -> None:
         await bench.set(MonitorType.PERIODIC, "5")
-        bench.core.step(LedgerRoom(False), bench.now_ms())
+        bench.core.step(room, bench.now_ms())
         bench.wrong("disk_full")
         await asyncio.sleep(30)
         assert bench.codes == [("disk_full", False)]

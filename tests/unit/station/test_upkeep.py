@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+import agent.station.upkeep
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, TariffFact
 from agent.ledger.space import Reserve
 from agent.sim.virtual_time import run_virtual
+from agent.sim.world.disk import FreeSpace
 from agent.station.build import make_durable_directory
 from agent.station.logic import PricesChanged
 from agent.station.upkeep import CHECK_EVERY_S, CHECK_FIRST_AFTER_S, ROOM_EVERY_S, Upkeep
@@ -89,9 +91,26 @@ def test_below_the_floor_nothing_new_begins_and_the_alarm_says_so(tmp_path: Path
     world = World()
     care = upkeep(tmp_path, world, floor_bytes=2**60)
     care.look_at_room()
-    assert world.given == [LedgerRoom(False)]
+    assert world.given == [LedgerRoom(False, scarce=True)]
     assert "no new transactions" in care.alarm()
     assert not (tmp_path / "ledger.sqlite.reserve").exists()
+
+
+def test_between_mark_and_floor_only_readings_are_left_out_and_that_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, floor_bytes = World(), 4 * 1024 * 1024
+    care = upkeep(tmp_path, world, floor_bytes=floor_bytes)
+    said: list[str] = []
+    monkeypatch.setattr(agent.station.upkeep.log, "warning", said.append)
+    for free in (2.1, 2.0, 1.9, 1.0, 2.1, 2.3):  # in floors; a little above the mark it is still scarce
+        found = FreeSpace(int(free * floor_bytes))
+        care._look = lambda _, found=found: found  # type: ignore[misc]
+        care.look_at_room()
+        codes = [each.code for each in care.troubles()]
+        assert codes == (["disk_scarce"] if free in (1.9, 1.0, 2.1) and len(world.given) > 2 else [])
+    assert world.given == [LedgerRoom(True, scarce=each) for each in (False, False, True, True, True, False)]
+    assert care.alarm() == "" and len(said) == 2
 
 
 def test_damage_that_nobody_has_acknowledged_refuses_starts_too(tmp_path: Path) -> None:
@@ -105,7 +124,7 @@ def test_damage_that_nobody_has_acknowledged_refuses_starts_too(tmp_path: Path) 
 def test_a_disk_that_cannot_be_looked_at_counts_as_full(tmp_path: Path) -> None:
     world = World()
     upkeep(tmp_path / "gone", world).look_at_room()
-    assert world.given == [LedgerRoom(False)]
+    assert world.given == [LedgerRoom(False, scarce=True)]
 
 
 def test_a_full_disk_with_a_ledger_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -113,7 +132,7 @@ def test_a_full_disk_with_a_ledger_that_cannot_be_read_is_told(tmp_path: Path) -
     care = upkeep(tmp_path, world, floor_bytes=2**60)
     (tmp_path / "ledger.sqlite").write_bytes(b"no ledger")
     care.look_at_room()
-    assert world.given == [LedgerRoom(False)]
+    assert world.given == [LedgerRoom(False, scarce=True)]
     [found] = care.troubles()
     assert found.code == "disk_unreadable" and "ledger.sqlite" in found.detail
 

@@ -35,6 +35,7 @@ class Place:
     book: Book
     said: list[str] = field(default_factory=list)
     disturbed: int = 0
+    core: _Core = field(default_factory=lambda: _Core())
 
     def start(self, token: str = CARD, by: str = "csms") -> None:
         self.parties.transaction(_fact(TxKind.STARTED, token=Token(token), authorized_by=by))
@@ -56,6 +57,7 @@ def _fact(kind: TxKind, **others: Any) -> TransactionFact:
 @dataclass
 class _Behaviour:
     stop_on_unplug: bool = True
+    connect_timeout_ms: int = 120_000
 
 
 @dataclass
@@ -76,7 +78,7 @@ def place(rig: Rig) -> Place:
         book,
         now_ms,
         lambda _: made.disturbed,
-        lambda: cast(Station, _Core()),
+        lambda: cast(Station, made.core),
         lambda _, text: made.said.append(text),
     )
     made = Place(rig, parties, book)
@@ -150,6 +152,8 @@ def test_a_card_of_an_hour_ago_starts_nothing() -> None:
         (StopReason.EV_DISCONNECTED, None, "leaves", True),
         (StopReason.EV_DISCONNECTED, None, "noise", True),
         (StopReason.EV_DISCONNECTED, None, "", False),
+        (StopReason.TIMEOUT, None, "leaves", True),
+        (StopReason.TIMEOUT, None, "", False),
         (StopReason.DE_AUTHORIZED, None, "", True),
     ],
 )
@@ -203,6 +207,38 @@ def test_the_drivers_card_and_the_plug_end_it_within_a_minute(
         if ends:
             made.end(StopReason.LOCAL if how == "card" else StopReason.EV_DISCONNECTED)
         await asyncio.sleep(60)
+
+    assert bool(lived(act)) is not right
+
+
+@pytest.mark.parametrize(
+    ("comes_after_s", "leaves_again", "ends", "right"),
+    [
+        (None, False, True, True),
+        (None, False, False, False),
+        (60, False, False, True),
+        (60, True, False, False),
+        (60, True, True, True),
+    ],
+)
+def test_where_unplugging_does_not_end_it_a_car_that_stays_away_does(
+    comes_after_s: int | None, leaves_again: bool, ends: bool, right: bool
+) -> None:
+    async def act(made: Place) -> None:
+        made.core.behaviour.stop_on_unplug = False
+        await made.runs()
+        made.parties.left(1)
+        if comes_after_s is not None:
+            await asyncio.sleep(comes_after_s)
+            assert made.rig.outlet.plug(car())
+            if leaves_again:
+                await asyncio.sleep(30)
+                assert made.rig.outlet.unplug()
+                made.parties.left(1)
+        await asyncio.sleep(150)
+        if ends:
+            made.end(StopReason.TIMEOUT)
+        await asyncio.sleep(150)
 
     assert bool(lived(act)) is not right
 

@@ -8,6 +8,8 @@ from typing import cast
 
 import pytest
 
+from agent.core.events import LimitSet
+from agent.core.facts import ChargingState, TransactionFact, TxKind
 from agent.sim.virtual_time import run_virtual
 from agent.sim.world.outlet import Outlet
 from agent.sim.world.vehicle import Habit, Kind, Vehicle
@@ -184,5 +186,76 @@ def test_a_car_draws_on_as_many_phases_as_both_have() -> None:
         assert reading.current_ma == (15_996, 0, 0)
         assert reading.voltage_mv == (230_000, 230_000, 230_000)
         assert reading.power_mw == 15_996 * 230
+
+    in_world(story)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_car_follows_each_lower_offer_for_itself_and_is_never_late(seed: int) -> None:
+    """Two in a row: it may still draw of the first while the second is long told, and the station must bear it."""
+
+    async def story() -> None:
+        rig = Rig("mcu_ac", max_ma=32_000)
+        seen: set[str] = set()
+        rig.watch = lambda: seen.update(code.value for code in rig.faults)
+        rig.live()
+        await asyncio.sleep(5)
+        rig.outlet.plug(Vehicle(Kind(max_current_ma=32_000), 50 * KWH, random.Random(seed)))
+        await asyncio.sleep(1)
+        rig.authorize()
+        await asyncio.sleep(30)
+        assert rig.outlet.current_ma > 31_900
+        drawn = []
+        for limit_ma, for_s in ((16_000, 4), (10_000, 10)):
+            rig.give(LimitSet(1, limit_ma))
+            for _ in range(for_s * 10):
+                await asyncio.sleep(0.1)
+                drawn.append(rig.outlet.current_ma // 1_000)
+        first, second = drawn.index(15) / 10, drawn.index(9) / 10
+        assert first <= 5 and abs(second - first - 4) <= 0.2
+        await asyncio.sleep(30)
+        assert not seen and rig.outlet.current_ma > 9_000
+
+    in_world(story)
+
+
+def test_a_car_that_falls_asleep_in_a_pause_is_woken() -> None:
+    async def story() -> None:
+        rig = Rig("mcu_ac")
+        rig.live()
+        await asyncio.sleep(5)
+        rig.outlet.plug(car(50 * KWH, dozes_ms=60_000))
+        await asyncio.sleep(1)
+        rig.authorize()
+        await asyncio.sleep(30)
+        assert rig.outlet.current_ma > 0
+        rig.give(LimitSet(1, 0))
+        await asyncio.sleep(600)
+        rig.give(LimitSet(1, None))
+        await asyncio.sleep(29)
+        assert rig.outlet.current_ma == 0
+        await asyncio.sleep(20)
+        assert rig.outlet.current_ma > 0
+        assert CpState.F in rig.cps() and not rig.faults
+        states = [fact.charging_state for fact in rig.facts if isinstance(fact, TransactionFact)]
+        assert ChargingState.SUSPENDED_EV not in states
+        assert not any(fact.kind is TxKind.ENDED for fact in rig.facts if isinstance(fact, TransactionFact))
+
+    in_world(story)
+
+
+def test_a_car_that_was_asleep_sees_the_next_outlet_with_open_eyes() -> None:
+    async def story() -> None:
+        rig = Rig("mcu_ac")
+        rig.live()
+        await asyncio.sleep(5)
+        sleeper = car(50 * KWH, dozes_ms=10_000)
+        rig.outlet.plug(sleeper)
+        await asyncio.sleep(60)
+        assert rig.outlet.unplug()
+        rig.authorize()
+        rig.outlet.plug(sleeper)
+        await asyncio.sleep(9)
+        assert rig.outlet.current_ma > 0
 
     in_world(story)
