@@ -147,10 +147,14 @@ class GatewayHealth:
 
 def _ends_of(file: Path) -> list[int]:
     """When each certificate of a PEM file ends, at least one. Raises ``OSError``, ``ValueError``."""
-    from cryptography.x509 import load_pem_x509_certificates
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificates
 
     with file.open("rb") as opened:
-        found = load_pem_x509_certificates(opened.read(CERTIFICATE_MAX_BYTES))
+        pem = opened.read(CERTIFICATE_MAX_BYTES)
+    try:
+        found = load_pem_x509_certificates(pem)
+    except InvalidVersion as error:  # which is no ValueError; TLS takes such a certificate all the same
+        raise ValueError(str(error)) from error
     return [int(each.not_valid_after_utc.timestamp() * 1_000) for each in found]
 
 

@@ -128,6 +128,9 @@ class Books:
         self._refused = False  # the card, by the CSMS
         self._offered_ms = 0  # so long the vehicle was offered energy
         self._offering = False  # since the last row
+        self._withheld_ms = 0  # so long the station gave nothing
+        self._withholding = False  # since the last row
+        self._charged = False
         self._register: Register | None = None
         self._boot_id, self._base_ms = stamp.boot_id, 0
         self._last_ms, self._last_wall_ms = stamp.mono_ms, stamp.wall_ms
@@ -225,9 +228,12 @@ class Books:
     ) -> None:
         point = replace(self.point(mono_ms, stamp, sample, gap=gap), tariff=tariff)
         self._session.add(point)
-        if self._offering and not point.gap:
-            self._offered_ms += point.at_ms - self._last_ms
+        passed_ms = 0 if point.gap else point.at_ms - self._last_ms
+        self._offered_ms += passed_ms * self._offering
+        self._withheld_ms += passed_ms * self._withholding
         self._offering = point.activity is not Activity.PAUSED
+        self._withholding = self._state is ChargingState.SUSPENDED_EVSE
+        self._charged = self._charged or self._state is ChargingState.CHARGING
         self._base_ms, self._boot_id = self._base_of(mono_ms, stamp), stamp.boot_id
         self._last_status = stamp.time_status
         self._register = point.register or self._register
@@ -264,12 +270,14 @@ class Books:
         """Whether no energy has flowed, and that was the station's or the CSMS's doing: neither fee nor least cost."""
         if self.ended is None or not self._is_empty(self.ended):
             return False
-        return self.ended.trigger in _PREVENTED or self._refused or self._unsold
+        withheld = self._offered_ms == 0 and self._withheld_ms >= DECLINED_MS  # whoever gives up then was given nothing
+        return self.ended.trigger in _PREVENTED or self._refused or self._unsold or withheld
 
     def _is_empty(self, ended: TransactionFact) -> bool:
-        """Whether the meter says that no energy has flowed in it, and with it in the session."""
+        """Whether the meter says that no energy has flowed in it, and with it in the session. Where its last word is
+        missing, that the contactor never closed says so, too."""
         begin, end = self.started.samples[-1], ended.samples[-1]
-        still = end.energy_import_mwh == begin.energy_import_mwh and not end.substituted
+        still = end.energy_import_mwh == begin.energy_import_mwh and not (end.substituted and self._charged)
         return still and self.started.follows is None and not self.goes_on
 
     @property

@@ -12,7 +12,7 @@ Rows: 16-SC-01, -02, -07, -09, -10; OCPP 2.0.1 K01, K09, K10.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,7 +89,7 @@ class ProfileSet:
             if other not in over and (refusal := _conflict(new, other, rules)) is not None:
                 return refusal
         while (count := len(others) + len(self.unread)) >= capabilities.max_installed:
-            oldest = next((entry for entry in others if entry in over), None)
+            oldest = next((entry for entry in others if entry in over and _has_another(entry, (*others, new))), None)
             if oldest is None:
                 detail = f"{count} profiles are installed, at most {capabilities.max_installed}"
                 return Refusal(Reason.TOO_MANY, "16-SC-07, K01", detail)
@@ -171,6 +171,15 @@ def _replaces(new: Installed, old: Installed, rules: Rules) -> bool:
     if old.source is not new.source:
         return False
     return old.profile.id == new.profile.id or (rules is Rules.OCPP16 and _same_place(new, old))
+
+
+def _has_another(entry: Installed, all_of_them: Iterable[Installed]) -> bool:
+    """Whether its stack is told of by another, too: with the last one its lapse would be forgotten."""
+    return any(
+        other is not entry
+        and (other.profile.purpose, other.evse_id, other.source) == (entry.profile.purpose, entry.evse_id, entry.source)
+        for other in all_of_them
+    )
 
 
 def _takes_place(new: Installed, over: Installed) -> bool:

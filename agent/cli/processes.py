@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent.config.model import Config
 
 EXIT_CONFIG = 78  # sysexits: nothing to retry until a person has changed the file
+EXIT_IO = 74  # sysexits: a file that could not be read just now; whoever supervises tries again
 KEEPING_LOGS = ("station", "gateway", "installer")
 """Processes that keep their newest log lines; commands do not."""
 
@@ -51,7 +52,7 @@ def station(parsed: argparse.Namespace) -> int:
         return EXIT_NOT_ALONE
     except KeyUnusable as error:  # never replaced by us: a new key would make all later records a stranger's
         print(f"evsed station: {error}", file=sys.stderr)
-        return EXIT_CONFIG
+        return EXIT_IO if error.passing else EXIT_CONFIG
 
 
 def gateway(parsed: argparse.Namespace) -> int:
@@ -88,7 +89,8 @@ def safe(parsed: argparse.Namespace) -> int:
 
 
 def load_config(parsed: argparse.Namespace, process: str) -> Config | None:
-    """The configuration with logs set up by it, or None after telling all that is wrong."""
+    """The configuration with logs set up by it, or None after telling all that is wrong. What may be over by itself
+    ends the process: nobody starts it again after ``EXIT_CONFIG``."""
     from agent.config.check import render
     from agent.config.load import load
     from agent.config.problem import ConfigError
@@ -98,6 +100,8 @@ def load_config(parsed: argparse.Namespace, process: str) -> Config | None:
     except ConfigError as error:
         if not getattr(parsed, "quiet_config", False):
             print(render(error.file, error.problems), file=sys.stderr)
+        if error.passing:
+            raise SystemExit(EXIT_IO) from None
         return None
     folder = config.station.log_folder(process) if process in KEEPING_LOGS else None
     configure_logs(process, config.log.level.value, config.log.format.value, folder=folder)

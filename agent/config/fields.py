@@ -18,6 +18,8 @@ from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from agent.config.problem import ConfigError, is_passing, unreadable
+
 _ZONE_MAX_CHARS = 80  # the longest name there is has 32
 
 
@@ -145,10 +147,13 @@ def path_rule(example: str) -> Rule:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file now; there is none under a name that no file system takes."""
+    """Whether there is such a file now; there is none under a name that no file system takes. Raises ``ConfigError``
+    where the storage cannot tell."""
     try:
         return path.is_file()
-    except OSError:
+    except OSError as error:
+        if is_passing(error):
+            raise ConfigError(str(path), [unreadable(path, error)]) from None
         return False
 
 

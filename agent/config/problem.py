@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """``path`` is the key as written in the file, e.g. ``evse[1].meter.port``, or a place in the text.
 
-    ``example`` is something right to write there; empty where there is none."""
+    ``example`` is something right to write there; empty where there is none. ``passing``: the machine failed, not the
+    file; the next try may find all well."""
 
     path: str
     expected: str
     found: str
     example: str = ""
+    passing: bool = False
 
     def __str__(self) -> str:
         example = f"; for example {self.example}" if self.example else ""
         return f"{self.path}: expected {self.expected}, found {self.found}{example}"
+
+
+_A_PERSONS = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
+)
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether nobody need do anything about it: not what only a person can change (no such file, no right to it), but
+    a storage that cannot be read just now, or no memory for it."""
+    return error.errno is not None and error.errno not in _A_PERSONS
+
+
+def unreadable(file: Path, error: OSError) -> Problem:
+    return Problem(str(file), "a readable file", error.strerror or str(error), passing=is_passing(error))
 
 
 class ConfigError(Exception):
@@ -29,3 +48,8 @@ class ConfigError(Exception):
         super().__init__("\n".join([f"{file}: {len(problems)} problem(s)", *map(str, problems)]))
         self.file = file
         self.problems = tuple(problems)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the next try may find another configuration than this one did."""
+        return any(each.passing for each in self.problems)

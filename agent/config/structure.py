@@ -20,7 +20,7 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from cattrs.gen import make_dict_structure_fn, override
 
 from agent.config.fields import Rule, Unfit, show
-from agent.config.problem import ConfigError, Problem
+from agent.config.problem import ConfigError, Problem, unreadable
 
 Rules = Mapping[type, Mapping[str, Rule]]
 
@@ -34,7 +34,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             raw = stream.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise ConfigError(str(file), [Problem(str(file), "a readable file", error.strerror or str(error))]) from None
+        raise ConfigError(str(file), [unreadable(file, error)]) from None
     if len(raw) > _MAX_FILE_BYTES:
         raise ConfigError(str(file), [Problem(str(file), f"at most {_MAX_FILE_BYTES} bytes", "more")])
     return parse_toml(raw, str(file))

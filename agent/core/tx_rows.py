@@ -112,9 +112,15 @@ class TxRows:
         if aligned and not scarce:
             clock = replace(tx.last, context=SampleContext.CLOCK)
             self.append(tx, TxKind.UPDATED, Trigger.METER_VALUE_CLOCK, clock)
-        every_ms = max(behaviour.checkpoint_ms, SCARCE_CHECKPOINT_MS) if scarce else behaviour.checkpoint_ms
-        if now_ms - tx.last_durable_ms >= every_ms:
+        if now_ms - tx.last_durable_ms >= self._checkpoint_ms():
             self.checkpoint(tx)
+
+    def _checkpoint_ms(self) -> int:
+        """While room is scarce they are rare, but not rarer than what a restart needs to go on."""
+        behaviour = self._ctx.behaviour
+        if not self._ctx.ledger_scarce:
+            return behaviour.checkpoint_ms
+        return max(behaviour.checkpoint_ms, min(SCARCE_CHECKPOINT_MS, behaviour.resume_window_ms // 2))
 
     def _periodic_due(self, tx: Transaction) -> bool:
         now_ms, interval_ms = self._ctx.at_ms, self._ctx.behaviour.sample_interval_ms

@@ -31,12 +31,17 @@ _FILE_MAX_BYTES: Final = 4_096
 _SELF_TEST: Final = b"evsed: does this key sign"
 
 
-class KeyUnusable(Exception):
-    """The metering key cannot be used; the text says which file, why, and what to do."""
+_A_PERSONS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
 
-    def __init__(self, path: Path, why: str, remedy: str) -> None:
+
+class KeyUnusable(Exception):
+    """The metering key cannot be used; the text says which file, why, and what to do. ``passing``: the storage failed,
+    or is full, and not the key: the next try may succeed."""
+
+    def __init__(self, path: Path, why: str, remedy: str, cause: OSError | None = None) -> None:
         super().__init__(f"metering key {path}: {why}; {remedy}")
         self.path, self.why, self.remedy = path, why, remedy
+        self.passing = cause is not None and cause.errno not in _A_PERSONS
 
 
 def key_id_of(public_der: bytes) -> str:
@@ -121,7 +126,8 @@ def _locked(path: Path) -> Iterator[int]:
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise KeyUnusable(path, f"its directory cannot be opened ({error.strerror})", "make the directory") from error
+        why = f"its directory cannot be opened ({error.strerror})"
+        raise KeyUnusable(path, why, "make the directory", error) from error
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield directory
@@ -146,7 +152,7 @@ def _create(path: Path) -> None:
             os.close(file)
         aside.rename(path)
     except OSError as error:
-        raise KeyUnusable(path, f"it cannot be made ({error.strerror})", "check space and rights") from error
+        raise KeyUnusable(path, f"it cannot be made ({error.strerror})", "check space and rights", error) from error
 
 
 def _write_all(file: int, data: bytes) -> None:
@@ -161,12 +167,12 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise KeyUnusable(path, "it is a symbolic link", "put the file itself there") from error
-        raise KeyUnusable(path, f"it cannot be opened ({error.strerror})", "check owner and rights") from error
+        raise KeyUnusable(path, f"it cannot be opened ({error.strerror})", "check owner and rights", error) from error
     try:
         _check_file(path, os.fstat(file))
         return os.read(file, _FILE_MAX_BYTES + 1)
     except OSError as error:
-        raise KeyUnusable(path, f"it cannot be read ({error.strerror})", "check the storage") from error
+        raise KeyUnusable(path, f"it cannot be read ({error.strerror})", "check the storage", error) from error
     finally:
         os.close(file)
 

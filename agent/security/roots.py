@@ -94,11 +94,11 @@ def roots_in(pem: str) -> list[Root]:
 
 
 def _certificates(pem: str) -> list[Certificate]:
-    from cryptography.x509 import load_pem_x509_certificates
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificates
 
     try:
         return load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
+    except (ValueError, InvalidVersion) as error:
         raise NotARoot(f"no PEM certificate: {error}"[:200]) from error
 
 

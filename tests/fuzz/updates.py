@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -27,6 +28,7 @@ from agent.firmware.errors import SourceLost, UpdateRefused
 from agent.firmware.manifest import Chunk, Compression, Manifest
 from agent.firmware.selectors import file as file_selector
 from agent.firmware.selectors import sdboot_entries, tryboot, uboot_env
+from agent.security.roots import NotARoot, read_root, roots_in
 from agent.transfer import over_ftp
 from agent.transfer.location import DEFAULT_PORTS, Location, parse_location
 from agent.transfer.over_ftp import FtpOpener
@@ -111,6 +113,21 @@ def _certificates() -> list[bytes]:
     from tests.unit.firmware.bundle.pki import ROOT, SIGNER
 
     return [SIGNER.certificate_pem.encode(), SIGNER.certificate.public_bytes(Encoding.DER).hex().encode(), _pem(ROOT)]
+
+
+def _csms_roots(data: bytes) -> None:
+    """The DER form in hex: damage in Base64 is found by the first byte that is none."""
+    try:
+        pem = ssl.DER_cert_to_PEM_cert(bytes.fromhex(data.decode("ascii", "replace")))
+    except ValueError:
+        return
+    assert {root.pem for root in roots_in(pem)} <= {read_root(pem).pem}
+
+
+def _der_files() -> list[bytes]:
+    from tests.unit.firmware.bundle.pki import ROOT
+
+    return [ssl.PEM_cert_to_DER_cert(ROOT.certificate_pem).hex().encode()]
 
 
 def _pem(authority: Any) -> bytes:
@@ -305,6 +322,7 @@ def targets() -> list[Target]:
         Target("bundle_manifest", _manifest, lambda: [_manifest_bytes()], refused, 8192),
         Target("bundle_signatures", _signatures, lambda: [_block_bytes()], refused, 8192),
         Target("bundle_certificate", _certificate, _certificates, refused),
+        Target("csms_roots", _csms_roots, _der_files, (NotARoot,)),
         Target("bundle_chunk", _chunk, _chunks, refused),
         Target("trust_roots", _roots, _root_files, (TrustStoreUnusable,)),
         Target(

@@ -206,7 +206,7 @@ def test_it_is_in_nobodys_way(rules: Rules) -> None:
     profiles = installed(profile(1))
     profiles = accepted(install(profiles, profile(2, stack=2, duration_s=None), rules, ENDED, 2))
     assert ids(profiles) == [1, 2]
-    profiles = accepted(install(profiles, profile(3, duration_s=60, start_ms=ENDED), rules, ENDED, 1))
+    profiles = accepted(install(profiles, profile(3, stack=3, duration_s=60, start_ms=ENDED), rules, ENDED))
     assert ids(profiles) == [1, 2, 3]
     profiles = accepted(install(profiles, profile(4, stack=4, duration_s=None), rules, ENDED + 60_000))
     assert ids(profiles) == [2, 3, 4]
@@ -214,6 +214,16 @@ def test_it_is_in_nobodys_way(rules: Rules) -> None:
     assert ids(profiles) == [2, 4, 5]
     refused = install(profiles, profile(6, stack=6), rules, ENDED + 60_000)
     assert isinstance(refused, Refusal)
+
+
+@pytest.mark.parametrize("rules", BOTH)
+def test_the_last_of_its_kind_makes_way_for_nobody(rules: Rules) -> None:
+    """Else the limit that lapsed would be lifted, and nobody told."""
+    profiles = installed(profile(1, purpose=Purpose.STATION_MAX), evse_id=0)
+    for number in (2, 3):
+        profiles = accepted(install(profiles, profile(number, stack=number, duration_s=None), rules, ENDED))
+    refused = install(profiles, profile(4, stack=4, duration_s=None), rules, ENDED)
+    assert isinstance(refused, Refusal) and refused.reason is Reason.TOO_MANY
 
 
 def test_an_id_is_used_once_whoever_set_what_ended() -> None:

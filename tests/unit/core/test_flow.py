@@ -210,8 +210,13 @@ def test_what_was_just_written_needs_no_checkpoint() -> None:
     assert [type(fact) for fact in made.facts()] == [TransactionFact]
 
 
-def test_while_room_is_scarce_no_reading_is_a_row_and_checkpoints_are_rare() -> None:
-    made = active(replace(QUIET, sample_interval_ms=MINUTE_MS, aligned_interval_ms=MINUTE_MS, checkpoint_ms=MINUTE_MS))
+@pytest.mark.parametrize(
+    ("window_ms", "every_ms"), [(HOUR_MS, SCARCE_CHECKPOINT_MS), (10 * MINUTE_MS, 5 * MINUTE_MS), (0, MINUTE_MS)]
+)
+def test_while_room_is_scarce_no_reading_is_a_row_and_checkpoints_are_rare(window_ms: int, every_ms: int) -> None:
+    """A transaction whose newest row is older than the window does not go on after a restart."""
+    rare = replace(QUIET, sample_interval_ms=MINUTE_MS, aligned_interval_ms=MINUTE_MS, checkpoint_ms=MINUTE_MS)
+    made = active(replace(rare, resume_window_ms=window_ms))
     made.ctx.time_status, made.ctx.ledger_scarce = "S", True
     facts: list[Fact] = []
     for second in range(1, 3_601):
@@ -219,7 +224,7 @@ def test_while_room_is_scarce_no_reading_is_a_row_and_checkpoints_are_rare() -> 
         made.read(5_000 + second)
         facts += made.facts()
     assert facts and all(isinstance(fact, CheckpointFact) for fact in facts)
-    assert len(facts) == HOUR_MS // SCARCE_CHECKPOINT_MS
+    assert len(facts) == HOUR_MS // every_ms
     made.ctx.ledger_scarce = False
     for second in range(3_601, 3_661):
         made.ctx.at_ms = 1_000 + second * 1_000

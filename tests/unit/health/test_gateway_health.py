@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -238,7 +239,13 @@ def test_when_certificates_end(
     assert certificates(wss(ca, client)) == told
 
 
-@pytest.mark.parametrize("content", [None, "", "no certificate", pem(100)[:200]])
+def odd_version(pem: str) -> str:
+    """Version 4, of which there is none; TLS takes it all the same."""
+    der = ssl.PEM_cert_to_DER_cert(pem)
+    return ssl.DER_cert_to_PEM_cert(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03", 1))
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate", pem(100)[:200], odd_version(pem(100))])
 def test_a_file_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
     ca = tmp_path / "ca.pem"
     if content is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, SECP384R1, generate_private_key
@@ -85,6 +87,23 @@ def test_a_key_that_is_no_good_is_refused_and_left_alone(tmp_path: Path, content
         load_or_create_key(path)
     assert caught.value.path == path
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(("code", "passing"), [(errno.EIO, True), (errno.EMFILE, True), (errno.EACCES, False)])
+def test_a_storage_that_fails_may_be_well_at_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, passing: bool
+) -> None:
+    path, really = put(tmp_path / "key", pem(SECP256R1())), os.open
+
+    def failing(name: Any, *arguments: Any, **more: Any) -> int:
+        if name == path:
+            raise OSError(code, os.strerror(code))
+        return really(name, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(KeyUnusable) as caught:
+        load_or_create_key(path)
+    assert caught.value.passing is passing
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

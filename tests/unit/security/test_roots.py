@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import ssl
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,9 @@ def test_words_around_a_certificate_do_not_matter() -> None:
     assert read_root(f"Müller's root\n\n{ROOT.certificate_pem}\n\n").pem == ROOT.certificate_pem
 
 
+_DER = ssl.PEM_cert_to_DER_cert(ROOT.certificate_pem)
+ODD_VERSION = ssl.DER_cert_to_PEM_cert(_DER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03", 1))
+"""Version 4, of which there is none; TLS takes it all the same."""
 FORGED = make_root("Forged", signed_by=make_key())
 OTHERS = make_root("Older root").issue_ca("Intermediate")
 
@@ -40,6 +44,7 @@ OTHERS = make_root("Older root").issue_ca("Intermediate")
         ("", "no PEM certificate"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no PEM certificate"),
         (ROOT.certificate_pem[:-60], "no PEM certificate"),
+        (ODD_VERSION, "no PEM certificate"),
         (ROOT.certificate_pem * 2, "2 certificates where one is wanted"),
         (ROOT.issue_leaf().certificate_pem, "not a certificate authority"),
         (make_root(ca=False).certificate_pem, "not a certificate authority"),

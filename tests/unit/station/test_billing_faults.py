@@ -67,6 +67,30 @@ def fault(world: BillingWorld) -> None:
     world.advance(5_000)
 
 
+@pytest.mark.parametrize("withheld_s, cents", [(30, 300), (1_800, 0)])
+def test_who_was_never_offered_anything_pays_no_fee(withheld_s: int, cents: int) -> None:
+    """No current to share; the driver gives up. Who leaves at once has changed his mind."""
+    with BillingWorld(Site.selling(SOLD)) as world:
+        world.limit_current(0)
+        world.plug()
+        world.authorize()
+        world.draw()
+        world.advance(withheld_s * 1_000)
+        assert cost(world) * 100 == cents
+
+
+def test_a_meter_that_is_silent_bills_no_fee_where_the_contactor_never_closed() -> None:
+    """The power is away for half a minute, and the meter needs longer to come up."""
+    with BillingWorld(Site.selling(SOLD)) as world:
+        world.plug()
+        world.authorize()
+        world.advance(1_000)
+        world.meter_silent = True
+        world.crash(power=True, away_ms=30_000)
+        world.advance(90_000)
+        assert cost(world) == 0
+
+
 def test_time_is_billed_whatever_ends_it() -> None:
     """A car that is full blocks the place all the same."""
     with BillingWorld(Site.selling(SOLD)) as world:
