@@ -115,6 +115,7 @@ class Watch:
         self._plugs = Plugs(outlets, hard_ma, self._limit_ma, wrong)
         self._standing = {evse: Standing() for evse in outlets}
         self._guests: dict[int, tuple[str, Vehicle, int]] = {}  # transaction, its vehicle, and when that was last there
+        self._left: set[int] = set()  # where it was seen to be gone
         self._unseen_ms = config.session.resume_window_s * 1_000 + UNSEEN_MS
         self._must_open: dict[int, asyncio.TimerHandle] = {}
         self._must_share: asyncio.TimerHandle | None = None
@@ -205,14 +206,26 @@ class Watch:
         nor, where unplugging does not end it at once, one that comes within the time to plug in again."""
         assert self.life is not None
         tx, vehicle, behaviour = evse.flow.tx, self._outlets[number].vehicle, self.life.station.logic.core.ctx.behaviour
-        if tx is None or vehicle is None:
+        if tx is None:
+            return
+        if vehicle is None:
+            self._look_at_leaving(number, tx.tx_id, at_once=behaviour.stop_on_unplug)
             return
         unseen_ms = self._unseen_ms + (0 if behaviour.stop_on_unplug else behaviour.connect_timeout_ms)
         tx_id, first, seen_ms = self._guests.get(number, ("", vehicle, 0))
         if tx_id != tx.tx_id or vehicle is first or self._now_ms() - seen_ms <= unseen_ms:
             self._guests[number] = tx.tx_id, vehicle, self._now_ms()
+            self._left.discard(number)
         elif commanded.live:
             self._wrong(number, f"another car charges on the transaction {tx_id}")
+
+    def _look_at_leaving(self, number: int, tx_id: str, *, at_once: bool) -> None:
+        """Where it does not end the transaction at once, the time to plug in again runs from here: the last look at the
+        vehicle may be minutes ago."""
+        guest = self._guests.get(number)
+        if not at_once and guest is not None and guest[0] == tx_id and number not in self._left:
+            self._left.add(number)
+            self._guests[number] = *guest[:2], self._now_ms()
 
     def _limit_ma(self, number: int) -> int | None:
         if self.life is None or not self.commanded[number].live:
