@@ -175,11 +175,7 @@ def _replaces(new: Installed, old: Installed, rules: Rules) -> bool:
 
 def _has_another(entry: Installed, all_of_them: Iterable[Installed]) -> bool:
     """Whether its stack is told of by another, too: with the last one its lapse would be forgotten."""
-    return any(
-        other is not entry
-        and (other.profile.purpose, other.evse_id, other.source) == (entry.profile.purpose, entry.evse_id, entry.source)
-        for other in all_of_them
-    )
+    return any(other is not entry and _stack(other) == _stack(entry) for other in all_of_them)
 
 
 def _takes_place(new: Installed, over: Installed) -> bool:
@@ -187,11 +183,12 @@ def _takes_place(new: Installed, over: Installed) -> bool:
     return over.profile.id == new.profile.id or _same_place(new, over)
 
 
-def _same_place(one: Installed, other: Installed) -> bool:
-    def place(entry: Installed) -> tuple[Purpose, int, int, LimitSource]:
-        return entry.profile.purpose, entry.profile.stack_level, entry.evse_id, entry.source
+def _stack(entry: Installed) -> tuple[Purpose, int, LimitSource]:
+    return entry.profile.purpose, entry.evse_id, entry.source
 
-    return place(one) == place(other)
+
+def _same_place(one: Installed, other: Installed) -> bool:
+    return _stack(one) == _stack(other) and one.profile.stack_level == other.profile.stack_level
 
 
 def _conflict(new: Installed, old: Installed, rules: Rules) -> Refusal | None:

@@ -309,8 +309,9 @@ class Flow:
             sample = replace(sample, at_ms=self._ctx.at_ms, substituted=True, meter_state=self.meter_state)
         if tx.stop.reason is StopReason.DE_AUTHORIZED and tx.token is not None and tx.token.id_token:
             self.held_token = tx.token  # an empty one nobody could present to get the cable back
-        self._ticket = self._rows.append(
-            tx, TxKind.ENDED, tx.stop.trigger, sample, token=tx.stop.token, reason=tx.stop.reason
+        stop = tx.stop
+        self._ticket = self._ctx.append(
+            self._rows.fact(tx, TxKind.ENDED, stop.trigger, sample, token=stop.token, reason=stop.reason)
         )
 
     # ------------------------------------------------------------------------------- while it runs
@@ -319,7 +320,7 @@ class Flow:
         """The CSMS asked for a reading inside a transaction."""
         assert self.tx is not None
         sample = to_sample(reading, SampleContext.TRIGGER, offered_ma)
-        self._rows.append(self.tx, TxKind.UPDATED, Trigger.TRIGGER, sample)
+        self._ctx.append(self._rows.fact(self.tx, TxKind.UPDATED, Trigger.TRIGGER, sample))
 
     def tell(self, state: ChargingState) -> None:
         """The charging state is now this; a change is a fact."""
@@ -329,7 +330,7 @@ class Flow:
             if self.tx.last is not self.tx.durable:
                 self._rows.checkpoint(self.tx)  # charging and idling are priced apart: the register between them
             self.tx.told_state = state
-            self._rows.append(self.tx, TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, None)
+            self._ctx.append(self._rows.fact(self.tx, TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, None))
 
     def _may_tell_pause(self, tx: Transaction) -> bool:
         """A vehicle that toggles must not write a row a second (flash wear, a flood for the CSMS). After some pauses
@@ -353,7 +354,7 @@ class Flow:
         """As soon as the transaction may have a row: a restart must not forget it."""
         if self.state is _S.ACTIVE and self.tx is not None and self.tx.refusal_unsaid:
             self.tx.refusal_unsaid = False
-            self._rows.append(self.tx, TxKind.UPDATED, Trigger.DEAUTHORIZED, None)
+            self._ctx.append(self._rows.fact(self.tx, TxKind.UPDATED, Trigger.DEAUTHORIZED, None))
 
     # ------------------------------------------------------------------------------------ recovery
 
@@ -388,7 +389,7 @@ class Flow:
         if good and connected and in_window and tx.stop is None:
             assert reading is not None
             sample = to_sample(reading, SampleContext.INTERRUPTION_END, 0)
-            self._ticket = self._rows.append(tx, TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, sample)
+            self._ticket = self._ctx.append(self._rows.fact(tx, TxKind.UPDATED, Trigger.CHARGING_STATE_CHANGED, sample))
             self._rows.count_from_now(tx)
             self._feed(_E.RESUME)
             return

@@ -83,19 +83,6 @@ class TxRows:
             tx.last_durable_ms = self._ctx.at_ms
         return fact
 
-    def append(
-        self,
-        tx: Transaction,
-        kind: TxKind,
-        trigger: Trigger,
-        sample: Sample | None,
-        *,
-        token: Token | None = None,
-        reason: StopReason | None = None,
-    ) -> int:
-        """Write the next row; returns its ticket."""
-        return self._ctx.append(self.fact(tx, kind, trigger, sample, token=token, reason=reason))
-
     def checkpoint(self, tx: Transaction) -> None:
         """Keep the newest reading."""
         assert tx.last is not None
@@ -108,10 +95,10 @@ class TxRows:
         tx.last = to_sample(reading, SampleContext.PERIODIC, offered_ma)
         aligned = self._aligned.due(self._ctx.wall_ms, behaviour.aligned_interval_ms, self._ctx.time_status != "U")
         if self._periodic_due(tx) and not scarce:
-            self.append(tx, TxKind.UPDATED, Trigger.METER_VALUE_PERIODIC, tx.last)
+            self._ctx.append(self.fact(tx, TxKind.UPDATED, Trigger.METER_VALUE_PERIODIC, tx.last))
         if aligned and not scarce:
             clock = replace(tx.last, context=SampleContext.CLOCK)
-            self.append(tx, TxKind.UPDATED, Trigger.METER_VALUE_CLOCK, clock)
+            self._ctx.append(self.fact(tx, TxKind.UPDATED, Trigger.METER_VALUE_CLOCK, clock))
         if now_ms - tx.last_durable_ms >= self._checkpoint_ms():
             self.checkpoint(tx)
 

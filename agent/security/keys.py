@@ -23,15 +23,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from agent.config.problem import is_passing
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 _FILE_MODE: Final = 0o600
 _FILE_MAX_BYTES: Final = 4_096
 _SELF_TEST: Final = b"evsed: does this key sign"
-
-
-_A_PERSONS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
 
 
 class KeyUnusable(Exception):
@@ -41,7 +40,7 @@ class KeyUnusable(Exception):
     def __init__(self, path: Path, why: str, remedy: str, cause: OSError | None = None) -> None:
         super().__init__(f"metering key {path}: {why}; {remedy}")
         self.path, self.why, self.remedy = path, why, remedy
-        self.passing = cause is not None and cause.errno not in _A_PERSONS
+        self.passing = cause is not None and is_passing(cause)
 
 
 def key_id_of(public_der: bytes) -> str:
