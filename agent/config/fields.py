@@ -18,7 +18,8 @@ from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from agent.config.problem import ConfigError, is_passing, unreadable
+from agent.config.problem import ConfigError, unreadable
+from agent.passing import is_passing
 
 _ZONE_MAX_CHARS = 80  # the longest name there is has 32
 

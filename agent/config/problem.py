@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from agent.passing import is_passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,6 @@ class Problem:
     def __str__(self) -> str:
         example = f"; for example {self.example}" if self.example else ""
         return f"{self.path}: expected {self.expected}, found {self.found}{example}"
-
-
-_A_PERSONS = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS}
-)
-
-
-def is_passing(error: OSError) -> bool:
-    """Whether nobody need do anything about it: not what only a person can change (no such file, no right to it), but
-    a storage that cannot be read just now, or no memory for it."""
-    return error.errno is not None and error.errno not in _A_PERSONS
 
 
 def unreadable(file: Path, error: OSError) -> Problem:
