@@ -179,7 +179,8 @@ class Evse:
         self.reading = reading
         self._check_currents(reading)
         offered_ma = self.limit.offered_ma
-        self.flow.reading(reading, offered_ma)
+        if state is not SessionState.BEGIN_READING or not self.register.behind:
+            self.flow.reading(reading, offered_ma)
         if self.sample_wanted and self.flow.active:
             self.sample_wanted = False
             self.flow.triggered_sample(reading, offered_ma)
@@ -309,7 +310,7 @@ class Evse:
         is the begin reading, and the driver need not wait for the meter's slow line."""
         reading = self.fresh_reading()
         is_open = self.contactor.state is ContactorState.OPEN
-        if reading is not None and is_open and reading.at_ms >= self.contactor.since_ms:
+        if reading is not None and is_open and reading.at_ms >= self.contactor.since_ms and not self.register.behind:
             self.flow.begin_with(reading)
 
     def _drive_contactor(self) -> None:

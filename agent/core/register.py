@@ -11,15 +11,16 @@ Rules (metering reference 4.6):
 * X: another meter than the one that the running transaction counts on.
 * O: it rose by more than this EVSE can have delivered.
 * E: it stands still while power flows. What it missed would be billed to whoever charges when it goes on, so nobody
-  may charge until it has made up for it, or the station was started anew.
+  may charge until it has made up for it, or the station was started anew; and while it is ``behind``, and not yet
+  for so long that it is wrong, no transaction begins.
 
 A register that nobody has read since the start, or of a meter that was not here before, has nothing to be held
 against: it counts from its second reading on, if that confirms the first. Else a slip could begin a transaction.
 
-The last rule holds the register against half of the power that the same meter tells, so that no meter is accused for
-being rough. Its sign does not count: no vehicle feeds in here, so power that seems to come back is that of a meter
-connected the wrong way round. Power below what a meter need not count, and between readings that are far apart, does
-not count.
+The last rule holds the register against three quarters of the power that the same meter tells, so that no meter is
+accused for being rough. Its sign does not count: no vehicle feeds in here, so power that seems to come back is that of
+a meter connected the wrong way round. Power below what a meter need not count, and between readings that are far apart,
+does not count.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ class Register:
         self._behind_since_ms: int | None = None
         self._most_mw = hardware.hard_limit_ma * (_DC_MV if hardware.dc else _AC_MV) // 1_000
         self.wrong: str | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether it lags behind the power, by more than its steps explain."""
+        return self._behind_since_ms is not None
 
     def is_known(self, reading: MeterReading, before: MeterReading | None) -> bool:
         """Whether a reading can be judged. ``before``: the last good one; where there is none of this meter, a first
@@ -120,7 +126,7 @@ class Register:
             return False
         power_mw, passed_ms = min(abs(last.power_mw), abs(reading.power_mw)), reading.at_ms - last.at_ms
         if power_mw >= _COUNTED_MW and passed_ms <= _CLOSE_MS:
-            self._behind_mwh += power_mw * passed_ms // (2 * _MS_PER_HOUR)
+            self._behind_mwh += power_mw * passed_ms * 3 // (4 * _MS_PER_HOUR)
         self._behind_mwh = max(0, self._behind_mwh - (reading.energy_import_mwh - last.energy_import_mwh))
         if self._behind_mwh <= _STEPS_BEHIND * self._hardware.meter_step_mwh:
             self._behind_since_ms = None

@@ -137,7 +137,7 @@ class Monitoring:
 
     def hear(self, parts: Sequence[PartHealth]) -> None:
         """The health of these parts changed."""
-        for place in {(each.part, each.evse) for each in parts}:
+        for place in dict.fromkeys((each.part, each.evse) for each in parts):
             self._seen[place] = tuple(each for each in parts if (each.part, each.evse) == place)
         self.look_soon()
 

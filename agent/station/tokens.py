@@ -223,11 +223,11 @@ class Tokens:
         return "asking the CSMS"
 
     def _learn(self, token: Token, entry: Entry) -> None:
-        before, learned = {row["id"] for row in self._cache.dump()}, fold(token.id_token)
+        before, learned = [row["id"] for row in self._cache.dump()], fold(token.id_token)
         if not self._settings.cache_enabled or not fits(learned) or not self._cache.learn(token, entry, self._now()):
             return
         rows = {row["id"]: row for row in self._cache.dump()}
-        changes: list[StateChange] = [Delete(Namespace.TOKEN, gone) for gone in before - set(rows)]
+        changes: list[StateChange] = [Delete(Namespace.TOKEN, each) for each in before if each not in rows]
         changes.append(Put(Namespace.TOKEN, learned, json.dumps(rows[learned], sort_keys=True)))
         self._shell.save_lazily(changes)
 

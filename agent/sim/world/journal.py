@@ -39,9 +39,10 @@ class Journal:
         self.counts: Counter[str] = Counter()
         self._hash = hashlib.sha256()
 
-    def note(self, at_ms: int, evse: int, text: str) -> None:
+    def note(self, at_ms: int, evse: int, text: str, unsaid: bytes = b"") -> None:
+        """``unsaid``: what is nothing for people, and must be the same in every run too."""
         self.entries.append(Entry(at_ms, evse, text))
-        self._hash.update(f"{at_ms} {evse} {text}\n".encode())
+        self._hash.update(f"{at_ms} {evse} {text}\n".encode() + unsaid)
 
     @property
     def digest(self) -> str:

@@ -222,8 +222,8 @@ class Machine:
             self.failure = WorldFailed(evse, text)
             self._failed.set()
 
-    def note(self, evse: int, text: str) -> None:
-        self.journal.note(self._now_ms(), evse, text)
+    def note(self, evse: int, text: str, unsaid: bytes = b"") -> None:
+        self.journal.note(self._now_ms(), evse, text, unsaid)
 
     def _crashed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -246,7 +246,7 @@ class Machine:
         for row in rows:
             off_ms = 0 if row.time_status == TIME_UNKNOWN else row.wall_ms - self.true_wall_ms()
             self.keeping.row(row.seq, off_ms)
-            self.note(row.evse or 0, f"on disk: row {row.seq} {row.kind} {row.tx_id or ''}")
+            self.note(row.evse or 0, f"on disk: row {row.seq} {row.kind} {row.tx_id or ''}", row.hash)
 
     def _truth(self, evse: int) -> Truth:
         outlet, disturbed = self.outlets[evse], self._disturbed[evse]
@@ -255,11 +255,12 @@ class Machine:
         return Truth(
             outlet.drawn_mwh,
             disturbed,
-            self._rewound[evse],
+            self._rewindings(evse),
             outlet.meter.step_mwh,
             outlet.idle_ms,
             self.true_wall_ms(),
             self._is_clock_sound(),
+            outlet.owed_mwh,
         )
 
     def _is_clock_sound(self) -> bool:
@@ -291,8 +292,12 @@ class Machine:
             self._disturbed[number] += 1
 
     def _was_rewound(self, evse: int) -> bool:
-        """Whether this meter was ever reset or exchanged: then the ledger holds, truly, a register that fell."""
-        return self._rewound[evse] > 0
+        """Whether this meter's register ever fell: then the ledger holds, truly, one that did."""
+        return self._rewindings(evse) > 0
+
+    def _rewindings(self, evse: int) -> int:
+        """Resets, exchanges, and new beginnings after the last digit, which may come while no station runs."""
+        return self._rewound[evse] + self.outlets[evse].meter.turns(self._now_ms())
 
     def _outlet(self, evse: EvseConfig) -> Outlet:
         return Outlet(

@@ -113,9 +113,18 @@ class Meter:
             mwh %= self.rollover_mwh
         return mwh - mwh % self.step_mwh
 
+    def turns(self, now_ms: int) -> int:
+        """How often its register has begun anew after its last digit."""
+        return (self._offset_mwh + self.line.total_mwh(now_ms)) // self.rollover_mwh if self.rollover_mwh else 0
+
+    def owed_mwh(self, now_ms: int) -> int:
+        """What it has not shown yet, because it stands still."""
+        return 0 if self.frozen_mwh is None else max(0, self.register_mwh(now_ms) - self.frozen_mwh)
+
     def set_register(self, mwh: int, now_ms: int) -> None:
         """It shows this from now on, and counts on from there."""
-        self._offset_mwh = mwh - self.line.total_mwh(now_ms)
+        shown_before_mwh = self.turns(now_ms) * (self.rollover_mwh or 0)
+        self._offset_mwh = shown_before_mwh + mwh - self.line.total_mwh(now_ms)
 
     def power(self, on: bool) -> None:
         if self._wakes is not None:

@@ -34,6 +34,10 @@ _TX_KINDS: Final = frozenset({"tx_started", "tx_updated", "tx_ended"})
 TOLERANCE_MWH: Final = 300
 """Beside the step of the meter's register: reading and truth are not of the same instant."""
 
+OWED_STEPS: Final = 3
+"""So many steps of a register that stands still are not told from one that is read between its steps: where it does as
+a transaction begins, and goes on in it, that much is made up for at the wrong bill."""
+
 IDLE_TOLERANCE_MS: Final = 90_000
 """A state is told some seconds late, and not at each toggling."""
 
@@ -44,10 +48,10 @@ AFTER_END_S: Final = 15.0
 @dataclass(frozen=True, slots=True)
 class Truth:
     """At one outlet now. ``disturbed`` counts what may keep energy from being billed: faults of devices, power cuts,
-    ends of the station; ``rewound`` how often the register was set or the meter exchanged; ``metered_mwh`` is what an
-    exact meter would have counted in all; ``step_mwh`` of this one; ``idle_ms`` for how long in all a car was offered
-    current that it did not ask for; ``wall_ms`` the true time, and ``clock_sound`` that the station's clock has it
-    too."""
+    ends of the station; ``rewound`` how often the register was set, began anew, or the meter was exchanged;
+    ``metered_mwh`` is what an exact meter would have counted in all; ``step_mwh`` of this one; ``idle_ms`` for how long
+    in all a car was offered current that it did not ask for; ``wall_ms`` the true time, and ``clock_sound`` that the
+    station's clock has it too; ``owed_mwh`` is what the register has not shown yet, because it stands still."""
 
     metered_mwh: int
     disturbed: int
@@ -56,6 +60,7 @@ class Truth:
     idle_ms: int
     wall_ms: int
     clock_sound: bool
+    owed_mwh: int = 0
 
 
 @dataclass(slots=True)
@@ -278,7 +283,8 @@ class Mirror:
         self.billed_mwh += max(0, billed_mwh)
         true_mwh = seen.ended_truth.metered_mwh - seen.started.metered_mwh
         tolerance_mwh = seen.started.step_mwh + TOLERANCE_MWH
-        if billed_mwh < 0 or billed_mwh > true_mwh + tolerance_mwh:
+        owed_mwh = min(seen.started.owed_mwh, OWED_STEPS * seen.started.step_mwh)
+        if billed_mwh < 0 or billed_mwh > true_mwh + owed_mwh + tolerance_mwh:
             self.wrong(seen.evse, f"{seen.tx_id}: {billed_mwh} mWh billed, {true_mwh} mWh drawn")
         # A reading that cannot be, as where a car takes far more than it may, ends it at the last good one.
         sound = seen.end is not None and seen.end.meter_state == "G" and not seen.rolled_over

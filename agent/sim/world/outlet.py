@@ -204,6 +204,11 @@ class Outlet:
         return self.meter.register_mwh(self.now_ms())
 
     @property
+    def owed_mwh(self) -> int:
+        """What went through, and the meter does not show while its register stands still."""
+        return self.meter.owed_mwh(self.now_ms())
+
+    @property
     def meter_serial(self) -> str:
         return self.meter.serial
 

@@ -161,6 +161,30 @@ def test_nobody_pays_for_what_a_register_that_stood_still_has_missed() -> None:
         assert made.audit() == []
 
 
+def test_nobody_begins_while_the_register_is_behind() -> None:
+    """World 3565012: it stood still as one session ended, and went on in the next."""
+    with charging() as made:
+        made.stuck_mwh = made.reading().energy_import_mwh
+        made.advance(280_000)
+        made.swipe_to_stop()
+        made.unplug()
+        made.plug()
+        made.authorize()
+        made.advance(2_000)
+        assert sum(fact.kind is TxKind.STARTED for fact in made.transactions()) == 1
+        assert "meter_implausible" not in made.log(), "it may still be a meter that is late"
+        made.stuck_mwh = None
+        made.advance(1_000)
+        made.draw()
+        made.advance(10_000)
+        made.rest()
+        made.unplug()
+        made.finish()
+        first, second = made.receipts()
+        assert first.energy_mwh in TEN_SECONDS and second.energy_mwh in TEN_SECONDS
+        assert made.audit() == []
+
+
 def test_the_newest_reading_is_billed_although_the_end_could_not_be_read() -> None:
     """It was in memory only: a row of its own keeps when it was read."""
     with charging() as made:

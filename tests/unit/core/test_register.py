@@ -208,7 +208,7 @@ def test_a_lost_meter_is_told_with_a_bounded_detail(implausible: bool, entry: Lo
 STEP_MWH = 10_000
 FINE = replace(AC, meter_step_mwh=STEP_MWH)
 POWER_MW = 11_040_000
-TWO_STEPS_S = 14  # until half of the power has made more than two steps
+TWO_STEPS_S = 9  # until three quarters of the power have made more than two steps
 
 
 def stand_still(made: Register, seconds: int, *, every_s: int = 1, power_mw: int = POWER_MW, **told: str) -> int | None:

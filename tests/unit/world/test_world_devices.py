@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.sim.virtual_time import now_ms, run_virtual
 from agent.sim.world.device_faults import Fault
-from agent.sim.world.meter import NJ_PER_MWH, Line
+from agent.sim.world.meter import NJ_PER_MWH, Line, Meter
 from agent.sim.world.outlet import Outlet
 from agent.sim.world.vehicle import Kind, Vehicle
 from hal.ports import (
@@ -48,6 +48,22 @@ def test_line_keeps_every_nanojoule(flows: list[tuple[int, int, int, int]]) -> N
         true_nj += voltage_mv * current_ma * phases * ms
     assert line.total_nj(at_ms) == true_nj
     assert line.total_mwh(at_ms) == true_nj // NJ_PER_MWH
+
+
+def test_a_meter_counts_its_turns_and_what_it_owes() -> None:
+    async def story() -> None:
+        line = Line(0, 1)
+        meter = Meter(asyncio.get_running_loop(), line, "M1", 990_000, STEP_MWH, 1_000_000)
+        line.change(0, 230_000, 10_000, 1)  # 10 Wh in 15,652 ms
+        assert (meter.turns(15_000), meter.turns(15_653)) == (0, 1)
+        assert meter.register_mwh(15_653) == 0
+        meter.set_register(500_000, 15_653)
+        assert (meter.turns(15_653), meter.register_mwh(15_653)) == (1, 500_000), "no turn is forgotten"
+        assert meter.owed_mwh(60_000) == 0
+        meter.frozen_mwh = 500_000
+        assert meter.owed_mwh(60_000) == meter.register_mwh(60_000) - 500_000 > 0
+
+    run_virtual(story())
 
 
 @pytest.mark.parametrize("board", BOARDS)
