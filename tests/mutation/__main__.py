@@ -35,7 +35,7 @@ from tests.mutation.mutants import Mutant, make
 
 ROOT = Path(__file__).parents[2]
 SURVIVORS = Path(__file__).with_name("survivors.toml")
-COPIED = ("agent", "hal", "tests", "pyproject.toml")
+COPIED = ("agent", "hal", "packaging", "tests", "pyproject.toml")
 PACKAGES = ("core", "ledger", "tariff")
 PROPERTIES = {
     "core": ("test_core_world.py",),

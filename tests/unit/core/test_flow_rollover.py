@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.effects import Append, TransactionEnded
 from agent.core.facts import Forerunner, SampleContext, StopFact, StopReason, TransactionFact, Trigger, TxKind
-from agent.core.session import SessionState
+from agent.core.session import SessionState, Stop
 from tests.unit.core.flow_bench import BY_CARD, CARD, EVSE, TIMING, Bench, active
 
 S = SessionState
@@ -31,6 +31,11 @@ def test_a_register_that_begins_anew_ends_one_transaction_and_begins_the_next() 
     assert isinstance(start, TransactionFact) and (start.tx_id, start.seq_no) == ("tx-2", 0)
     assert (start.token, start.group, start.authorized_by) == (CARD, "G", "csms")
     assert start.trigger is Trigger.AUTHORIZED and start.follows == Forerunner("tx-1")
+    made.flow.stop(Stop.abnormal(None))
+    made.flow.opened()
+    made.read(20)
+    last = [fact for fact in made.facts() if isinstance(fact, TransactionFact)][-1]
+    assert last.kind is TxKind.ENDED and last.follows is None, "the start has told it"
 
 
 def test_end_and_start_are_one_commit_where_a_register_begins_anew() -> None:

@@ -74,6 +74,21 @@ def test_a_register_that_nobody_knows_counts_once_a_second_reading_confirms_it(
     assert len(asked) == 1, "a meter whose register always falls is not read without a pause"
 
 
+def test_what_can_have_flowed_counts_from_the_first_reading_not_from_the_start() -> None:
+    day_ms = 86_400_000
+    made, _ = register()
+    assert not made.is_known(reading(0, day_ms), None)
+    assert not made.is_known(reading(10 * SLACK_MWH, day_ms + 1_000), None)
+    assert made.is_known(reading(10 * SLACK_MWH, day_ms + 2_000), None)
+
+
+def test_a_slip_to_zero_is_no_beginning_anew_however_long_the_station_runs() -> None:
+    day_ms = 86_400_000
+    made, _ = register()
+    assert not judge(made, reading(0, at_ms=day_ms + 1_000), reading(MODULUS_MWH - 310_000, at_ms=day_ms))
+    assert made.wrong == "M"
+
+
 def test_a_meter_that_was_not_here_before_is_read_twice_too() -> None:
     made, _ = register()
     before = reading(5_000)
@@ -266,6 +281,22 @@ def test_it_is_right_again_when_it_has_made_up_for_it_or_is_another(after: Meter
 def test_what_a_meter_need_not_count_accuses_nobody(how: Any) -> None:
     made, _ = register(FINE)
     assert stand_still(made, 7_200, **how) is None
+
+
+@pytest.mark.parametrize(("power_mw", "every_s"), [(100_000, 1), (POWER_MW, 15)])
+def test_the_least_power_and_the_longest_pause_that_count(power_mw: int, every_s: int) -> None:
+    made, _ = register(FINE)
+    assert stand_still(made, 7_200, power_mw=power_mw, every_s=every_s) is not None
+
+
+def test_two_steps_are_not_behind_and_whatever_is_more_is() -> None:
+    """Three quarters of 4.8 kW make 1 Wh a second."""
+    made, _ = register(FINE)
+    behind = []
+    for second in range(22):
+        judge(made, reading(0, second * 1_000, power_mw=4_800_000), None)
+        behind.append(made.behind)
+    assert behind == [False] * 21 + [True]
 
 
 @given(
