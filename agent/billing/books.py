@@ -64,6 +64,7 @@ MARKS_MAX: Final = 1_000  # changes of price beyond these are not signed; their 
 # OCMF TX of the end reading: who or what ended it (metering reference 1.3).
 _END_LETTERS: Final = {
     StopReason.LOCAL: "L",
+    StopReason.MASTER_PASS: "L",
     StopReason.REMOTE: "R",
     StopReason.POWER_LOSS: "P",
     StopReason.EMERGENCY_STOP: "A",

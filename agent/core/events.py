@@ -70,10 +70,12 @@ class Authorized:
 
 @dataclass(frozen=True, slots=True)
 class StopAuthorized:
-    """The token may stop the transaction that runs here."""
+    """The token may stop the transaction that runs here: its driver's, or one of his group; or a ``master_pass``
+    (OCPP 2.0.1 C16)."""
 
     evse: int
     token: Token
+    master_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ class StopReason(enum.StrEnum):
     TIME_LIMIT_REACHED = "TimeLimitReached"
     TIMEOUT = "Timeout"  # the vehicle left and did not come back in time: 1.6 says EVDisconnected
     LOCAL_OUT_OF_CREDIT = "LocalOutOfCredit"
+    MASTER_PASS = "MasterPass"  # 1.6 says Local
     REMOTE = "Remote"
     UNLOCK = "UnlockCommand"  # 1.6 only; 2.0.1 says Other with trigger UnlockCommand
 

@@ -41,18 +41,19 @@ class AlignedClock:
 
     def __init__(self) -> None:
         self._interval_ms = 0
-        self._slot: int | None = None
+        self._slot_ms: int | None = None
 
     def due(self, wall_ms: int, interval_ms: int, trusted: bool) -> bool:
         """True once per interval, at the first reading in it. A clock that steps back does not
         repeat an interval, unless it was ahead by more than a day: nobody waits for that date to come. One that
         steps forward gives a single sample."""
         if interval_ms <= 0 or not trusted:
-            self._slot = None
+            self._slot_ms = None
             return False
-        slot = wall_ms // interval_ms
-        was_ahead = self._slot is not None and (self._slot - slot) * interval_ms > _DAY_MS
+        of_day_ms = wall_ms % _DAY_MS
+        slot_ms = wall_ms - of_day_ms % interval_ms  # its beginning
+        was_ahead = self._slot_ms is not None and self._slot_ms - slot_ms > _DAY_MS
         if interval_ms != self._interval_ms or was_ahead:
-            self._slot, self._interval_ms = None, interval_ms
-        previous, self._slot = self._slot, max(slot, self._slot or slot)
-        return previous is not None and slot > previous
+            self._slot_ms, self._interval_ms = None, interval_ms
+        previous_ms, self._slot_ms = self._slot_ms, max(slot_ms, self._slot_ms or slot_ms)
+        return previous_ms is not None and slot_ms > previous_ms

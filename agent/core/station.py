@@ -161,7 +161,8 @@ class Station:
                 evse, number = self.evses[event.evse], event.remote_start_id
                 evse.authorize(event.token, event.group, number, event.source, event.profile)
         elif isinstance(event, StopAuthorized):
-            stop = Stop(Trigger.STOP_AUTHORIZED, StopReason.LOCAL, event.token)
+            reason = StopReason.MASTER_PASS if event.master_pass else StopReason.LOCAL
+            stop = Stop(Trigger.STOP_AUTHORIZED, reason, event.token)
             self.evses[event.evse].flow.stop(stop)
         elif isinstance(event, Deauthorized):
             self._deauthorize(event)

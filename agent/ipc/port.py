@@ -81,11 +81,13 @@ class CommandAnswer:
 @dataclass(frozen=True, slots=True)
 class TokenVerdict:
     """What the CSMS said of a token. ``status`` is OCPP 2.0.1 AuthorizationStatusEnumType
-    (Accepted, Blocked, ConcurrentTx, Expired, Invalid, NoCredit, Unknown, ...)."""
+    (Accepted, Blocked, ConcurrentTx, Expired, Invalid, NoCredit, Unknown, ...). ``everywhere``: it holds at each EVSE
+    of this station, so it may be remembered."""
 
     status: str
     group: str | None = None
     expiry_wall_ms: int | None = None
+    everywhere: bool = True
 
 
 @dataclass(frozen=True, slots=True)

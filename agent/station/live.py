@@ -425,6 +425,8 @@ class LiveStation:
         if facts := self._tariffs.read_site(read_text):
             self.append(*facts)
         self.append(SecurityFact("StartupOfTheDevice", self._build.boot_cause))
+        if self._build.boot_cause != "PowerUp":
+            self.append(SecurityFact("ResetOrReboot", self._build.boot_cause))
         if (damaged := self._damaged) is not None:
             log.error("ledger was damaged and is kept as evidence", detail=damaged)
             self.append(SecurityFact("TamperDetectionActivated", damaged[:255]))

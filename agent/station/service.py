@@ -24,9 +24,10 @@ from agent.charging.records import (
 )
 from agent.charging.rules import Rules
 from agent.charging.store import ProfileSet
+from agent.config.catalogue import key
 from agent.config.device_model import DeviceModel, ReportBase
 from agent.config.report import report_data
-from agent.config.variable import Key, Mutability
+from agent.config.variable import Key
 from agent.core.commands import WHO_MAX_CHARS, ChangeAvailability, Command, RemoteStart
 from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token, UpdateVia
@@ -61,6 +62,7 @@ from agent.security.roots import CertificateHash
 from agent.station.archive import CURSOR, Archive, csms_tx_text
 from agent.station.behaviour import behaviour_of, provide_live_values
 from agent.station.build import Build
+from agent.station.changed_settings import facts_of
 from agent.station.customer import Customers
 from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
@@ -80,6 +82,7 @@ _THAT_WORKED = "that worked"
 _PASSWORD_MAX_CHARS = 512  # hex of 64 characters in UTF-8
 _DIALECT_MAX_CHARS = 20
 _CLOCK_MAX_MS = 253_370_764_800_000  # year 9999, so that no zone leads out of the calendar
+_CLOCK_REPORTED = key("ClockCtrlr.TimeAdjustmentReportingThreshold")
 _CLOCK_TOLERANCE_MS = 1_000  # the CSMS's answer travelled; less than this is no news
 log = structlog.get_logger("station")
 
@@ -164,6 +167,8 @@ class StationService:
         if isinstance(command, RemoteStart):
             if reason := self._wrong_profile(command):
                 return CommandAnswer(Outcome.REJECTED, reason=reason)
+            if self._tokens.is_master_pass(command.group):
+                return CommandAnswer(Outcome.REJECTED, reason="a master pass only stops")  # C16
             if self._tokens.remote_needs_check():
                 return self._tokens.remote_start(command)
         command_id = next(self._command_ids)
@@ -283,7 +288,11 @@ class StationService:
         now_ms = self._shell.now_ms()
         off_ms = abs(wall_ms - (now_ms + ctx.wall_offset_ms))
         if ctx.time_status != "S" or off_ms > _CLOCK_TOLERANCE_MS:
+            known = ctx.time_status != "U"
             self._shell.give(ClockSet(wall_ms, "CSMS", trusted=True))
+            if known and off_ms > self._model.integer(_CLOCK_REPORTED) * 1_000:
+                self._shell.append(SecurityFact("SettingSystemTime", f"by {off_ms // 1_000} s, as the CSMS tells"))
+            await self._shell.save([])  # what came before this is told with the right time once the clock is on disk
 
     # ------------------------------------------------------------------------------------ settings
 
@@ -295,7 +304,7 @@ class StationService:
             before = {key: self._model.text(key) for key in accepted}
             for key, value in accepted.items():
                 self._model.set(key, value)
-            self._shell.append(*(self._changed(key, before[key], value) for key, value in accepted.items()))
+            self._shell.append(*facts_of(self._model, before, accepted, self._dialect))
             self._shell.give(Configured(behaviour_of(self._model, self._build.config)))
             self._tokens.configure()
             self._shell.publish(SettingsChanged({str(key): value for key, value in accepted.items()}))
@@ -304,13 +313,6 @@ class StationService:
             if result.reason:
                 log.info("setting refused", setting=str(_key(write)), reason=result.reason)
         return [result.status.value for result in results]
-
-    def _changed(self, key: Key, before: str, after: str) -> LogFact:
-        """The log book's line of a changed setting; a secret is not in it."""
-        secret = self._model.spec(key).mutability is Mutability.WRITE_ONLY
-        shown = (("before", "secret"), ("after", "secret")) if secret else (("before", before), ("after", after))
-        who = ("by", f"CSMS, OCPP {self._dialect}" if self._dialect else "local")
-        return LogFact(LogEntry.SETTING_CHANGED, details=(("setting", str(key)), *shown, who))
 
     async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
         self._refresh()
@@ -333,7 +335,7 @@ class StationService:
         self.monitoring.provide()
 
     async def clear_cache(self) -> bool:
-        return self._tokens.clear_cache()
+        return await self._tokens.clear_cache()
 
     # ------------------------------------------------------------------------------------ profiles
 

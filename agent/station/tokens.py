@@ -6,6 +6,7 @@ deadline, after which the offline rules decide) and the cache on disk. Knows no 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from agent.auth.cache import TokenCache
 from agent.auth.policy import OF_THE_SITE, Accept, AskCsms, Decision, Knowledge, Refuse, Source
 from agent.auth.start import decide_start, start_answered
 from agent.auth.stop import Running, decide_stop, stop_answered
-from agent.auth.token import NO_AUTHORIZATION, Entry, WallTime, fold, same_token
+from agent.auth.token import NO_AUTHORIZATION, Entry, WallTime, fold, same_group, same_token
 from agent.config.catalogue import key
 from agent.config.device_model import DeviceModel
 from agent.config.model import Config
@@ -26,7 +27,7 @@ from agent.config.token_rules import auth_settings, site_list
 from agent.core.commands import RemoteStart
 from agent.core.events import Authorized, Deauthorized, Event, StopAuthorized
 from agent.core.facts import Token
-from agent.core.session import SessionState
+from agent.core.session import SessionState, Transaction
 from agent.core.station import Station
 from agent.core.status import Outcome
 from agent.ipc.port import AuthorizeWanted, CommandAnswer, News, TokenVerdict
@@ -58,6 +59,7 @@ class _Question:
     to_stop: str | None  # the transaction
     remote_start_id: int | None = None
     profile: dict[str, Any] | None = None
+    group: str | None = None  # as the request for a start has it
 
 
 class Tokens:
@@ -90,12 +92,12 @@ class Tokens:
             for request_id in list(self._questions):
                 self._decide_offline(self._questions.pop(request_id))
 
-    def clear_cache(self) -> bool:
-        """False where there is no cache (C11)."""
+    async def clear_cache(self) -> bool:
+        """False where there is no cache (C11). Durable before it returns."""
         if not self._settings.cache_enabled:
             return False
         self._cache.clear()
-        self._shell.save_lazily([Clear(Namespace.TOKEN)])
+        await self._shell.save([Clear(Namespace.TOKEN)])
         return True
 
     def cached(self, belongs: Callable[[str, str | None], bool]) -> list[dict[str, Any]]:
@@ -120,7 +122,7 @@ class Tokens:
             return "cable released"
         tx = evse.flow.tx
         if tx is not None:
-            running = Running(tx.token, tx.group)
+            running = self._running(tx)
             question = _Question(token, evse_id, tx.tx_id)
             return self._carry_out(question, decide_stop(token, running, self._knowledge()))
         if not self._core.accepts_start(evse_id):
@@ -139,13 +141,19 @@ class Tokens:
         return self._model.boolean(key("AuthCtrlr.AuthorizeRemoteStart"))
 
     def remote_start(self, command: RemoteStart) -> CommandAnswer:
-        """A remote start whose token is checked like one presented here (16-AUTH-13)."""
+        """A remote start whose token is checked like one presented here (16-AUTH-13). The command is answered before
+        the CSMS is asked (16-CMD-04)."""
         evse_id = self._core.find_startable(command.evse)
         if evse_id is None:
             known = command.evse is None or command.evse in self._core.evses
             return CommandAnswer(Outcome.REJECTED if known else Outcome.UNKNOWN_EVSE)
-        question = _Question(command.token, evse_id, None, command.remote_start_id, command.profile)
-        self._carry_out(question, decide_start(command.token, self._knowledge()))
+        number, profile = command.remote_start_id, command.profile
+        question = _Question(command.token, evse_id, None, number, profile, command.group)
+        decision = decide_start(command.token, self._knowledge())
+        if isinstance(decision, AskCsms):
+            asyncio.get_running_loop().call_soon(self._ask, question)
+        else:
+            self._carry_out(question, decision)
         return CommandAnswer(Outcome.ACCEPTED)
 
     # -------------------------------------------------------------------------------------- answers
@@ -158,7 +166,10 @@ class Tokens:
                 self._decide_offline(question)
             return
         entry = Entry(verdict.status, verdict.group, verdict.expiry_wall_ms)
-        self._learn(token, entry)
+        if verdict.everywhere:
+            self._learn(token, entry)
+        else:
+            self._unlearn(token)
         if question is not None:
             self._carry_out(question, self._answered(question, entry))
         elif tx_id is not None:
@@ -168,7 +179,7 @@ class Tokens:
         if question.to_stop is None:
             return start_answered(entry, self._settings)
         tx = self._core.evses[question.evse].flow.tx
-        running = Running(tx.token, tx.group) if tx is not None else Running(None)
+        running = self._running(tx) if tx is not None else Running(None)
         return stop_answered(entry, running, self._settings)
 
     def _check_running(self, tx_id: str, entry: Entry) -> None:
@@ -189,7 +200,7 @@ class Tokens:
             return
         tx = self._core.evses[question.evse].flow.tx
         if tx is not None:
-            self._carry_out(question, decide_stop(question.token, Running(tx.token, tx.group), known))
+            self._carry_out(question, decide_stop(question.token, self._running(tx), known))
 
     # ------------------------------------------------------------------------------------ decisions
 
@@ -207,11 +218,12 @@ class Tokens:
     def _accepted(self, question: _Question, group: str | None, source: Source) -> str:
         if question.to_stop is None:
             number, profile = question.remote_start_id, question.profile
-            self._shell.give(Authorized(question.evse, question.token, group, number, source.value, profile))
+            known_group = group or question.group
+            self._shell.give(Authorized(question.evse, question.token, known_group, number, source.value, profile))
             return "accepted"
         tx = self._core.evses[question.evse].flow.tx
         if tx is not None and tx.tx_id == question.to_stop:
-            self._shell.give(StopAuthorized(question.evse, question.token))
+            self._shell.give(StopAuthorized(question.evse, question.token, source is Source.MASTER_PASS))
         return "stopping"
 
     def _ask(self, question: _Question) -> str:
@@ -230,6 +242,23 @@ class Tokens:
         changes: list[StateChange] = [Delete(Namespace.TOKEN, each) for each in before if each not in rows]
         changes.append(Put(Namespace.TOKEN, learned, json.dumps(rows[learned], sort_keys=True)))
         self._shell.save_lazily(changes)
+
+    def _unlearn(self, token: Token) -> None:
+        """What the CSMS says of one EVSE only is not kept, nor what it said before (C01)."""
+        learned = fold(token.id_token)
+        if any(row["id"] == learned for row in self._cache.dump()):
+            self._cache.forget([learned])
+            self._shell.save_lazily([Delete(Namespace.TOKEN, learned)])
+
+    def is_master_pass(self, group: str | None) -> bool:
+        return same_group(group, self._settings.master_pass_group)
+
+    def _running(self, tx: Transaction) -> Running:
+        """The group may have come after the start, with the answer to its message (C09, 16-AUTH-09)."""
+        if tx.group or tx.token is None:
+            return Running(tx.token, tx.group)
+        learned = self._knowledge().find(tx.token)
+        return Running(tx.token, None if learned is None else learned.entry.group)
 
     def _knowledge(self) -> Knowledge:
         return Knowledge(self._settings, self._cache, self._now(), self._online, site=self._site)

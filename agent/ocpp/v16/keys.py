@@ -103,7 +103,6 @@ KEYS: Final = (
     Key("ChargingScheduleAllowedChargingRateUnit", Kind.RATE_UNITS, _R, "SmartChargingCtrlr", "RateUnit"),
     Key("ChargingScheduleMaxPeriods", Kind.WHOLE, _R, "SmartChargingCtrlr", "PeriodsPerSchedule"),
     Key("ConnectorSwitch3to1PhaseSupported", Kind.FLAG, _R, "SmartChargingCtrlr", "Phases3to1"),
-    Key("AdditionalRootCertificateCheck", Kind.FLAG, _R, "SecurityCtrlr", "AdditionalRootCertificateCheck"),
     Key("AuthorizationKey", Kind.TEXT, Access.WRITE, "SecurityCtrlr", "BasicAuthPassword"),
     Key("CpoName", Kind.TEXT, _RW, "SecurityCtrlr", "OrganizationName"),
     Key("SecurityProfile", Kind.WHOLE, _R, "SecurityCtrlr", "SecurityProfile"),

@@ -55,6 +55,7 @@ REASONS: Final[dict[StopReason, str]] = {
     StopReason.IMMEDIATE_RESET: "HardReset",
     StopReason.REBOOT: "SoftReset",
     StopReason.LOCAL: "Local",
+    StopReason.MASTER_PASS: "Local",
     StopReason.OTHER: "Other",
     StopReason.OVERCURRENT_FAULT: "Other",
     StopReason.GROUND_FAULT: "Other",

@@ -79,7 +79,7 @@ def read_id_token_info(info: dict[str, Any], evse: int) -> TokenVerdict:
         except BadTimestamp:
             log.warning("bad_cache_expiry")  # the status still counts
     group = info.get("groupIdToken", {}).get("idToken")
-    return TokenVerdict(status, group or None, expiry_wall_ms)
+    return TokenVerdict(status, group or None, expiry_wall_ms, everywhere=not info.get("evseId"))
 
 
 def personal_message(answer: Payload) -> str:

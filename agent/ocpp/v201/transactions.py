@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 
 from agent.core.facts import (
+    ChargingState,
     EventFact,
     FirmwareFact,
     MeterFact,
@@ -177,8 +178,18 @@ _STOPPED_REASONS: Final = {StopReason.UNLOCK: "Other"}
 _TRIGGERS: Final = {Trigger.COST_LIMIT_REACHED: Trigger.DEAUTHORIZED}
 
 
+def _state_after(reason: StopReason | None) -> ChargingState | None:
+    """The row of an end holds the state before it. Over a power cut nobody knows whether the vehicle is still there."""
+    if reason in (StopReason.EV_DISCONNECTED, StopReason.TIMEOUT):
+        return ChargingState.IDLE
+    return None if reason is StopReason.POWER_LOSS else ChargingState.EV_CONNECTED
+
+
 def _transaction_info(fact: TransactionFact) -> dict[str, Any]:
-    info: dict[str, Any] = {"transactionId": fact.tx_id, "chargingState": fact.charging_state.value}
+    info: dict[str, Any] = {"transactionId": fact.tx_id}
+    state = fact.charging_state if fact.kind is not TxKind.ENDED else _state_after(fact.stopped_reason)
+    if state is not None:
+        info["chargingState"] = state.value
     if fact.remote_start_id is not None:
         info["remoteStartId"] = fact.remote_start_id
     if fact.kind is TxKind.ENDED:

@@ -84,7 +84,7 @@ def check_limits(view: StationView, component: str, message: str, items: list[An
     if len(items) > items_max:
         raise RpcError(ErrorCode.OCCURRENCE_CONSTRAINT_VIOLATION, f"more than {items_max} items")
     bytes_max = view.integer(settings.bytes_per_message(component, message), 0)
-    if bytes_max and len(json.dumps(request, ensure_ascii=False).encode()) > bytes_max:
+    if bytes_max and len(json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()) > bytes_max:
         raise RpcError(ErrorCode.FORMAT_VIOLATION, f"more than {bytes_max} bytes")
 
 

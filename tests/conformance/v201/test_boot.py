@@ -9,7 +9,7 @@ import pytest
 from agent.core.facts import Token
 from agent.core.status import ConnectorState
 from agent.ipc.port import AuthorizeWanted, TokenVerdict
-from agent.sim.virtual_time import run_virtual
+from agent.sim.virtual_time import now_ms, run_virtual
 from tests.conformance.v201.rig import ACCEPTED, Rig
 from tests.support.fake_csms import Answer, until
 from tests.support.fake_station import TOKEN, session_facts
@@ -19,9 +19,13 @@ REJECTED = ACCEPTED | {"status": "Rejected", "interval": 60}
 START = {"idToken": {"idToken": "AA", "type": "Central"}, "remoteStartId": 7}
 
 
-@pytest.mark.parametrize(
-    ("cause", "reason"), [("PowerUp", "PowerUp"), ("Watchdog", "Watchdog"), ("Lightning", "Unknown")]
+REASONS = (
+    *("ApplicationReset", "FirmwareUpdate", "LocalReset", "PowerUp", "RemoteReset", "ScheduledReset", "Triggered"),
+    *("Unknown", "Watchdog"),
 )
+
+
+@pytest.mark.parametrize(("cause", "reason"), [*((each, each) for each in REASONS), ("Lightning", "Unknown")])
 def test_b01_boot_says_who_and_why_and_then_tells_every_connector(cause: str, reason: str) -> None:
     async def main() -> None:
         rig = Rig()
@@ -169,8 +173,8 @@ AUTHORIZE_ANSWERS: list[tuple[Answer, TokenVerdict]] = [
         TokenVerdict("Accepted", "FLEET", 1_795_507_201_500),
     ),
     ({"idTokenInfo": {"status": "Blocked", "cacheExpiryDateTime": "soon"}}, TokenVerdict("Blocked")),
-    ({"idTokenInfo": {"status": "Accepted", "evseId": [1, 2]}}, TokenVerdict("Accepted")),
-    ({"idTokenInfo": {"status": "Accepted", "evseId": [1]}}, TokenVerdict("NotAtThisLocation")),
+    ({"idTokenInfo": {"status": "Accepted", "evseId": [1, 2]}}, TokenVerdict("Accepted", everywhere=False)),
+    ({"idTokenInfo": {"status": "Accepted", "evseId": [1]}}, TokenVerdict("NotAtThisLocation", everywhere=False)),
     ("InternalError", TokenVerdict("")),
     (None, TokenVerdict("")),
 ]
@@ -186,6 +190,32 @@ def test_c01_authorize(answer: Answer, verdict: TokenVerdict) -> None:
             await until(lambda: bool(rig.station.verdicts))
         assert rig.csms.of("Authorize")[0].payload == {"idToken": {"idToken": "04AABB", "type": "ISO15693"}}
         assert rig.station.verdicts == [(Token("04AABB", "ISO15693"), verdict, 5, None)]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(Token("4711", "KeyCode"), id="C04 PIN"),
+        pytest.param(Token("door-3", "Local"), id="C06 local id"),
+        pytest.param(Token("00B0D063C226", "MacAddress"), id="C06 MAC address"),
+        pytest.param(Token("DE8EON123456789", "eMAID"), id="C03 eMAID"),
+        pytest.param(Token("0be0fd4a", "Central"), id="C03 central"),
+    ],
+)
+def test_the_csms_is_asked_about_a_token_of_any_type(token: Token) -> None:
+    """C03, C04, C06: a keypad, a terminal or a vehicle's address is a token with its type, from whoever reads it."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.registered():
+            await rig.station.tell(AuthorizeWanted(5, token, 1))
+            await until(lambda: bool(rig.station.verdicts))
+        assert [call.payload for call in rig.csms.of("Authorize")] == [
+            {"idToken": {"idToken": token.id_token, "type": token.token_type}}
+        ]
+        assert rig.station.verdicts == [(token, TokenVerdict("Accepted"), 5, None)]
 
     run_virtual(main())
 
@@ -208,5 +238,40 @@ def test_g02_heartbeat_at_the_interval_of_the_boot() -> None:
         beats = [call.at_ms for call in rig.csms.of("Heartbeat")]
         assert beats[1] - beats[0] == pytest.approx(120_000, abs=1_000)
         assert rig.station.settings["OCPPCommCtrlr.HeartbeatInterval"] == "120"
+
+    run_virtual(main())
+
+
+def test_g02_an_interval_that_the_csms_sets_holds_at_once_and_over_a_reconnect() -> None:
+    interval = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "HeartbeatInterval"}}
+
+    async def main() -> None:
+        rig = Rig()  # the boot said 300 s
+        async with rig.registered():
+            await asyncio.sleep(100)
+            changed_ms = now_ms()
+            await rig.csms.ask("SetVariables", {"setVariableData": [interval | {"attributeValue": "20"}]})
+            first, second = (call.at_ms for call in await rig.came("Heartbeat", 2))
+        assert first - changed_ms < 1_000, "20 s of silence were over long before"
+        assert second - first == pytest.approx(20_000, abs=1_000)
+        rig.csms.received.clear()
+        async with rig.online():
+            await asyncio.sleep(50)
+        assert rig.csms.actions() == ["Heartbeat", "Heartbeat"]
+
+    run_virtual(main())
+
+
+def test_g02_other_messages_take_the_place_of_a_heartbeat() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["BootNotification"] = [ACCEPTED | {"interval": 60}]
+        async with rig.registered():
+            for state in (ConnectorState.PREPARING, ConnectorState.AVAILABLE) * 5:
+                await asyncio.sleep(40)
+                await rig.station.show(1, state)
+            assert rig.csms.of("Heartbeat") == []
+            await asyncio.sleep(65)
+            assert len(rig.csms.of("Heartbeat")) == 1
 
     run_virtual(main())
