@@ -27,6 +27,7 @@ from tests.integration.network_rig import (
     BACKOFF_MAX_S,
     BACKOFF_MIN_S,
     DAY_MS,
+    PASSWORD,
     SILENCE_S,
     SLACK_S,
     GuardedCsms,
@@ -254,9 +255,16 @@ async def passwords(network: Network) -> None:
     await network.books_agree()
     told = "FailedToAuthenticateAtC" + ("entralSystem" if csms.version == "1.6" else "sms")
     assert network.security_events(told) == 1
+    known = (PASSWORD, "a-password-nobody-knows", "a-password-that-is-better")
+    files = [file for file in network.stage.folder.rglob("*") if file.is_file()]
+    holders = {file.name for file in files if any(word.encode() in file.read_bytes() for word in known)}
+    assert "run.log" in {file.name for file in files}
+    assert holders <= {"password", "ledger.sqlite", "ledger.sqlite-wal"}, "nothing that is shown to anybody"
 
 
 def test_field_fault_14_bad_certificates_and_passwords_are_survived_unaided(tmp_path: Path) -> None:
+    """16-SEC-05: after a refusal the old password, one event, and nothing that waits is lost. 16-SEC-06: a bad
+    certificate of the CSMS ends the attempt, and is told by its event."""
     scenes = {"certificates": certificates, "hung": hung_handshakes, "passwords": passwords}
     on_networks(tmp_path, *(Play(name, scene, tls=True) for name, scene in scenes.items()))
 

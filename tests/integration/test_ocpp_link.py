@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import http
+import json
 from typing import Any
 
 import ocpp.v16
 import ocpp.v201
 import pytest
 from ocpp.routing import on
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from agent.ocpp.endpoint import Endpoint
 from agent.ocpp.link_failure import FailureKind
@@ -140,6 +142,7 @@ def test_rpc_14_a_message_beyond_a_megabyte_ends_the_link_and_only_the_link() ->
 
 
 def test_ws_01_ws_02_what_the_server_sees_of_the_handshake() -> None:
+    """16-SEC-03: user name and password among it. WS-09: no compression is offered."""
     requests: list[Request] = []
 
     async def see(_connection: ServerConnection, request: Request) -> None:
@@ -158,6 +161,49 @@ def test_ws_01_ws_02_what_the_server_sees_of_the_handshake() -> None:
     assert headers["Sec-WebSocket-Protocol"] == "ocpp2.0.1, ocpp1.6"
     assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"RDAM|123:\x00\xffpw"
     assert "Sec-WebSocket-Extensions" not in headers
+
+
+def test_ws_09_a_csms_that_can_compress_is_spoken_to_without() -> None:
+    """And a link that was not compressed is not closed for it."""
+    extensions: list[Any] = []
+
+    async def csms(websocket: ServerConnection) -> None:
+        extensions.extend(websocket.protocol.extensions)
+        frame = json.loads(await websocket.recv())
+        await websocket.send(json.dumps([3, frame[1], {"currentTime": "2026-01-01T00:00:00Z"}]))
+        await websocket.wait_closed()
+
+    async def main() -> None:
+        async with serve(csms, "127.0.0.1", 0, compression="deflate", subprotocols=[Subprotocol("ocpp1.6")]) as running:
+            port = running.sockets[0].getsockname()[1]
+            async with linked(Endpoint(f"ws://127.0.0.1:{port}", "CP1")) as rig:
+                answer = await heartbeat(await rig.session())
+                assert answer == CallResult({"currentTime": "2026-01-01T00:00:00Z"})
+                assert rig.failures == []
+
+    asyncio.run(main())
+    assert extensions == []
+
+
+def test_16_sec_03_the_password_goes_with_every_handshake() -> None:
+    shown: list[str] = []
+
+    def see(_connection: ServerConnection, request: Request) -> None:
+        shown.append(request.headers["Authorization"])
+
+    async def csms(websocket: ServerConnection) -> None:
+        await websocket.close(1012)
+
+    async def main() -> None:
+        async with (
+            server(csms, process_request=see) as url,
+            linked(Endpoint(url, "CP1", password=b"a password of sixteen")) as rig,
+        ):
+            await rig.failure(3)
+
+    asyncio.run(main())
+    assert len(shown) >= 3
+    assert set(shown) == {f"Basic {base64.b64encode(b'CP1:a password of sixteen').decode()}"}
 
 
 def test_ws_02_without_a_chosen_subprotocol_the_link_is_closed() -> None:

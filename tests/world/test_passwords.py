@@ -1,6 +1,7 @@
 """A new password that the CSMS does not take, or takes in another form: real station and gateway, over restarts.
 
-Field fault 14: the station must be reachable again unaided. The delivered password has been forgotten by this CSMS.
+Field fault 14, 16-SEC-05: the station must be reachable again unaided. The delivered password has been forgotten by
+this CSMS.
 """
 
 from __future__ import annotations

@@ -181,6 +181,28 @@ def test_a_scheduled_change_of_availability_outlives_a_restart(how: str, evse: i
     on_a_world_rig("1.6", story)
 
 
+@pytest.mark.parametrize("how", ["kill", "power", "reset"])
+@pytest.mark.parametrize(
+    ("evse", "statuses"),
+    [
+        (0, ["Unavailable", "Unavailable", "Unavailable"]),
+        (1, ["Available", "Unavailable", "Available"]),
+    ],
+)
+def test_16_st_06_out_of_service_outlives_a_restart(evse: int, statuses: list[str], how: str) -> None:
+    """And the CSMS is told so after the boot, connector 0 apart from the others."""
+
+    async def story(rig: WorldRig) -> None:
+        await play(scenario("nobody is there", expect(online()), expect(available())), rig)
+        assert await rig.do(ChangeAvailability(operative=False, evse=evse)) == "Accepted"
+        before = await rig.look()
+        await restart(rig, how)
+        seen = (await rig.look()).since(before)
+        assert seen.boots == 1 and seen.statuses[-3:] == tuple(enumerate(statuses))
+
+    on_a_world_rig("1.6", story)
+
+
 def test_the_world_sees_a_scheduled_change_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LiveStation, "_save_availability", lambda *_: None)
 

@@ -20,6 +20,8 @@ def boot_answer(status: str, interval: int) -> Answer:
 
 
 def test_16_boot_01_07_boot_first_then_statuses_then_the_queue() -> None:
+    """16-BOOT-07, its first half: connector 0 and each other is told. The queue begins to drain beside that."""
+
     async def main() -> None:
         rig = Rig()
         await rig.station.append(*session_facts("tx-1"))

@@ -102,6 +102,7 @@ def test_16_cmd_03_known_and_unknown_keys_in_any_case() -> None:
         ("ChargeProfileMaxStackLevel", "7", "Rejected", None),
         ("BlinkRepeat", "1", "NotSupported", None),
         ("LocalAuthListEnabled", "true", "NotSupported", None),
+        ("MaxEnergyOnInvalidId", "100", "NotSupported", None),  # an optional key: what it says is not done here
     ],
 )
 def test_16_cmd_02_change(key: str, value: str, status: str, stored: tuple[str, str] | None) -> None:
@@ -123,6 +124,8 @@ def test_16_cmd_02_change(key: str, value: str, status: str, stored: tuple[str, 
 
 
 def test_authorization_key_is_written_and_never_read() -> None:
+    """16-SEC-05."""
+
     async def main() -> None:
         rig = Rig()
         async with rig.online():

@@ -1,4 +1,4 @@
-"""16-ST-00 to 08: which connector status the CSMS sees, and by which way."""
+"""16-ST-00, 03 to 05, 07: which connector status the CSMS sees, and by which way."""
 
 from __future__ import annotations
 

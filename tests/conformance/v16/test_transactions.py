@@ -1,4 +1,4 @@
-"""16-TX-01 to 16, field faults 1, 4, 5, 12, and tests 1, 2 and 7 of part 8: ledger rows to the CSMS."""
+"""16-TX-01 to 09, 11, 13 to 16, field faults 1, 4, 5, 12, and tests 1, 2 and 7 of part 8: ledger rows to the CSMS."""
 
 from __future__ import annotations
 
@@ -213,6 +213,8 @@ def test_16_tx_06_id_given_before_a_restart_is_used_after_it() -> None:
 
 
 def test_field_fault_4_second_session_before_the_first_is_acknowledged() -> None:
+    """16-TX-02: what is new waits behind the queue."""
+
     async def main() -> None:
         rig = Rig()
         rig.csms.on["StartTransaction"] = [None]
@@ -430,6 +432,8 @@ def test_rpc_12_a_driver_goes_before_waiting_statuses() -> None:
 
 
 def test_part_8_4_driver_is_answered_while_a_long_queue_drains() -> None:
+    """16-TX-02: Authorize overtakes the queue."""
+
     async def main() -> None:
         rig = Rig()
         for number in range(100):

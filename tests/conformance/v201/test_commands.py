@@ -99,6 +99,8 @@ COMMANDS: list[Row] = [
 def test_commands(
     action: str, request_: dict[str, Any], outcome: Outcome, command: Command | None, status: str
 ) -> None:
+    """F03, F05 (and the other ones above): what the station says becomes the answer of 2.0.1."""
+
     async def main() -> None:
         rig = Rig()
         if command is not None:
@@ -126,6 +128,8 @@ def test_c11_without_a_cache_clear_cache_is_rejected() -> None:
 
 @pytest.mark.parametrize("started", [Outcome.ACCEPTED, Outcome.REJECTED])
 def test_f01_a_profile_goes_with_the_start_and_touches_nothing_else(started: Outcome) -> None:
+    """K05: the profile comes with the remote start."""
+
     async def main() -> None:
         rig = Rig()
         rig.station.outcomes[RemoteStart] = CommandAnswer(started, None if started is Outcome.ACCEPTED else "running")

@@ -165,6 +165,8 @@ def test_i02_cost_updated_of_nothing_is_answered_and_kept_nowhere(tx_id: str, co
 
 
 def test_total_of_the_station_goes_out_with_ended() -> None:
+    """I12: the station's own cost; 2.0.1 has no costDetails, so it is customData."""
+
     async def scene(rig: Rig) -> None:
         *before, last = session_facts("tx-1")
         await rig.station.append(*before, replace(last, total_cost="1.23", currency="EUR"))

@@ -19,10 +19,12 @@ from agent.core.facts import (
     SampleContext,
     SecurityFact,
     StopReason,
+    Token,
     TransactionFact,
     Trigger,
     TxKind,
 )
+from agent.core.status import ConnectorState
 from agent.ipc.port import Record, SampleTaken, TokenVerdict
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
@@ -157,7 +159,7 @@ def test_part_8_2_link_cut_at_every_event(place: int, moment: str) -> None:
 
 @pytest.mark.parametrize("answer", ["InternalError", None])
 def test_part_8_7_tc_e_41_50_retry_spacing_and_then_on(answer: str | None) -> None:
-    """Wait interval x number of sends; a time-out of the call adds to it. The id stays (2.x)."""
+    """E13, 20-TE-04: wait interval x number of sends; a time-out of the call adds to it. The id stays (2.x)."""
 
     async def main() -> None:
         rig = Rig()
@@ -192,6 +194,26 @@ def test_20_te_04_a_csms_that_wants_no_updates_holds_up_no_bill() -> None:
     run_virtual(main())
 
 
+def test_20_te_05_new_events_wait_behind_a_refused_one_and_a_status_does_not() -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.append(*session_facts("tx-1"))
+        rig.csms.on["TransactionEvent"] = [{}, "InternalError"]
+        async with rig.online():
+            await until(lambda: len(rig.events()) == 2)
+            rig.csms.received.clear()
+            await rig.station.append(*session_facts("tx-2", evse=2))
+            await rig.station.show(1, ConnectorState.FINISHING)
+            await rig.station.show(2, ConnectorState.FAULTED)
+            await asyncio.sleep(50)
+            assert set(rig.csms.actions()) == {"StatusNotification"}
+            await rig.drained()
+        order = [(event["transactionInfo"]["transactionId"], event["seqNo"]) for event in rig.events()]
+        assert order == [("tx-1", 1), ("tx-1", 2), ("tx-1", 3), *(("tx-2", number) for number in range(4))]
+
+    run_virtual(main())
+
+
 def test_20_te_06_remote_start_id_once_and_stop_reason_of_an_unlock() -> None:
     async def main() -> None:
         begin, end = sample(SampleContext.BEGIN, 0, 1_000), sample(SampleContext.END, 60_000, 2_000)
@@ -206,6 +228,20 @@ def test_20_te_06_remote_start_id_once_and_stop_reason_of_an_unlock() -> None:
         assert "evse" not in updated | ended
         assert "idToken" not in updated | ended
         assert (ended["triggerReason"], ended["transactionInfo"]["stoppedReason"]) == ("UnlockCommand", "Other")
+
+    run_virtual(main())
+
+
+def test_c02_a_start_without_authorization_has_an_empty_token_of_its_type() -> None:
+    """TC_E_38: a start button, or charging that is free."""
+
+    async def main() -> None:
+        begin = sample(SampleContext.BEGIN, 0, 1_000)
+        button = Token("", "NoAuthorization")
+        rig = await delivered(_event(TxKind.STARTED, 0, Trigger.AUTHORIZED, samples=(begin,), token=button))
+        [started] = rig.events()
+        assert started["idToken"] == {"idToken": "", "type": "NoAuthorization"}
+        assert rig.csms.of("Authorize") == []
 
     run_virtual(main())
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.config.variable import Key
 from agent.ipc.port import SettingWrite
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
@@ -46,6 +47,22 @@ def test_b05_one_result_per_item_in_order() -> None:
                 k: v for k, v in result.items() if k != "attributeStatus"
             }
         assert rig.view.integer("SampledDataCtrlr.TxUpdatedInterval", 0) == 30
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("value", ["1", "2", "3"])
+def test_tc_a_22_the_security_profile_cannot_be_lowered_by_a_message(value: str) -> None:
+    """Nor raised: it is what the configuration file says."""
+
+    async def main() -> None:
+        rig = Rig()
+        profile = _item("SecurityCtrlr", "SecurityProfile")
+        rig.model.put(Key.parse("SecurityCtrlr.SecurityProfile"), "2")
+        async with rig.registered():
+            answer = await rig.csms.ask("SetVariables", {"setVariableData": [profile | {"attributeValue": value}]})
+        assert answer["setVariableResult"] == [profile | {"attributeStatus": "Rejected"}]
+        assert rig.model.text(Key.parse("SecurityCtrlr.SecurityProfile")) == "2"
 
     run_virtual(main())
 

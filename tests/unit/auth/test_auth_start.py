@@ -52,7 +52,7 @@ CASES = (
     Case("16-AUTH-01 unknown online asks", AskCsms()),
     Case("16-AUTH-02 list beats cache", FROM_LIST, listed=GOOD, cached=BLOCKED, settings=PRE),
     Case("16-AUTH-02 list beats cache, refusing", AskCsms(), listed=BLOCKED, cached=GOOD, settings=PRE),
-    Case("16-AUTH-02 the same offline", Refuse("Blocked", Source.LIST), listed=BLOCKED, cached=GOOD, online=False),
+    Case("16-AUTH-02 C13 the same offline", Refuse("Blocked", Source.LIST), listed=BLOCKED, cached=GOOD, online=False),
     Case("16-AUTH-03 list starts at once", FROM_LIST, listed=GOOD, settings=PRE),
     Case("16-AUTH-03 C12 cache starts at once", FROM_CACHE, cached=GOOD, settings=PRE),
     Case("16-AUTH-04 without pre-authorize ask", AskCsms(), listed=GOOD, cached=GOOD),
@@ -76,7 +76,7 @@ CASES = (
         listed=BLOCKED,
         settings={**PRE, "cache_disable_post_authorize": True},
     ),
-    Case("16-AUTH-06 offline list", FROM_LIST, listed=GOOD, online=False),
+    Case("16-AUTH-06 C13 offline list", FROM_LIST, listed=GOOD, online=False),
     Case("16-AUTH-06 offline cache", FROM_CACHE, cached=GOOD, online=False),
     Case(
         "16-AUTH-06 not with LocalAuthorizeOffline off",

@@ -225,6 +225,7 @@ def test_what_the_configuration_says_is_there(model: DeviceModel) -> None:
 def test_the_cable_of_a_socket_is_always_given_back_and_a_fixed_one_never(
     tmp_path: Path, cable: str, unlocks: str
 ) -> None:
+    """16-TX-17: UnlockConnectorOnEVSideDisconnect is no choice here, and says what is done."""
     file = tmp_path / "evsed.toml"
     fixed = CONFIG.replace('"sType2"', '"cType2"').replace('"socket"', '"fixed"')
     file.write_text(fixed if cable == "fixed" else CONFIG)

@@ -207,6 +207,7 @@ def test_good(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(("text", "expected"), BAD.values(), ids=BAD)
 def test_bad(tmp_path: Path, text: str, expected: set[str]) -> None:
+    """16-SEC-01, A00 among them: what each security profile needs."""
     assert paths(tmp_path, text) == expected
 
 

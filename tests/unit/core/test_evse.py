@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.commands import ChangeAvailability, Unlock
+from agent.core.commands import ChangeAvailability, RemoteStop, Unlock
 from agent.core.effects import AllowPower, OfferCurrent, SampleTaken, SetDuty, SetLock, SwitchOutput
 from agent.core.events import (
     ClockSet,
+    Commanded,
     Configured,
     Deauthorized,
     FromPower,
@@ -24,7 +25,19 @@ from agent.core.facts import MeterFact, Sample, SampleContext, Trigger, TxKind
 from agent.core.session import SessionState
 from agent.core.settings import Behaviour, DcBench, EvseHardware, StationSettings, Timing
 from agent.core.status import ConnectorState, FaultCode, Outcome
-from hal.ports import Back, BoardFault, BoardFaults, Contactor, CpState, Lock, LockPosition, LossKind, Lost, PilotState
+from hal.ports import (
+    Back,
+    BoardFault,
+    BoardFaults,
+    Cable,
+    Contactor,
+    CpState,
+    Lock,
+    LockPosition,
+    LossKind,
+    Lost,
+    PilotState,
+)
 from tests.support.core_world import TOKEN, CoreWorld
 
 AC = EvseHardware(evse=1, hard_limit_ma=32_000)
@@ -58,6 +71,31 @@ def test_the_cable_is_held_from_the_start_until_the_contactor_is_open() -> None:
     effects = made.give(StopAuthorized(1, TOKEN)) + made.cp(1, CpState.B)
     kinds = [effect for effect in effects if effect == AllowPower(1, False) or isinstance(effect, SetLock)]
     assert kinds == [AllowPower(1, False), SetLock(1, False)]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_16_tx_17_unplugging_at_the_vehicle_gives_the_cable_back_where_it_ends_the_transaction(stops: bool) -> None:
+    """Where it does not (16-TX-16), the cable waits for its vehicle."""
+    made = world(replace(LOCKED, socket=True), Behaviour(stop_on_unplug=stops))
+    made.pilot(1, Cable(32_000))
+    made.charge()
+    assert made.evses[1].locked
+    made.cp(1, CpState.A)
+    made.run(2_000)
+    assert made.evses[1].locked is not stops and not made.evses[1].power
+    assert (made.transactions()[-1].kind is TxKind.ENDED) is stops
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_16_tx_17_a_cable_is_given_back_whoever_ends_it(remote: bool) -> None:
+    made = world(replace(LOCKED, socket=True))
+    made.pilot(1, Cable(32_000))
+    made.charge()
+    tx_id = made.transactions()[0].tx_id
+    made.give(Commanded(7, RemoteStop(tx_id)) if remote else StopAuthorized(1, TOKEN))
+    made.cp(1, CpState.B)
+    made.run(2_000)
+    assert made.transactions()[-1].kind is TxKind.ENDED and made.evses[1].locked is False
 
 
 def test_the_lock_stays_while_the_contactor_says_closed_even_without_a_session() -> None:

@@ -112,6 +112,7 @@ def test_a_reading_is_fresh_for_three_seconds() -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_clock_aligned_readings_are_written_outside_transactions_and_only_with_a_clock(trusted: bool) -> None:
+    """16-MV-02: inside, too, as rows of the transaction."""
     made = world(behaviour=Behaviour(aligned_interval_ms=MINUTE_MS))
     made.give(ClockSet(1_764_000_000_000, "csms", trusted))
     made.run(2 * MINUTE_MS)

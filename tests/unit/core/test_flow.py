@@ -132,6 +132,7 @@ def test_nobody_knows_and_not_there_are_no_plug(connected: bool | None) -> None:
 
 
 def test_samples_keep_their_beat_and_skip_what_was_missed() -> None:
+    """16-MV-01: the beat is that of the transaction's start, at 1 s."""
     made = active(replace(QUIET, sample_interval_ms=MINUTE_MS))
     periodic = SampleContext.PERIODIC
     due = ((61_000, 121_000), (121_500, 181_000), (181_000, 241_000), (400_000, 421_000), (421_000, 481_000))
@@ -157,6 +158,7 @@ def test_a_shorter_interval_holds_at_once() -> None:
 
 
 def test_samples_can_be_turned_off_and_on_while_it_runs() -> None:
+    """16-MV-01: an interval of 0 is none."""
     made = active(replace(QUIET, sample_interval_ms=MINUTE_MS))
     made.ctx.behaviour = QUIET
     made.ctx.at_ms = 200_000

@@ -200,6 +200,15 @@ def test_two_evses_do_not_touch_each_other() -> None:
     assert made.transactions()[-1].evse == 2
 
 
+def test_a_remote_start_is_answered_before_it_does_anything() -> None:
+    """16-CMD-04."""
+    made = world(EvseHardware(evse=1, hard_limit_ma=32_000, has_lock=True))
+    made.cp(1, CpState.B)
+    effects = made.command(RemoteStart(Token("ABCD", "Central"), 1))
+    assert effects[0] == Answer(7, Outcome.ACCEPTED)
+    assert made.transactions()[-1].kind is TxKind.STARTED and made.evses[1].locked
+
+
 A, B, C, DONE = CpState.A, CpState.B, CpState.C, None
 
 
@@ -222,7 +231,7 @@ A, B, C, DONE = CpState.A, CpState.B, CpState.C, None
 def test_a_remote_start_that_names_no_evse_begins_where_only_one_can_be_meant(
     standing: tuple[CpState | None, ...], chosen: int | None
 ) -> None:
-    """A vehicle that is done may be anybody's; where there is one EVSE only, it is meant."""
+    """16-CMD-04. A vehicle that is done may be anybody's; where there is one EVSE only, it is meant."""
     made = world(*(EvseHardware(evse=n, hard_limit_ma=32_000) for n, _ in enumerate(standing, 1)))
     for evse, cp in enumerate(standing, 1):
         if cp in (C, DONE):

@@ -48,7 +48,7 @@ def sample(energy_mwh: int) -> Sample:
 def test_open_transaction_is_resumed_or_closed_once(
     cp: CpState, gap_ms: int | None, gap: GapKind, reason: StopReason | None
 ) -> None:
-    """16-BOOT-09; field fault 2: energy since the last row is in the end reading."""
+    """16-BOOT-09, 20-TE-02; field fault 2: energy since the last row is in the end reading, numbers go on."""
     made = CoreWorld(StationSettings(evses=(AC,)))
     made.evses[1].cp = cp
     made.evses[1].energy_mwh = 1_000_500

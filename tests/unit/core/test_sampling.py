@@ -40,6 +40,20 @@ def test_nobody_waits_for_a_date_of_a_clock_that_was_years_ahead() -> None:
     assert due(clock, NOW_MS + MINUTE_MS, 60, 15) == 4
 
 
+def test_a_quarter_of_an_hour_begins_at_the_full_hour() -> None:
+    """16-MV-02: intervals count from 00:00:00, so 900 s gives :00, :15, :30 and :45."""
+    clock = AlignedClock()
+    seconds = range(7 * 60 + 13, 24 * 3_600)
+    taken_s = [each for each in seconds if clock.due(NOW_MS + each * 1_000, 900_000, True)]
+    assert taken_s == list(range(900, 24 * 3_600, 900))
+
+
+def test_an_interval_of_0_is_none() -> None:
+    """16-MV-02."""
+    clock = AlignedClock()
+    assert not any(clock.due(NOW_MS + each * MINUTE_MS, 0, True) for each in range(120))
+
+
 def test_without_a_clock_there_are_none() -> None:
     clock = AlignedClock()
     assert not any(clock.due(NOW_MS + each * MINUTE_MS, MINUTE_MS, False) for each in range(9))

@@ -351,6 +351,7 @@ def test_deauthorized_stop_keeps_the_cable() -> None:
 
 
 def test_deauthorized_without_stop_only_blocks_energy() -> None:
+    """E05."""
     made = world()
     made.charge()
     made.give(Deauthorized(made.transactions()[0].tx_id, stop=False))

@@ -113,6 +113,8 @@ class Pump:
 
 
 def test_order_one_at_a_time_and_the_cursor_follows() -> None:
+    """20-TE-05: strictly in order."""
+
     async def main() -> None:
         pump, peer = Pump(*(TOLD if number % 2 == 0 else MUTE for number in range(80))), Peer()
         await pump.run(peer)

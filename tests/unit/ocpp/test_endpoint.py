@@ -1,4 +1,4 @@
-"""Endpoint: URL, credentials and TLS policy (WS-01, TLS-01, TLS-02)."""
+"""Endpoint: URL, credentials and TLS policy (WS-01, TLS-01, TLS-02, A00)."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def test_at_least_one_version_is_offered() -> None:
 
 
 def test_basic_authentication_takes_any_bytes_and_stays_out_of_texts() -> None:
+    """16-SEC-03, 16-SEC-05."""
     endpoint = Endpoint("ws://csms.example", "CP1", password=b"\x00\xff:secret")
     scheme, credentials = endpoint.headers["Authorization"].split()
     assert scheme == "Basic"

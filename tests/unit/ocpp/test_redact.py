@@ -1,4 +1,4 @@
-"""The message trace shows no secrets (defect 14 of the checklist's 6.3)."""
+"""The message trace shows no secrets (16-SEC-05, and defect 14 of the checklist's 6.3)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from decimal import Decimal
 
@@ -11,11 +12,30 @@ from hypothesis import strategies as st
 
 from agent.config import catalogue
 from agent.core.facts import SampleContext
+from agent.ocpp import schema
 from agent.ocpp.metering import thin
 from agent.ocpp.v16.metering import MEASURANDS, decimal, meter_value, whole_wh
+from agent.ocpp.version import Version
 from tests.support.fake_station import T0_MS, sample
 
 EVERYTHING = sorted(MEASURANDS)
+UNITS = {
+    "Current.Import": "A",
+    "Current.Offered": "A",
+    "Energy.Active.Export.Register": "Wh",
+    "Energy.Active.Import.Register": "Wh",
+    "Frequency": None,
+    "Power.Active.Import": "W",
+    "Voltage": "V",
+}
+DEFAULTS = {
+    "context": "Sample.Periodic",
+    "format": "Raw",
+    "location": "Outlet",
+    "measurand": "Energy.Active.Import.Register",
+    "unit": "Wh",
+}
+"""Of a sampledValue that says none of them (1.6, section 7.43)."""
 
 
 @given(st.integers(min_value=-(10**15), max_value=10**15))
@@ -47,6 +67,38 @@ def test_16_mv_03_every_measured_phase_and_nothing_that_was_not_measured() -> No
         ("Power.Active.Import", None): "11040.5",
         ("Voltage", "L1-N"): "230",
     }
+
+
+def test_16_mv_05_values_are_text_and_what_is_left_out_is_what_the_standard_puts_there() -> None:
+    """Location and format are never said: Outlet and Raw. A unit is said wherever 1.6 has one: Wh would be the default
+    of energy only."""
+    value = meter_value(sample(SampleContext.CLOCK, 0, 5_000_000, energy_export_mwh=1_000), T0_MS, EVERYTHING)
+    assert value is not None
+    schema.check_request(Version.V16, "MeterValues", {"connectorId": 1, "meterValue": [value]})
+    for entry in value["sampledValue"]:
+        assert isinstance(entry["value"], str) and entry.keys() <= {"value", "context", "measurand", "phase", "unit"}
+        whole = DEFAULTS | entry
+        assert (whole["context"], whole["location"], whole["format"]) == ("Sample.Clock", "Outlet", "Raw")
+    units = {entry["measurand"]: entry.get("unit") for entry in value["sampledValue"]}
+    assert units == UNITS
+
+
+def test_16_mv_05_what_says_nothing_of_itself_is_the_register_in_wh() -> None:
+    """What we say of a periodic reading of the register is what the standard reads where nothing is said."""
+    value = meter_value(sample(SampleContext.PERIODIC, 0, 5_000_000), T0_MS, ("Energy.Active.Import.Register",))
+    assert value is not None
+    assert [DEFAULTS | entry for entry in value["sampledValue"]] == [DEFAULTS | {"value": "5000"}]
+
+
+@pytest.mark.parametrize(("unit", "takes"), [("Celsius", True), ("Celcius", True), ("Kelvins", False)])
+def test_16_mv_08_both_spellings_of_celsius_are_in_the_schema_and_the_wrong_one_is_not_ours(
+    unit: str, takes: bool
+) -> None:
+    value = {"value": "40", "measurand": "Temperature", "unit": unit}
+    payload = {"connectorId": 1, "meterValue": [{"timestamp": "2026-11-24T08:00:00Z", "sampledValue": [value]}]}
+    with contextlib.nullcontext() if takes else pytest.raises(schema.SchemaViolation):
+        schema.check_request(Version.V16, "MeterValues", payload)
+    assert "Celcius" not in UNITS.values() and UNITS.keys() == MEASURANDS
 
 
 def test_nothing_wanted_or_nothing_there_is_no_value() -> None:

@@ -1,4 +1,4 @@
-"""Root certificates: which may be trusted, and by which hashes they are named."""
+"""Root certificates: which may be trusted (A00, TLS-04), and by which hashes they are named."""
 
 from __future__ import annotations
 

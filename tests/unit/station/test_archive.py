@@ -133,6 +133,7 @@ def test_rows_of_a_boot_that_never_learned_the_time_say_so(tmp_path: Path) -> No
 
 
 def test_open_transaction_is_found_with_its_newest_reading_and_next_number(tmp_path: Path) -> None:
+    """20-TE-02: no number is used again after a restart."""
     archive = written(
         tmp_path / "l",
         (tx(TxKind.STARTED, 0, 100), 1_000, 0, "S"),

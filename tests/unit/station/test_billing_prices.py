@@ -178,6 +178,7 @@ def test_c10_the_station_bills_what_the_oracle_adds_up(start_ms: int, parts: dic
 
 
 def test_another_tariff_holds_from_the_next_reading_on() -> None:
+    """I11: what has been used stays at the tariff of its time."""
     with BillingWorld(Site.selling(FLAT)) as made:
         made.charge(30)
         assert made.change_tariff(DEAR).answer == "Accepted"

@@ -1,4 +1,6 @@
-"""Which tariff a transaction begins with, what the CSMS may install, and what a restart remembers of it."""
+"""Which tariff a transaction begins with, what the CSMS may install, and what a restart remembers of it.
+
+I07 to I09: default tariffs per EVSE and with a time from which they hold, told and cleared."""
 
 from __future__ import annotations
 

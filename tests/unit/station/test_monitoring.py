@@ -40,6 +40,25 @@ def test_every_trouble_of_the_catalogue_is_told_and_taken_back(code: str, evse: 
     on_a_bench(story)
 
 
+def test_g05_a_lock_that_fails_is_a_problem_of_the_plugs_retention_lock() -> None:
+    """By the standard's own name, whatever the catalogue says. No charging meanwhile: the core's tests."""
+
+    async def story(bench: Bench) -> None:
+        bench.wrong("lock", evse=1)
+        await asyncio.sleep(0.1)
+        (raised,) = bench.facts
+        name = raised.name
+        assert (name.component, name.variable, name.evse) == ("ConnectorPlugRetentionLock", "Problem", 1)
+        assert (raised.trigger, raised.value) == (EventTrigger.ALERTING, "true")
+        bench.monitoring.provide()
+        assert bench.model.text(Key(name.component, "Problem", evse=1, connector=name.connector)) == "true"
+        bench.well("lock", 1)
+        await asyncio.sleep(0.1)
+        assert [(fact.value, fact.cleared) for fact in bench.facts] == [("true", False), ("false", True)]
+
+    on_a_bench(story)
+
+
 def test_the_problem_variables_show_what_is_wrong() -> None:
     async def story(bench: Bench) -> None:
         def problem(component: str, evse: int | None = None) -> str:

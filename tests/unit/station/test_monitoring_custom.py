@@ -162,6 +162,8 @@ def test_a_kept_monitor_that_cannot_be_read_or_has_no_variable_any_more_is_left_
 
 @pytest.mark.parametrize(("base", "left"), [("All", 1), ("FactoryDefault", 0), ("HardWiredOnly", 0)])
 def test_n03_bases(base: str, left: int) -> None:
+    """Factory default: what is hard-wired; the station is delivered with no other monitors."""
+
     async def story(bench: Bench) -> None:
         await bench.set(MonitorType.DELTA, "1")
         assert await bench.monitoring.set_base(base) == "Accepted"

@@ -86,12 +86,26 @@ def test_what_the_site_allows_goes_on_whatever_the_csms_says(free: bool, tmp_pat
 
 @pytest.mark.parametrize("source", [Source.CSMS, Source.LIST, Source.CACHE, "remote"])
 def test_any_other_start_the_csms_may_refuse(source: str, tmp_path: Path) -> None:
+    """E05."""
     world, tokens = station(tmp_path)
     card = Token("CARD")
     world.give(Authorized(1, card, None, source=str(source)))
     refuse(world, tokens, card)
     end = world.transactions()[-1]
     assert (end.kind, end.stopped_reason) == (TxKind.ENDED, StopReason.DE_AUTHORIZED)
+
+
+@pytest.mark.parametrize("by", ["nobody", "list of the site", "free for all"])
+def test_a_station_that_no_csms_has_ever_accepted_starts_only_what_its_site_allows(by: str, tmp_path: Path) -> None:
+    """16-BOOT-08, its first half: charging before registration is an option of the configuration, off by default."""
+    world, tokens = station(tmp_path, free=by == "free for all")
+    tokens.link(False, None)
+    tokens.start_free_vehicles()
+    said = tokens.present(SITE_TOKEN if by == "list of the site" else Token("CARD"), 1)
+    world.run(2_000)
+    kinds = [fact.kind for fact in world.transactions()]
+    assert kinds[:1] == ([] if by == "nobody" else [TxKind.STARTED])
+    assert by != "nobody" or said.startswith("refused")
 
 
 def test_a_cable_that_was_unlocked_is_not_locked_again_by_free_charging(tmp_path: Path) -> None:
