@@ -22,7 +22,7 @@ from agent.auth.stop import Running, decide_stop, stop_answered
 from agent.auth.token import NO_AUTHORIZATION, Entry, WallTime, fold, same_group, same_token
 from agent.config.catalogue import key
 from agent.config.device_model import DeviceModel
-from agent.config.model import Config
+from agent.config.model import Config, OcppVersion
 from agent.config.token_rules import auth_settings, site_list
 from agent.core.commands import RemoteStart
 from agent.core.events import Authorized, Deauthorized, Event, StopAuthorized
@@ -35,6 +35,7 @@ from agent.ledger.state import Clear, Delete, Namespace, Put, StateChange, fits
 
 CACHE_ENTRIES = 1_000
 _MAX_QUESTIONS = 32
+_LONGEST_ID = {True: 20, False: 36}  # in OCPP 1.6 (16-AUTH-11), and not
 FREE = Token("", NO_AUTHORIZATION)
 
 log = structlog.get_logger("auth")
@@ -71,7 +72,8 @@ class Tokens:
         self._core = core
         self._shell = shell
         self._online = False
-        self._max_id_length = 36
+        may_be_16 = config.csms is not None and OcppVersion.V16 in config.csms.versions
+        self._max_id_length = _LONGEST_ID[may_be_16]  # until a link says which version it is: cut off, it is another's
         self._cache = TokenCache.load(CACHE_ENTRIES, [_row(text) for text in stored.values()])
         self._site = site_list(config)
         self._questions: dict[int, _Question] = {}
@@ -86,7 +88,7 @@ class Tokens:
         """The CSMS came or went. Questions it can no longer answer are decided by the offline rules."""
         self._online = online
         if dialect is not None:
-            self._max_id_length = 20 if dialect == "1.6" else 36
+            self._max_id_length = _LONGEST_ID[dialect == "1.6"]
             self.configure()
         if not online:
             for request_id in list(self._questions):

@@ -96,6 +96,7 @@ def test_16_cmd_03_known_and_unknown_keys_in_any_case() -> None:
             ("SampledDataCtrlr.TxUpdatedMeasurands", "Voltage,Current.Import"),
         ),
         ("MeterValuesSampledData", "Voltage,SoC", "Rejected", None),
+        ("StopTxnAlignedData", "Voltage,Voltage", "Rejected", None),  # so the list is never longer than its MaxLength
         ("StopTxnSampledData", "", "Accepted", ("SampledDataCtrlr.TxEndedMeasurands", "")),
         ("TransactionMessageAttempts", "5", "Accepted", ("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "5")),
         ("NumberOfConnectors", "7", "Rejected", None),
@@ -119,6 +120,21 @@ def test_16_cmd_02_change(key: str, value: str, status: str, stored: tuple[str, 
                 assert rig.station.settings[stored[0]] == stored[1]
                 [entry] = (await rig.csms.ask("GetConfiguration", {"key": [key]}))["configurationKey"]
                 assert entry["value"] == stored[1]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [("RebootRequired", "RebootRequired"), ("Rejected", "Rejected"), ("UnknownVariable", "NotSupported")],
+)
+def test_16_cmd_02_the_word_of_the_store_is_told(status: str, told: str) -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.station.write_status = lambda _write: status
+        async with rig.online():
+            change = {"key": "HeartbeatInterval", "value": "60"}
+            assert await rig.csms.ask("ChangeConfiguration", change) == {"status": told}
 
     run_virtual(main())
 

@@ -83,6 +83,13 @@ def test_16_st_04_07_every_fault_has_a_legal_notification(fault: FaultCode, stat
         assert payload["errorCode"] in (CATALOGUE[fault.value].ocpp16, "OtherError")
 
 
+def test_16_st_07_all_faults_at_once_still_fit() -> None:
+    """A board that fails in every way must not be the one of which nothing is told."""
+    payload = status_notification(ConnectorStatus(1, S.FAULTED, tuple(FaultCode), T0_MS), S.FAULTED, "V" * 300)
+    schema.check_request(Version.V16, "StatusNotification", payload)
+    assert len(payload["info"]) == 50 and payload["vendorErrorCode"] == next(iter(FaultCode)).value
+
+
 def test_16_st_00_every_change_is_told_in_order() -> None:
     async def main() -> None:
         rig = Rig()

@@ -19,6 +19,19 @@ from tests.support.fake_csms import Answer, Received, until
 from tests.support.fake_station import TOKEN, sample, session_facts
 
 CALLS_OF_ONE_SESSION = ("StartTransaction", "MeterValues", "StopTransaction")
+NAMES = {
+    StopReason.DE_AUTHORIZED: "DeAuthorized",
+    StopReason.EMERGENCY_STOP: "EmergencyStop",
+    StopReason.EV_DISCONNECTED: "EVDisconnected",
+    StopReason.TIMEOUT: "EVDisconnected",
+    StopReason.IMMEDIATE_RESET: "HardReset",
+    StopReason.REBOOT: "SoftReset",
+    StopReason.LOCAL: "Local",
+    StopReason.MASTER_PASS: "Local",
+    StopReason.POWER_LOSS: "PowerLoss",
+    StopReason.REMOTE: "Remote",
+    StopReason.UNLOCK: "UnlockCommand",
+}
 OK_START = {"transactionId": 55, "idTagInfo": {"status": "Accepted"}}
 
 
@@ -358,7 +371,8 @@ def test_16_tx_13_every_reason_has_a_legal_name(reason: StopReason) -> None:
         await rig.station.append(start, ended)
         async with rig.online():  # the session validates what it sends
             await rig.drained()
-        assert "idTag" not in rig.csms.of("StopTransaction")[0].payload
+        payload = rig.csms.of("StopTransaction")[0].payload
+        assert "idTag" not in payload and payload["reason"] == NAMES.get(reason, "Other")
 
     run_virtual(main())
 

@@ -57,3 +57,11 @@ def test_an_interval_of_0_is_none() -> None:
 def test_without_a_clock_there_are_none() -> None:
     clock = AlignedClock()
     assert not any(clock.due(NOW_MS + each * MINUTE_MS, MINUTE_MS, False) for each in range(9))
+
+
+def test_what_does_not_divide_a_day_begins_anew_at_midnight() -> None:
+    """420 s: the last interval of a day is shorter."""
+    clock, day_ms = AlignedClock(), 20_001 * DAY_MS
+    clock.due(day_ms - MINUTE_MS, 420_000, True)
+    taken = [minute for minute in range(30) if clock.due(day_ms + minute * MINUTE_MS, 420_000, True)]
+    assert taken == [0, 7, 14, 21, 28]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.auth.policy import Source
+from agent.config.catalogue import key
 from agent.config.load import load
 from agent.config.station_model import build_device_model
 from agent.core.commands import Unlock
@@ -18,7 +19,7 @@ from agent.core.session import SessionState
 from agent.core.settings import EvseHardware, StationSettings
 from agent.core.status import ConnectorState
 from agent.ipc.port import News, TokenVerdict
-from agent.ledger.state import StateChange
+from agent.ledger.state import Put, StateChange
 from agent.station.tokens import FREE, Tokens
 from hal.ports import Cable, CpState
 from tests.support.core_world import CoreWorld
@@ -108,6 +109,25 @@ def test_a_station_that_no_csms_has_ever_accepted_starts_only_what_its_site_allo
     assert by != "nobody" or said.startswith("refused")
 
 
+@pytest.mark.parametrize(
+    ("versions", "longest"),
+    [('["2.0.1", "1.6"]', 20), ('["1.6"]', 20), ('["2.0.1"]', 36)],
+    ids=["either", "1.6", "2.x"],
+)
+def test_16_auth_11_what_1_6_cuts_off_starts_nothing_before_a_link_says_the_version(
+    versions: str, longest: int, tmp_path: Path
+) -> None:
+    """The first 20 characters of a longer token may be another customer's."""
+    world, _ = station(tmp_path)
+    file = tmp_path / "evsed.toml"
+    file.write_text(file.read_text().replace('["2.0.1", "1.6"] ', versions))
+    model = build_device_model(load(file))
+    model.set(key("AuthCtrlr.OfflineTxForUnknownIdEnabled"), "true")
+    alone = Tokens(load(file), model, world.station, Shell(world), {})
+    assert alone.present(Token("A" * (longest + 1)), 1) == "refused: Invalid"
+    assert alone.present(Token("A" * longest), 1) == "accepted"
+
+
 def test_a_cable_that_was_unlocked_is_not_locked_again_by_free_charging(tmp_path: Path) -> None:
     world, tokens = station(tmp_path, free=True)
     world.evses[1].meter_answers = False
@@ -117,3 +137,38 @@ def test_a_cable_that_was_unlocked_is_not_locked_again_by_free_charging(tmp_path
     world.command(Unlock(1, end_transaction=True))
     tokens.start_free_vehicles()
     assert state(world) is SessionState.PLUGGED and not world.evses[1].locked
+
+
+def test_16_tx_09_the_same_tag_gives_the_cable_back_and_starts_nothing(tmp_path: Path) -> None:
+    world, tokens = station(tmp_path)
+    world.give(Authorized(1, Token("AABB"), None, source=str(Source.CSMS)))
+    refuse(world, tokens, Token("AABB"))
+    assert world.evses[1].locked and state(world) is SessionState.FINISHED
+    assert tokens.present(Token("aabb"), 1) == "cable released"
+    world.run(2_000)
+    assert not world.evses[1].locked and len({fact.tx_id for fact in world.transactions()}) == 1
+
+
+@pytest.mark.parametrize("to_start", [True, False], ids=["StartTransaction", "StopTransaction"])
+@pytest.mark.parametrize("status", ["Accepted", "Blocked"])
+def test_16_auth_08_16_tx_14_the_cache_learns_from_the_answers_to_both_ends_of_a_transaction(
+    status: str, to_start: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to an end undoes no transaction of the same card that runs by then. Both are known after a restart."""
+    saved: dict[str, str] = {}
+    keep = {Put: lambda change: saved.update({change.key: change.value})}
+    monkeypatch.setattr(Shell, "save_lazily", lambda _, changes: [keep[type(change)](change) for change in changes])
+    world, tokens = station(tmp_path)
+    card = Token("CARD")
+    world.give(Authorized(1, card, None, source=str(Source.CSMS)))
+    world.cp(1, CpState.C)
+    world.run(2_000)
+    tx_id = world.transactions()[0].tx_id if to_start else None
+    tokens.verdict(card, TokenVerdict(status, "FAMILY"), request_id=None, tx_id=tx_id)
+    world.run(20_000)
+    ended = world.transactions()[-1].kind is TxKind.ENDED
+    assert ended == (to_start and status == "Blocked")
+    _, again = station(tmp_path)
+    again = Tokens(again._config, again._model, world.station, Shell(world), saved)
+    [row] = again.cached(lambda _id, _group: True)
+    assert (row["id"], row["status"], row["group"]) == ("card", status, "FAMILY")

@@ -1,0 +1,44 @@
+"""16-TX-01: clock-aligned readings outside transactions wait in the queue as all that is billed does."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from agent.core.facts import MeterFact, SampleContext
+from agent.sim.virtual_time import run_virtual
+from tests.conformance.v16.rig import Rig
+from tests.support.fake_station import sample, session_facts
+
+
+def test_16_tx_01_aligned_readings_of_the_time_offline_come_in_their_place_between_the_sessions() -> None:
+    """In the order in which they were taken, over a killed gateway, one at a time; a refused one is tried again."""
+
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.set("AlignedDataCtrlr.Measurands", "Energy.Active.Import.Register")
+        readings = [MeterFact(evse, sample(SampleContext.CLOCK, 300_000, 5_500_000)) for evse in (1, 2)]
+        await rig.station.append(*session_facts("tx-1", offline=True))
+        await rig.station.append(*readings)
+        await rig.station.append(*session_facts("tx-2", start_ms=600_000, offline=True))
+        rig.start_gateway()
+        rig.csms.on["MeterValues"] = [{}, "InternalError", {}]
+        rig.csms.latency_s = 5
+        async with rig.online():
+            await rig.drained()
+        assert [(action, payload.get("connectorId")) for action, payload in rig.transaction_calls()] == [
+            ("StartTransaction", 1),
+            ("MeterValues", 1),
+            ("StopTransaction", None),
+            ("MeterValues", 1),
+            ("MeterValues", 1),
+            ("MeterValues", 2),
+            ("StartTransaction", 1),
+            ("MeterValues", 1),
+            ("StopTransaction", None),
+        ]
+        aligned = [payload for _, payload in rig.transaction_calls()[3:6]]
+        assert aligned[0] == aligned[1] and not any("transactionId" in payload for payload in aligned)
+        times = [call.at_ms for call in rig.csms.of("StartTransaction", "MeterValues", "StopTransaction")]
+        assert all(later - earlier >= 5_000 for earlier, later in pairwise(times))
+
+    run_virtual(main())
