@@ -47,7 +47,7 @@ def test_a_believable_clock_is_taken() -> None:
         await service(rig).clock(before_ms + 3_600_000)
         return (await service(rig).status()).wall_ms - before_ms
 
-    assert on_a_world_rig("2.0.1", story) == 3_600_000
+    assert 0 <= on_a_world_rig("2.0.1", story) - 3_600_000 < 5_000, "and the time until it is on disk"
 
 
 def test_a_schedule_in_a_unit_that_nobody_knows_is_none() -> None:

@@ -420,9 +420,12 @@ class Machine:
     def _take_life(self) -> Life | None:
         """No station runs from here on; whoever takes the one that did ends it in his own way."""
         life, self.life = self.life, None
-        self._gone_ms = self._now_ms()
+        if (
+            life is not None
+        ):  # power may fail twice before one starts again: what is found on disk is of before the first
+            self._gone_ms = self._now_ms()
+            self.mirror.station_gone(self.outlets)
         self.watch.new_run(None)
-        self.mirror.station_gone(self.outlets)
         self.disturb()
         return life
 

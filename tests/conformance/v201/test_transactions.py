@@ -60,6 +60,21 @@ async def delivered(*facts: Any, settings: dict[str, str] | None = None, rig: Ri
     return rig
 
 
+def test_20_te_10_the_end_after_a_power_cut_tells_no_charging_state() -> None:
+    """Nobody knows whether the vehicle is still there."""
+
+    async def main() -> None:
+        rig = Rig()
+        *begun, ended = session_facts("tx-1")
+        await rig.station.append(*begun, replace(ended, stopped_reason=StopReason.POWER_LOSS))
+        rig.start_gateway()
+        async with rig.online():
+            await rig.drained()
+        assert rig.events()[-1]["transactionInfo"] == {"transactionId": "tx-1", "stoppedReason": "PowerLoss"}
+
+    run_virtual(main())
+
+
 def test_e12_an_offline_session_arrives_whole_and_in_order() -> None:
     async def main() -> None:
         rig = Rig()

@@ -15,10 +15,11 @@ from agent.config.catalogue import key
 from agent.config.device_model import DeviceModel
 from agent.config.load import load
 from agent.config.station_model import build_device_model
+from agent.core.commands import RemoteStart
 from agent.core.events import Event
 from agent.core.facts import StopReason, Token, Trigger, TxKind
 from agent.core.settings import EvseHardware, StationSettings
-from agent.core.status import ConnectorState
+from agent.core.status import ConnectorState, Outcome
 from agent.ipc.port import AuthorizeWanted, News, TokenVerdict
 from agent.ledger.state import Clear, Delete, Namespace, Put, StateChange
 from agent.station.tokens import Tokens
@@ -139,7 +140,7 @@ def test_c16_a_master_pass_that_the_csms_vouches_for_stops_another_cards_transac
     desk.world.cp(1, CpState.B)
     desk.world.run(8_000)
     end = desk.world.transactions()[-1]
-    assert (end.kind, end.token) == (TxKind.ENDED, master)
+    assert (end.kind, end.token, end.stopped_reason) == (TxKind.ENDED, master, StopReason.MASTER_PASS)
     assert desk.tokens.present(master, 1) == "refused: Invalid"
     desk.world.run(8_000)
     assert desk.world.transactions()[-1] == end
@@ -200,3 +201,15 @@ def test_c01_what_is_said_of_one_evse_is_not_remembered() -> None:
     desk.tokens.link(False, None)
     desk.world.cp(1, CpState.B)
     assert desk.tokens.present(CARD, 1) == "refused: Unknown"
+
+
+def test_f01_the_group_of_a_remote_start_that_is_asked_about_is_kept() -> None:
+    desk = Desk()
+    desk.world.cp(1, CpState.B)
+
+    async def order() -> None:
+        assert desk.tokens.remote_start(RemoteStart(CARD, 1, 7, "FLEET")).outcome is Outcome.ACCEPTED
+
+    asyncio.run(order())
+    desk.tokens.verdict(CARD, TokenVerdict("Accepted"), request_id=desk.asked[-1].request_id, tx_id=None)
+    assert desk.world.transactions()[0].group == "FLEET"
