@@ -420,9 +420,7 @@ class Machine:
     def _take_life(self) -> Life | None:
         """No station runs from here on; whoever takes the one that did ends it in his own way."""
         life, self.life = self.life, None
-        if (
-            life is not None
-        ):  # power may fail twice before one starts again: what is found on disk is of before the first
+        if life is not None:  # else power fails again: what is on disk is of before the first time
             self._gone_ms = self._now_ms()
             self.mirror.station_gone(self.outlets)
         self.watch.new_run(None)
