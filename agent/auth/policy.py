@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.auth.cache import TokenCache
-from agent.auth.token import ACCEPTED, Entry, WallTime, fold
+from agent.auth.token import ACCEPTED, Entry, WallTime, fold, same_group
 from agent.core.facts import Token
 
 
@@ -29,6 +29,10 @@ class AuthSettings:
     list_enabled: bool = True  # LocalAuthListCtrlr.Enabled
     list_disable_post_authorize: bool = False  # LocalAuthListCtrlr.DisablePostAuthorize
     max_id_length: int = 36
+
+    def is_master_pass(self, group: str | None) -> bool:
+        """C16: such a token only stops."""
+        return same_group(group, self.master_pass_group)
 
 
 class Source(enum.StrEnum):

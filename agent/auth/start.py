@@ -11,7 +11,7 @@ serves offline, since a station without clock must be able to charge; online the
 from __future__ import annotations
 
 from agent.auth.policy import Accept, AskCsms, AuthSettings, Decision, Knowledge, Known, Refuse, Source
-from agent.auth.token import ACCEPTED, NO_AUTHORIZATION, Entry, same_group
+from agent.auth.token import ACCEPTED, NO_AUTHORIZATION, Entry
 from agent.core.facts import Token
 
 
@@ -23,7 +23,7 @@ def decide_start(token: Token, known: Knowledge) -> Decision:
     if not 0 < len(token.id_token) <= settings.max_id_length:
         return Refuse("Invalid", Source.POLICY)
     found = known.find(token)
-    if found is not None and _is_master_pass(found.entry, settings):
+    if found is not None and settings.is_master_pass(found.entry.group):
         return Refuse("Invalid", Source.MASTER_PASS)  # C16: it can stop, never start
     if found is not None and found.source is Source.SITE:
         return Accept(Source.SITE, found.entry.group)
@@ -34,13 +34,9 @@ def start_answered(entry: Entry, settings: AuthSettings) -> Accept | Refuse:
     """The decision once the CSMS has answered Authorize."""
     if entry.status != ACCEPTED:
         return Refuse(entry.status, Source.CSMS)
-    if _is_master_pass(entry, settings):
+    if settings.is_master_pass(entry.group):
         return Refuse("Invalid", Source.MASTER_PASS)
     return Accept(Source.CSMS, entry.group)
-
-
-def _is_master_pass(entry: Entry, settings: AuthSettings) -> bool:
-    return same_group(entry.group, settings.master_pass_group)
 
 
 def _online(found: Known | None, known: Knowledge) -> Decision:

@@ -50,7 +50,7 @@ def _usable(found: Known, known: Knowledge) -> bool:
 
 
 def _by_group(entry: Entry, running: Running, settings: AuthSettings) -> Accept | None:
-    if same_group(entry.group, settings.master_pass_group):
+    if settings.is_master_pass(entry.group):
         return Accept(Source.MASTER_PASS, entry.group)
     if same_group(entry.group, running.group):
         return Accept(Source.SAME_GROUP, entry.group)

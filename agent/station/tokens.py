@@ -19,7 +19,7 @@ from agent.auth.cache import TokenCache
 from agent.auth.policy import OF_THE_SITE, Accept, AskCsms, Decision, Knowledge, Refuse, Source
 from agent.auth.start import decide_start, start_answered
 from agent.auth.stop import Running, decide_stop, stop_answered
-from agent.auth.token import NO_AUTHORIZATION, Entry, WallTime, fold, same_group, same_token
+from agent.auth.token import NO_AUTHORIZATION, Entry, WallTime, fold, same_token
 from agent.config.catalogue import key
 from agent.config.device_model import DeviceModel
 from agent.config.model import Config, OcppVersion
@@ -248,12 +248,13 @@ class Tokens:
     def _unlearn(self, token: Token) -> None:
         """What the CSMS says of one EVSE only is not kept, nor what it said before (C01)."""
         learned = fold(token.id_token)
-        if any(row["id"] == learned for row in self._cache.dump()):
-            self._cache.forget([learned])
+        before = len(self._cache)
+        self._cache.forget([learned])
+        if len(self._cache) < before:
             self._shell.save_lazily([Delete(Namespace.TOKEN, learned)])
 
     def is_master_pass(self, group: str | None) -> bool:
-        return same_group(group, self._settings.master_pass_group)
+        return self._settings.is_master_pass(group)
 
     def _running(self, tx: Transaction) -> Running:
         """The group may have come after the start, with the answer to its message (C09, 16-AUTH-09)."""

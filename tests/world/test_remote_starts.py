@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from agent.sim.scenario.expectations import charging, online, preparing
@@ -21,24 +18,15 @@ from agent.sim.scenario.verbs import (
     swipe,
 )
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
-from agent.sim.world.wire import Wire
+from tests.world.hearing import Frame, frames_heard
 
 STRANGER = "04FFFFFFFFFFFF"
 """The site does not know this card, and the CSMS takes it unless it is told otherwise."""
 
 
-def heard_frames(rig: WorldRig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the CSMS hears from now on: actions, and "answer" for each answer to an order of its own."""
-    frames: list[str] = []
-    listen = rig.world.listener.heard
-
-    def note(wire: Wire, frame: bytes, sent_s: float) -> None:
-        array: list[Any] = json.loads(frame)
-        frames.append(array[2] if array[0] == 2 else "answer")
-        listen(wire, frame, sent_s)
-
-    monkeypatch.setattr(rig.world.listener, "heard", note)
-    return frames
+def words(frames: list[Frame]) -> list[str]:
+    """Actions, and "answer" for each answer to an order of the CSMS."""
+    return [frame[2] if frame[0] == 2 else "answer" for frame in frames]
 
 
 async def a_car_waits(rig: WorldRig, *, checked: bool) -> None:
@@ -55,10 +43,11 @@ def test_16_auth_13_an_unchecked_remote_start_begins_at_once(card: str, monkeypa
     async def story(rig: WorldRig) -> None:
         await a_car_waits(rig, checked=False)
         await rig.do(CsmsAnswers(Message.AUTHORIZE, Mood.REFUSE))
-        frames = heard_frames(rig, monkeypatch)
+        frames = frames_heard(rig, monkeypatch)
         assert await rig.do(RemoteStart(card)) == "Accepted"
         await play(scenario("it charges", expect(charging())), rig)
-        assert frames[:2] == ["answer", "StartTransaction"] and "Authorize" not in frames
+        told = words(frames)
+        assert told[:2] == ["answer", "StartTransaction"] and "Authorize" not in told
 
     on_a_world_rig("1.6", story)
 
@@ -78,12 +67,13 @@ def test_16_auth_13_a_checked_remote_start_is_a_card_that_is_shown_here(
         await a_car_waits(rig, checked=True)
         if refused:
             await rig.do(CsmsAnswers(Message.AUTHORIZE, Mood.REFUSE))
-        frames = heard_frames(rig, monkeypatch)
+        frames = frames_heard(rig, monkeypatch)
         assert await rig.do(RemoteStart(card)) == "Accepted"
         await rig.wait(30_000)
         assert (await rig.look()).evses[0].state == state
-        assert frames.count("Authorize") == asked and frames[0] == "answer"
-        assert ("StartTransaction" in frames) is (state == "Charging")
+        told = words(frames)
+        assert told.count("Authorize") == asked and told[0] == "answer"
+        assert ("StartTransaction" in told) is (state == "Charging")
 
     on_a_world_rig("1.6", story)
 
@@ -107,3 +97,20 @@ def test_16_cmd_04_a_remote_start_on_a_connector_that_cannot_is_rejected(why: st
         assert (await rig.look()).evses[0].tx_id == before
 
     on_a_world_rig("1.6", story)
+
+
+def test_c16_a_remote_start_with_a_master_pass_is_rejected() -> None:
+    """It only stops."""
+
+    async def story(rig: WorldRig) -> None:
+        await play(scenario("a station", expect(online())), rig)
+        office = rig.world.office
+        variable = {"component": {"name": "AuthCtrlr"}, "variable": {"name": "MasterPassGroupId"}}
+        await office.call("SetVariables", {"setVariableData": [{"attributeValue": "JANITORS", **variable}]})
+        card = {"idToken": "04AABBCC", "type": "ISO14443"}
+        order = {"remoteStartId": 7, "evseId": 1, "idToken": card}
+        for group, status in (("JANITORS", "Rejected"), ("FAMILY", "Accepted")):
+            payload = {**order, "groupIdToken": {"idToken": group, "type": "Central"}}
+            assert (await office.call("RequestStartTransaction", payload)).status == status
+
+    on_a_world_rig("2.0.1", story)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from agent.sim.scenario.expectations import available, charging, online, preparing
 from agent.sim.scenario.play import expect, play, scenario
 from agent.sim.scenario.verbs import CARD, DropLink, RestoreLink, RestorePower, cut_power, plug, swipe, unplug
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
-from agent.sim.world.wire import Wire
+from tests.world.hearing import frames_heard, payloads
 
 BILLED = ("StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent")
 
@@ -22,28 +19,20 @@ def test_no_message_tells_the_year_1970(version: str, lasts_s: int, monkeypatch:
     """The first page of the queue must not go out before the clock's own row is on disk."""
 
     async def story(rig: WorldRig) -> None:
-        told: list[str] = []
-        listen = rig.world.office.heard
-
-        def note(wire: Wire, frame: bytes, sent_s: float) -> None:
-            array: list[Any] = json.loads(frame)
-            if array[0] == 2 and array[2] in BILLED:
-                payload = array[3]
-                told.append(payload.get("timestamp") or payload["meterValue"][0]["timestamp"])
-            listen(wire, frame, sent_s)
-
         await play(scenario("a station", expect(online())), rig)
         await rig.do(DropLink())
         await rig.do(cut_power())
         await rig.wait(2_000)
         await rig.do(RestorePower(clock_lost=True))
         await rig.wait(60_000)
-        monkeypatch.setattr(rig.world.office, "heard", note)
+        frames = frames_heard(rig, monkeypatch)
         await play(scenario("begins", plug(), expect(preparing()), swipe(CARD), expect(charging())), rig)
         await rig.wait(lasts_s * 1_000)
         await play(scenario("ends", unplug(), expect(available())), rig)
         await rig.do(RestoreLink())
         await rig.wait(200_000)
+        messages = payloads(frames, *BILLED)
+        told = [each.get("timestamp") or each["meterValue"][0]["timestamp"] for each in messages]
         assert len(told) >= 4
         assert [each for each in told if each.startswith("1970")] == []
 

@@ -5,8 +5,6 @@ What the CSMS hears is looked at word by word.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from agent.ocpp.frames import Payload
@@ -14,36 +12,19 @@ from agent.sim.scenario.expectations import all_told, available, charging, finis
 from agent.sim.scenario.play import expect, play, scenario
 from agent.sim.scenario.verbs import CARD, plug, swipe, unplug
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
-from agent.sim.world.back_office import BackOffice
+from tests.world.hearing import frames_heard, payloads
 
 CHARGING = scenario("a car charges", expect(online()), plug(), expect(preparing()), swipe(CARD), expect(charging()))
 
 
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Payload]]:
-    """Every CALL of the station from here on."""
-    calls: list[tuple[str, Payload]] = []
-    called = BackOffice._called
-
-    def listen(office: BackOffice, peer: Any, array: list[Any], sent_s: float) -> None:
-        calls.append((array[2], array[3]))
-        called(office, peer, array, sent_s)
-
-    monkeypatch.setattr(BackOffice, "_called", listen)
-    return calls
-
-
-def of(heard: list[tuple[str, Payload]], *actions: str) -> list[Payload]:
-    return [payload for action, payload in heard if action in actions]
-
-
 def test_16_boot_02_a_clock_that_is_set_back_in_mid_charge_sets_no_transaction_back(
-    heard: list[tuple[str, Payload]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By an hour, in a charge of some minutes: it would end before it began. The next one has the new time, and the
     correction is a row."""
 
     async def story(rig: WorldRig) -> None:
+        heard = frames_heard(rig, monkeypatch)
         await play(CHARGING, rig)
         await rig.wait(120_000)
         rig.world.step_csms_clock(-3_600_000)
@@ -51,15 +32,15 @@ def test_16_boot_02_a_clock_that_is_set_back_in_mid_charge_sets_no_transaction_b
         await rig.wait(120_000)
         await play(scenario("it ends", swipe(CARD), expect(finished()), unplug(), expect(available())), rig)
         await rig.wait(20_000)
-        first = of(heard, "StartTransaction", "StopTransaction")
+        first = payloads(heard, "StartTransaction", "StopTransaction")
         times = [payload["timestamp"] for payload in first]
-        for payload in of(heard, "StopTransaction", "MeterValues"):
+        for payload in payloads(heard, "StopTransaction", "MeterValues"):
             readings: list[Payload] = payload["meterValue" if "meterValue" in payload else "transactionData"]
             times += [value["timestamp"] for value in readings]
         assert times[0] == min(times) and max(times) <= times[1]
         await play(CHARGING, rig)
         await play(scenario("it is told", expect(all_told())), rig)
-        assert of(heard, "StartTransaction")[1]["timestamp"] < times[0]
+        assert payloads(heard, "StartTransaction")[1]["timestamp"] < times[0]
         assert rig.world.life is not None
         before_ms = rig.world.life.station.logic.core.ctx.wall_ms
         rig.world.step_csms_clock(3_600_000)
@@ -72,9 +53,10 @@ def test_16_boot_02_a_clock_that_is_set_back_in_mid_charge_sets_no_transaction_b
 
 @pytest.mark.parametrize(("kind", "reason"), [("Soft", "SoftReset"), ("Hard", "HardReset")])
 def test_16_cmd_07_what_a_reset_ends_is_told_with_its_reason_and_the_queue_outlives_it(
-    heard: list[tuple[str, Payload]], kind: str, reason: str
+    kind: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(rig: WorldRig) -> None:
+        heard = frames_heard(rig, monkeypatch)
         await play(CHARGING, rig)
         rig.world.link_down(silently=False)
         await play(scenario("one ends offline", swipe(CARD), expect(finished()), unplug(), expect(available())), rig)
@@ -85,18 +67,19 @@ def test_16_cmd_07_what_a_reset_ends_is_told_with_its_reason_and_the_queue_outli
         await rig.wait(120_000)
         assert (await rig.look()).boots == boots + 1
         await play(scenario("all is told", expect(all_told())), rig)
-        assert [payload["reason"] for payload in of(heard, "StopTransaction")] == ["Local", reason]
+        assert [payload["reason"] for payload in payloads(heard, "StopTransaction")] == ["Local", reason]
 
     on_a_world_rig("1.6", story)
 
 
 def test_16_cmd_08_triggered_readings_come_of_all_connectors_with_all_that_is_configured(
-    heard: list[tuple[str, Payload]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One connector charges: its reading is one of the transaction."""
     wanted = ["Energy.Active.Import.Register", "Voltage", "Power.Active.Import"]
 
     async def story(rig: WorldRig) -> None:
+        heard = frames_heard(rig, monkeypatch)
         await play(CHARGING, rig)
         for key, value in (("MeterValueSampleInterval", "0"), ("MeterValuesSampledData", ",".join(wanted))):
             assert (await rig.world.office.call("ChangeConfiguration", {"key": key, "value": value})).status
@@ -105,8 +88,8 @@ def test_16_cmd_08_triggered_readings_come_of_all_connectors_with_all_that_is_co
         answer = await rig.world.office.call("TriggerMessage", {"requestedMessage": "MeterValues"})
         assert answer.status == "Accepted"
         await rig.wait(10_000)
-        told = {payload["connectorId"]: payload for payload in of(heard, "MeterValues")}
-        assert told.keys() == {1, 2} and len(of(heard, "MeterValues")) == 2
+        told = {payload["connectorId"]: payload for payload in payloads(heard, "MeterValues")}
+        assert told.keys() == {1, 2} and len(payloads(heard, "MeterValues")) == 2
         assert "transactionId" in told[1] and "transactionId" not in told[2]
         for payload in told.values():
             [value] = payload["meterValue"]

@@ -123,8 +123,8 @@ class Meter:
 
     def set_register(self, mwh: int, now_ms: int) -> None:
         """It shows this from now on, and counts on from there."""
-        shown_before_mwh = self.turns(now_ms) * (self.rollover_mwh or 0)
-        self._offset_mwh = shown_before_mwh + mwh - self.line.total_mwh(now_ms)
+        turned_mwh = self.turns(now_ms) * (self.rollover_mwh or 0)
+        self._offset_mwh = turned_mwh + mwh - self.line.total_mwh(now_ms)
 
     def power(self, on: bool) -> None:
         if self._wakes is not None:
