@@ -20,6 +20,7 @@ import structlog
 
 from agent.config.catalogue import PASSWORD
 from agent.config.model import Config, CsmsConfig
+from agent.config.networks import FILE_SLOT, VERSIONS, order_in, profile_in, worked_last_in
 from agent.gateway_counters import LinkCounters
 from agent.gateway_health import GatewayHealth
 from agent.ipc.client import RemoteStation, StationConnection
@@ -42,6 +43,8 @@ from agent.ocpp.link import PROVEN_AFTER_MS, Connection, Link, LinkPhase, LinkSt
 from agent.ocpp.link_failure import SECURITY_EVENTS, FailureKind
 from agent.ocpp.link_passwords import Passwords, forms_of
 from agent.ocpp.log_requests import LogUploads, Uploader
+from agent.ocpp.network_slots import NetworkSlots
+from agent.ocpp.registration import State
 from agent.ocpp.session import Direction, Hooks, monotonic_ms, new_uuid
 from agent.ocpp.version import Version
 from agent.ocpp.websocket import open_websocket
@@ -53,6 +56,7 @@ from agent.telemetry.trace import FrameTrace
 _STATION_RETRY_S = 0.05
 _PASSWORD = str(PASSWORD)
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_ATTEMPTS = "OCPPCommCtrlr.NetworkProfileConnectionAttempts"
 _PING = "OCPPCommCtrlr.WebSocketPingInterval"
 _BACKOFF = "OCPPCommCtrlr.RetryBackOff"
 
@@ -113,7 +117,7 @@ def this_machine(config: Config) -> Outside:
 
 
 class Gateway:
-    """One station's link to one CSMS."""
+    """One station's link to its CSMS, one at a time."""
 
     def __init__(self, config: Config, outside: Outside) -> None:
         assert config.csms is not None
@@ -130,6 +134,8 @@ class Gateway:
         self._link: Link | None = None
         self._fetcher: Downloads | None = None
         self._passwords = Passwords()
+        self._slots = NetworkSlots((FILE_SLOT,), FILE_SLOT)
+        self._slot = FILE_SLOT  # of the present connection or attempt, else of the last one
         self._connected_ms = 0
         self._alarms: set[str] = set()  # security events since what they tell of was last well
         self.counters = LinkCounters(outside.now_ms)
@@ -161,6 +167,8 @@ class Gateway:
             self._dialects.clear()
             self._spoken = None
             self._view = StationView(station.welcome)
+            settings = station.welcome.settings
+            self._slots = NetworkSlots(order_in(settings), worked_last_in(settings))
         self._port.station = station
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(station))
@@ -240,6 +248,8 @@ class Gateway:
             self._alarms &= {SECURITY_EVENTS[FailureKind.UNAUTHORIZED]}  # the handshake proves the rest
         if state.failure is None:
             return
+        if state.failure.kind is not FailureKind.DROPPED:
+            self._slots.ended()
         if state.failure.kind is FailureKind.UNAUTHORIZED:
             self._passwords.refused()
         elif state.failure.kind is FailureKind.CLOSED and self._outside.now_ms() - self._connected_ms < PROVEN_AFTER_MS:
@@ -253,6 +263,12 @@ class Gateway:
         if (news := self._passwords.worked()) is not None:
             _begin(self._port.station.password_worked(news.hex()))
         self._alarms.clear()
+        registration = self._registration()
+        if registration == State.ACCEPTED and self._slots.works():
+            _begin(self._port.station.network_worked(self._slot))
+        elif registration == State.REJECTED and not self._slots.alone and self._link is not None:
+            self._slots.go_on()
+            self._link.drop("registration rejected, another network profile is tried")
 
     def _backoff(self) -> BackoffSettings:
         assert self._view is not None
@@ -276,19 +292,34 @@ class Gateway:
 
     def _endpoint(self) -> Endpoint:
         assert self._view is not None
-        csms, tls = self._csms, None
-        if csms.url.startswith("wss"):
-            tls = TlsSettings(csms.ca_file, csms.client_certificate_file, csms.client_key_file, self._view.roots)
+        csms, tls, settings = self._csms, None, self._view.settings
         timeout_s = self._view.integer(_MESSAGE_TIMEOUT, 30)
+        url, versions = csms.url, tuple(Version(version.value) for version in csms.versions)
+        self._take_slot(self._slots.choose(self._view.integer(_ATTEMPTS, 3)))
+        if self._slot != FILE_SLOT and (profile := profile_in(settings, self._slot)) is not None:
+            url, timeout_s = profile.url, profile.message_timeout_s
+            versions = (Version(VERSIONS[profile.version].value),)
+        if url.startswith("wss"):
+            by_choice = csms.url.startswith("wss")  # to trust whoever the machine's store trusts
+            tls = TlsSettings(
+                csms.ca_file, csms.client_certificate_file, csms.client_key_file, self._view.roots, by_choice
+            )
         return Endpoint(
-            url=csms.url,
+            url=url,
             identity=self._config.station.identity,
-            versions=tuple(Version(version.value) for version in csms.versions),
+            versions=versions,
             password=self._password(),
             tls=tls,
             open_timeout_s=timeout_s,
             message_timeout_s=timeout_s,
         )
+
+    def _take_slot(self, slot: int) -> None:
+        """Another CSMS knows nothing of this boot, nor need it know the password that the one before knew."""
+        if slot != self._slot:
+            log.info("another network profile is tried", slot=slot)
+            self._slot, self._spoken, self._passwords = slot, None, Passwords()
+            self._dialects.clear()
 
     def _password(self) -> bytes | None:
         """16-SEC-04: what the CSMS set last, else the configured file. Where the CSMS does not know its own new

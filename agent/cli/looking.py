@@ -23,7 +23,8 @@ from agent.core.facts import Token
 from agent.core.status import EvseView, Outcome
 from agent.ipc.client import RemoteStation
 from agent.ipc.codec import to_plain
-from agent.ipc.port import PriceView, ProfileOutcome, StationLost, StationStatus
+from agent.ipc.port import PriceView, StationLost, StationStatus
+from agent.ipc.profiles import ProfileOutcome
 from agent.ipc.updates import UpdateView
 
 EXIT_USAGE = 2

@@ -13,7 +13,6 @@ Units as reported: s, %, Wh; none for counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from agent.config.monitoring_catalogue import MONITORING
 from agent.config.variable import DataType, Key, Mutability, VariableSpec
@@ -40,6 +39,7 @@ CERTIFICATE_ENTRIES = 20
 CHARGING_PROFILES = 20
 MAX_STACK_LEVEL = 9
 PERIODS_PER_SCHEDULE = 24
+NETWORK_SLOTS = (1, 2, 3)
 
 _DAY_S = 86_400
 _YEAR_S = 365 * _DAY_S
@@ -116,16 +116,15 @@ _COMMUNICATION: Mapping[str, VariableSpec] = {
     "OCPPCommCtrlr.MessageTimeout[Default]": integer(30, 1, 600, "s", R),
     "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": integer(60, 1, _DAY_S, "s"),
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": integer(3, 1, 1_000),
-    "OCPPCommCtrlr.NetworkConfigurationPriority": sequence(("1",), ("1",), reboot=True),
-    # It must be there (2.4), and there is one profile only: nothing goes by the number.
-    "OCPPCommCtrlr.NetworkProfileConnectionAttempts": replace(fixed_integer(1), persistent=False),
+    "OCPPCommCtrlr.NetworkConfigurationPriority": sequence(("1",), tuple(map(str, NETWORK_SLOTS)), reboot=True),
+    "OCPPCommCtrlr.NetworkProfileConnectionAttempts": integer(3, 1, 100),
     "OCPPCommCtrlr.OfflineThreshold": integer(60, 0, _DAY_S, "s"),
     "OCPPCommCtrlr.ResetRetries": integer(1, 0, 10),
     "OCPPCommCtrlr.RetryBackOffRandomRange": integer(10, 0, 3_600, "s"),
     "OCPPCommCtrlr.RetryBackOffRepeatTimes": integer(5, 0, 10),
     "OCPPCommCtrlr.RetryBackOffWaitMinimum": integer(10, 1, 3_600, "s"),
     "OCPPCommCtrlr.WebSocketPingInterval": integer(60, 0, _DAY_S, "s"),
-    "OCPPCommCtrlr.ActiveNetworkProfile": fixed_integer(1),
+    "OCPPCommCtrlr.ActiveNetworkProfile": fixed_integer(1, len(NETWORK_SLOTS)),
     "OCPPCommCtrlr.HeartbeatInterval": integer(300, 1, _DAY_S, "s"),  # 16: at least one per day
     "OCPPCommCtrlr.MinimumStatusDuration": integer(0, 0, 3_600, "s"),
 }

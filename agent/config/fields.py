@@ -174,20 +174,22 @@ def file_rule(example: str) -> Rule:
 
 
 def url_rule(schemes: tuple[str, ...], example: str) -> Rule:
-    """An address with host; no query, no fragment, no name or password inside."""
+    """See ``is_url``."""
     expected = f"an address that begins with {' or '.join(f'{each}://' for each in schemes)} and holds no password"
 
-    def accepts(value: object) -> bool:
-        if not isinstance(value, str) or not value.isprintable() or " " in value or len(value) > 512:
-            return False
-        try:
-            parts = urlsplit(value)
-            port_fits = parts.port is None or parts.port > 0
-        except ValueError:
-            return False
-        return bool(parts.scheme in schemes and parts.hostname and port_fits and "@" not in parts.netloc)
+    return _rule(expected, f'"{example}"', lambda value: is_url(value, schemes))
 
-    return _rule(expected, f'"{example}"', accepts)
+
+def is_url(value: object, schemes: tuple[str, ...]) -> bool:
+    """Whether this is an address with host; no fragment, no name or password inside."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 512 or " " in value or "#" in value:
+        return False
+    try:
+        parts = urlsplit(value)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return bool(parts.scheme in schemes and parts.hostname and port_fits and "@" not in parts.netloc)
 
 
 def time_zone_rule(example: str) -> Rule:

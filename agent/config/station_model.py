@@ -17,6 +17,7 @@ from agent.config.catalogue import CONTROLLERS, PASSWORD, boolean, fixed_integer
 from agent.config.device_model import DeviceModel, Provider, with_defaults
 from agent.config.model import CableKind, Config, EvseConfig, KeyEncoding, UploadScheme
 from agent.config.monitoring_catalogue import problem_specs
+from agent.config.networks import SECURITY_PROFILE, profile_specs
 from agent.config.variable import DataType, Key, Mutability, VariableSpec
 from hal.boards import BoardKind
 
@@ -43,7 +44,7 @@ def bare_specs(config: Config) -> dict[Key, VariableSpec]:
     profile = 0 if config.csms is None else config.csms.security_profile
     _restate(specs, "SecurityCtrlr.Identity", config.station.identity)
     _restate(specs, "SecurityCtrlr.OrganizationName", config.station.vendor)
-    _restate(specs, "SecurityCtrlr.SecurityProfile", str(profile))
+    _restate(specs, str(SECURITY_PROFILE), str(profile))
     _restate(specs, "OCPPCommCtrlr.FileTransferProtocols", _file_transfer_protocols(config))
     if config.csms is not None and config.csms.authorization_key_encoding is KeyEncoding.HEX:
         specs[PASSWORD] = replace(specs[PASSWORD], hexadecimal=True)
@@ -51,7 +52,7 @@ def bare_specs(config: Config) -> dict[Key, VariableSpec]:
     # A socket gives the cable back when the session has ended, whatever ended it; a fixed cable stays.
     unlock = replace(boolean(detachable, _R), persistent=False)  # what older software let a CSMS write is of no account
     specs[key("OCPPCommCtrlr.UnlockOnEVSideDisconnect")] = unlock
-    specs |= _charging_station(config)
+    specs |= profile_specs(config.csms) | _charging_station(config)
     for evse in config.evse:
         specs |= _evse(evse)
     # What the station has already (Connector.Problem) is the same variable.

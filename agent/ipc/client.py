@@ -18,12 +18,11 @@ from agent.health.model import PartHealth
 from agent.ipc.certificates import CertificateUse, DeleteAnswer, InstallAnswer, InstalledCertificate
 from agent.ipc.codec import CodecError, from_plain, to_plain
 from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
+from agent.ipc.networks import NetworkProfile
 from agent.ipc.port import (
     CommandAnswer,
-    CompositeSchedule,
     CsmsTx,
     News,
-    ProfileAnswer,
     Progress,
     Record,
     SettingWrite,
@@ -35,6 +34,7 @@ from agent.ipc.port import (
     ToldCost,
     Welcome,
 )
+from agent.ipc.profiles import CompositeSchedule, ProfileAnswer
 from agent.ipc.receipts import ReceiptLine
 from agent.ipc.server import METHODS
 from agent.ipc.statistics import StationStatistics
@@ -182,6 +182,12 @@ class RemoteStation:
 
     async def report(self, base: str) -> list[dict[str, Any]] | None:
         return cast(list[dict[str, Any]] | None, await self._call("report", base=base))
+
+    async def set_network_profile(self, slot: int, profile: NetworkProfile) -> str:
+        return cast(str, await self._call("set_network_profile", slot=slot, profile=profile))
+
+    async def network_worked(self, slot: int) -> None:
+        await self._call("network_worked", slot=slot)
 
     async def monitors(self) -> list[Monitor]:
         return cast(list[Monitor], await self._call("monitors"))

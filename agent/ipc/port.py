@@ -10,7 +10,6 @@ clock was set later in the same boot.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -20,6 +19,8 @@ from agent.core.status import ConnectorStatus, EvseView, Outcome
 from agent.health.model import PartHealth
 from agent.ipc.certificates import CertificateUse, DeleteAnswer, InstallAnswer, InstalledCertificate
 from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
+from agent.ipc.networks import NetworkProfile
+from agent.ipc.profiles import CompositeSchedule, ProfileAnswer
 from agent.ipc.receipts import ReceiptLine
 from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchOrder, FetchReport, FirmwareStatus, UpdateAnswer, UpdateRequest, UpdateView
@@ -247,34 +248,6 @@ News = (
 )
 
 
-class ProfileOutcome(enum.StrEnum):
-    ACCEPTED = "Accepted"
-    REJECTED = "Rejected"
-    UNKNOWN = "Unknown"
-    NOT_SUPPORTED = "NotSupported"
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileAnswer:
-    outcome: ProfileOutcome
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulePeriod:
-    start_s: int
-    limit_tenths: int  # 0.1 A or 0.1 W, by the asked unit
-    phases: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CompositeSchedule:
-    start_wall_ms: int
-    duration_s: int
-    unit: str  # "A" or "W"
-    periods: tuple[SchedulePeriod, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class StationStatus:
     """For ``evsed status``: everything a technician asks first."""
@@ -360,6 +333,14 @@ class StationPort(Protocol):
 
     async def report(self, base: str) -> list[dict[str, Any]] | None:
         """ReportDataType dicts (camelCase, OCPP 2.0.1) of a base report; None: not supported."""
+        ...
+
+    async def set_network_profile(self, slot: int, profile: NetworkProfile) -> str:
+        """OCPP 2.0.1 B09: empty where the slot holds it now, durably; else why not, in plain words."""
+        ...
+
+    async def network_worked(self, slot: int) -> None:
+        """The CSMS of this slot has accepted the station's boot. Durable before it returns."""
         ...
 
     async def clear_cache(self) -> bool: ...

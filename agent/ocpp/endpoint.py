@@ -38,8 +38,8 @@ CIPHER_SUITES = (
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Trust and identity. ``ca_file`` holds the CSMS roots (PEM); None means the system's store, by choice only.
-    ``roots`` (PEM) are trusted beside these: the CSMS has installed them (M05).
+    """Trust and identity. ``ca_file`` holds the CSMS roots (PEM); None means the system's store, by choice only
+    (``system_store``). ``roots`` (PEM) are trusted beside these: the CSMS has installed them (M05).
 
     ``certificate_file`` and ``key_file`` (PEM) are the station's client certificate: security profile 3.
     """
@@ -48,6 +48,7 @@ class TlsSettings:
     certificate_file: Path | None = None
     key_file: Path | None = None
     roots: tuple[str, ...] = ()
+    system_store: bool = True
 
     def context(self) -> ssl.SSLContext:
         """A new context, to be used for one connection: trust anchors cannot be removed from an old one.
@@ -59,10 +60,10 @@ class TlsSettings:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(":".join(CIPHER_SUITES))
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-        if self.ca_file is None:
-            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        else:
+        if self.ca_file is not None:
             context.load_verify_locations(cafile=self.ca_file)
+        elif self.system_store:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         for root in self.roots:
             try:
                 context.load_verify_locations(cadata=root)

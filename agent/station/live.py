@@ -77,6 +77,7 @@ from agent.station.making import (
     refused_starts,
     unseen_damage,
 )
+from agent.station.networks import forgotten
 from agent.station.platform import Platform
 from agent.station.recovery import Stranded, end_stranded
 from agent.station.self_test import DeviceWatch
@@ -393,6 +394,8 @@ class LiveStation:
         if changes := cursor_at_start(self._archive, has_csms=self._build.config.csms is not None):
             self._writer.append((), changes)
             self.service.delivered_seq = self._archive.delivered_seq()
+        if changes := forgotten(self._build.config, self._archive.state(Namespace.SETTING)):
+            self._writer.append((), changes)
         trusted_wall = wall_ms if self._clock_is_proven else None
         stranded: list[Fact] = []
         for found in self._archive.open_transactions(self._build.boot_id, now_ms, trusted_wall):

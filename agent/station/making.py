@@ -22,6 +22,7 @@ from agent.config.catalogue import key as catalogue_key
 from agent.config.device_model import DeviceModel
 from agent.config.model import Config, EvseConfig
 from agent.config.money import AfterDamage
+from agent.config.networks import outdated
 from agent.config.station_model import build_device_model
 from agent.core.context import TariffFor
 from agent.core.faults import LASTING
@@ -49,7 +50,10 @@ log = structlog.get_logger("station")
 
 
 def make_model(build: Build, archive: Archive) -> DeviceModel:
-    model = build_device_model(build.config, stored=archive.state(Namespace.SETTING))
+    stored = archive.state(Namespace.SETTING)
+    for name in outdated(build.config.csms, stored):
+        del stored[name]
+    model = build_device_model(build.config, stored=stored)
     if model.discarded:
         log.warning("stored settings no longer valid, defaults hold", settings=list(model.discarded))
     return model

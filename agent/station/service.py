@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -25,33 +24,28 @@ from agent.charging.records import (
 from agent.charging.rules import Rules
 from agent.charging.store import ProfileSet
 from agent.config.catalogue import key
-from agent.config.device_model import DeviceModel, ReportBase
-from agent.config.report import report_data
-from agent.config.variable import Key
+from agent.config.device_model import DeviceModel
 from agent.core.commands import WHO_MAX_CHARS, ChangeAvailability, Command, RemoteStart
-from agent.core.events import ClockSet, Commanded, Configured, Event, LinkChanged
+from agent.core.events import ClockSet, Commanded, Event, LinkChanged
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, Token, UpdateVia
 from agent.core.status import Outcome
 from agent.health.model import PartHealth
 from agent.ipc.certificates import CertificateUse, DeleteAnswer, InstallAnswer, InstalledCertificate
 from agent.ipc.monitors import ClearMonitorStatus, CustomerRequest, Monitor, MonitorAnswer, MonitorWrite
+from agent.ipc.networks import NetworkProfile
 from agent.ipc.port import (
     CommandAnswer,
-    CompositeSchedule,
     CsmsTx,
     News,
-    ProfileAnswer,
-    ProfileOutcome,
     Progress,
     Record,
-    SchedulePeriod,
-    SettingsChanged,
     SettingWrite,
     StationStatus,
     TariffAssignment,
     TokenVerdict,
     ToldCost,
 )
+from agent.ipc.profiles import CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
 from agent.ipc.receipts import ReceiptLine
 from agent.ipc.statistics import StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
@@ -60,16 +54,16 @@ from agent.ledger.side_records import PutWitness
 from agent.ledger.state import Delete, Namespace, Put, StateChange, fits
 from agent.security.roots import CertificateHash
 from agent.station.archive import CURSOR, Archive, csms_tx_text
-from agent.station.behaviour import behaviour_of, provide_live_values
 from agent.station.build import Build
-from agent.station.changed_settings import facts_of
 from agent.station.customer import Customers
 from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.money import Money
 from agent.station.monitoring import Monitoring
+from agent.station.networks import Networks
 from agent.station.prepaid import TECHNICIAN
 from agent.station.receipts import Receipts
+from agent.station.settings import Settings
 from agent.station.tokens import Tokens
 from agent.station.trust import Trust
 from agent.station.usage import Usage
@@ -153,9 +147,13 @@ class StationService:
         self._answers: dict[int, asyncio.Future[CommandAnswer]] = {}
         self._receipts = Receipts(archive)
         self._money = Money(logic.core, logic.billing, model, shell, archive.costs_told)
-        self.monitoring = Monitoring(build.config, model, logic.core, archive, shell, self._refresh)
+        self.monitoring = Monitoring(build.config, model, logic.core, archive, shell, lambda: self._settings.refresh())
         kept_roots = archive.state(Namespace.CERTIFICATE)
         self.trust = Trust(build.config, model, kept_roots, shell, self._known_wall_ms)
+        self._networks = Networks(build.config, model, lambda: self.trust.pems != (), shell)
+        self._settings = Settings(
+            build.config, model, logic.core, tokens, self.monitoring, self._networks, shell, self._wall_ms
+        )
         self._customers = Customers(archive, tokens, self._money, logic.core)
         self._dialect: str | None = None
         self.delivered_seq = archive.delivered_seq()
@@ -297,42 +295,19 @@ class StationService:
     # ------------------------------------------------------------------------------------ settings
 
     async def set_settings(self, writes: list[SettingWrite]) -> list[str]:
-        results = [self._model.check(_key(write), write.value, write.attribute) for write in writes]
-        accepted = {r.key: r.value for r in results if r.key is not None and r.value is not None}
-        if accepted:
-            await self._shell.save([Put(Namespace.SETTING, str(key), value) for key, value in accepted.items()])
-            before = {key: self._model.text(key) for key in accepted}
-            for key, value in accepted.items():
-                self._model.set(key, value)
-            self._shell.append(*facts_of(self._model, before, accepted, self._dialect))
-            self._shell.give(Configured(behaviour_of(self._model, self._build.config)))
-            self._tokens.configure()
-            self._shell.publish(SettingsChanged({str(key): value for key, value in accepted.items()}))
-            self.monitoring.look_soon()
-        for write, result in zip(writes, results, strict=True):
-            if result.reason:
-                log.info("setting refused", setting=str(_key(write)), reason=result.reason)
-        return [result.status.value for result in results]
+        return await self._settings.set(writes, self._dialect)
 
     async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
-        self._refresh()
-        results = [self._model.get(_key(read), read.attribute) for read in reads]
-        return [(result.status.value, result.value) for result in results]
+        return self._settings.read(reads)
 
     async def report(self, base: str) -> list[dict[str, Any]] | None:
-        try:
-            wanted = ReportBase(base)
-        except ValueError:
-            return None
-        self._refresh()
-        return [report_data(entry) for entry in self._model.report(wanted)]
+        return self._settings.report(base)
 
-    def _refresh(self) -> None:
-        wall = datetime.fromtimestamp(self._wall_ms() / 1_000, UTC)
-        views = list(self._logic.core.views())
-        text = wall.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        provide_live_values(self._model, views, operative=self._logic.core.available, date_time=text)
-        self.monitoring.provide()
+    async def set_network_profile(self, slot: int, profile: NetworkProfile) -> str:
+        return await self._networks.store(slot, profile, self._dialect)
+
+    async def network_worked(self, slot: int) -> None:
+        await self._networks.worked(slot)
 
     async def clear_cache(self) -> bool:
         return await self._tokens.clear_cache()
@@ -494,7 +469,3 @@ class StationService:
 def profiles_change(profiles: ProfileSet) -> Put:
     """All installed profiles as one value: they are small, and change together."""
     return Put(Namespace.PROFILE, "installed", json.dumps(set_to_plain(profiles), sort_keys=True))
-
-
-def _key(write: SettingWrite) -> Key:
-    return Key(write.component, write.variable, write.instance, write.evse, write.connector, write.component_instance)

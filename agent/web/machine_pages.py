@@ -76,9 +76,9 @@ class MachinePages:
     async def _device(self, _: Request, session: Session) -> Response:
         report = await self._private.port.report(_REPORT) or []
         frame = self._private.frame("/tech/device", session)
-        return Html(device_page(frame, self._facts(self._private.line.welcome), _keys(report), report))
+        return Html(device_page(frame, self._facts(self._private.line.welcome, report), _keys(report), report))
 
-    def _facts(self, welcome: Welcome) -> list[tuple[str, str]]:
+    def _facts(self, welcome: Welcome, report: list[dict[str, Any]]) -> list[tuple[str, str]]:
         config = self._private.config
         return [
             ("Identity", welcome.identity),
@@ -87,7 +87,7 @@ class MachinePages:
             ("Serial number", welcome.serial),
             ("Software", welcome.software_version),
             ("Time zone", config.station.time_zone),
-            ("CSMS", "none" if config.csms is None else config.csms.url),
+            ("CSMS", "none" if config.csms is None else _csms(report)),
             ("EVSEs", ", ".join(f"{evse.id}: {evse.board.name}, {evse.connector_type}" for evse in config.evse)),
         ]
 
@@ -129,6 +129,20 @@ async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
         file.seek(0, io.SEEK_SET)
         while piece := file.read(_PIECE_BYTES):
             yield piece
+
+
+def _csms(report: list[dict[str, Any]]) -> str:
+    """The URL of the CSMS that worked last, and who chose it."""
+    found = {
+        (entry["component"].get("instance", ""), entry["variable"]["name"]): entry["variableAttribute"][0].get(
+            "value", ""
+        )
+        for entry in report
+        if entry["component"]["name"] in ("NetworkConfiguration", "OCPPCommCtrlr")
+    }
+    slot = found.get(("", "ActiveNetworkProfile"), "")
+    url = found.get((slot, "OcppCsmsUrl"), "")
+    return url if slot == "1" else f"{url} (network profile {slot}, set by a CSMS)"
 
 
 def _keys(report: list[dict[str, Any]]) -> list[tuple[int, str]]:

@@ -46,14 +46,12 @@ from agent.ipc.monitors import (
     MonitorWrite,
     SetMonitorStatus,
 )
+from agent.ipc.networks import NetworkProfile
 from agent.ipc.port import (
     CommandAnswer,
-    CompositeSchedule,
     ConnectorChanged,
     CsmsTx,
     News,
-    ProfileAnswer,
-    ProfileOutcome,
     Progress,
     Record,
     RowsAppended,
@@ -65,6 +63,7 @@ from agent.ipc.port import (
     ToldCost,
     Welcome,
 )
+from agent.ipc.profiles import CompositeSchedule, ProfileAnswer, ProfileOutcome
 from agent.ipc.receipts import ReceiptLine
 from agent.ipc.statistics import LedgerStatistics, ProcessStatistics, StationStatistics
 from agent.ipc.updates import FetchReport, FirmwareStatus, UpdateAnswer, UpdateOutcome, UpdateRequest
@@ -157,6 +156,9 @@ class FakeStation:
     usage_hours: list[UsageHour] = field(default_factory=list)
     parts: list[PartHealth] = field(default_factory=list)
     reported: dict[str, list[PartHealth]] = field(default_factory=dict)  # by process
+    network_profiles: list[tuple[int, NetworkProfile]] = field(default_factory=list)
+    network_refusal: str = ""
+    networks_that_worked: list[int] = field(default_factory=list)
     monitors_set: list[Monitor] = field(default_factory=list)
     monitor_writes: list[MonitorWrite] = field(default_factory=list)
     monitor_answer: Callable[[MonitorWrite], MonitorAnswer] = field(
@@ -270,6 +272,13 @@ class FakeStation:
 
     async def report(self, base: str) -> list[dict[str, Any]] | None:
         return self.report_rows.get(base)
+
+    async def set_network_profile(self, slot: int, profile: NetworkProfile) -> str:
+        self.network_profiles.append((slot, profile))
+        return self.network_refusal
+
+    async def network_worked(self, slot: int) -> None:
+        self.networks_that_worked.append(slot)
 
     async def monitors(self) -> list[Monitor]:
         return self.monitors_set

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.ipc.codec import CodecError, to_plain
-from agent.ipc.port import CompositeSchedule
+from agent.ipc.profiles import CompositeSchedule
 from agent.ipc.server import METHODS, _arguments
 from agent.ipc.wire import MAX_CALL_BYTES, TooLarge, frame
 from agent.sim.scenario import verbs

@@ -9,7 +9,7 @@ import pytest
 from agent.core.commands import ChangeAvailability
 from agent.core.facts import LogEntry, LogFact
 from agent.ipc.codec import decode_fact
-from agent.ipc.port import ProfileOutcome
+from agent.ipc.profiles import ProfileOutcome
 from agent.ledger.reader import LedgerReader
 from agent.sim.scenario import verbs
 from agent.sim.scenario.verbs import STATION

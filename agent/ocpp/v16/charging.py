@@ -23,7 +23,8 @@ from agent.charging.profiles import (
 )
 from agent.charging.records import criteria_to_plain, profile_to_plain
 from agent.charging.store import Criteria
-from agent.ipc.port import CompositeSchedule, ProfileAnswer, ProfileOutcome, StationPort
+from agent.ipc.port import StationPort
+from agent.ipc.profiles import CompositeSchedule, ProfileAnswer, ProfileOutcome
 from agent.ocpp.dialect import StationView
 from agent.ocpp.errors import ErrorCode, RpcError
 from agent.ocpp.frames import Payload

@@ -22,7 +22,18 @@ from agent.ocpp.frames import Payload
 from agent.ocpp.heartbeat import beat
 from agent.ocpp.log_requests import LogReport, LogUploads, tell_log_status
 from agent.ocpp.session import Reply
-from agent.ocpp.v201 import certificates, charging, commands, customer, firmware, logs, messages, monitoring, variables
+from agent.ocpp.v201 import (
+    certificates,
+    charging,
+    commands,
+    customer,
+    firmware,
+    logs,
+    messages,
+    monitoring,
+    networks,
+    variables,
+)
 from agent.ocpp.v201.status import StatusReporter
 from agent.ocpp.v201.transactions import TransactionTranslator, meter_values
 from agent.ocpp.version import Version
@@ -64,6 +75,7 @@ class Dialect201(Conversation):
             "SetChargingProfile": partial(charging.set_charging_profile, station, view),
             "SetMonitoringBase": partial(monitoring.set_monitoring_base, station),
             "SetMonitoringLevel": partial(monitoring.set_monitoring_level, station),
+            "SetNetworkProfile": partial(networks.set_network_profile, station),
             "SetVariableMonitoring": partial(monitoring.set_variable_monitoring, station, view),
             "SetVariables": partial(variables.set_variables, station, view),
             "TriggerMessage": self._trigger,

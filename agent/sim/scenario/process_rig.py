@@ -22,7 +22,8 @@ from typing import Any
 
 from agent.core.facts import Token
 from agent.ipc.client import RemoteStation
-from agent.ipc.port import CompositeSchedule, Progress, StationLost, StationStatus
+from agent.ipc.port import Progress, StationLost, StationStatus
+from agent.ipc.profiles import CompositeSchedule
 from agent.ledger.errors import LedgerError
 from agent.sim.bench import BadOrder
 from agent.sim.scenario import verbs

@@ -10,7 +10,8 @@ from agent.charging.records import criteria_from_plain, profile_from_plain, prof
 from agent.core.commands import RemoteStart
 from agent.core.facts import Token
 from agent.core.status import Outcome
-from agent.ipc.port import CommandAnswer, CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
+from agent.ipc.port import CommandAnswer
+from agent.ipc.profiles import CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
 from agent.ocpp.v16.charging import read_profile
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig

@@ -8,7 +8,7 @@ import pytest
 
 from agent.charging.profiles import ChargingProfile, Kind, Period, Purpose, RateUnit, Recurrency, Schedule
 from agent.charging.records import profile_from_plain
-from agent.ipc.port import CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
+from agent.ipc.profiles import CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
 from tests.support.fake_station import T0_MS

@@ -72,7 +72,7 @@ STARRED = [
     "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent] RW",
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent] RW",
     "OCPPCommCtrlr.NetworkConfigurationPriority RW",
-    "OCPPCommCtrlr.NetworkProfileConnectionAttempts R",  # there is one profile only
+    "OCPPCommCtrlr.NetworkProfileConnectionAttempts RW",
     "OCPPCommCtrlr.OfflineThreshold RW",
     "OCPPCommCtrlr.ResetRetries RW",
     "OCPPCommCtrlr.RetryBackOffRandomRange RW",

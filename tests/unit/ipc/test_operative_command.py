@@ -11,7 +11,8 @@ import pytest
 from agent.cli.main import main
 from agent.core.commands import ChangeAvailability
 from agent.core.status import Outcome
-from agent.ipc.port import CommandAnswer, ProfileAnswer, ProfileOutcome, StationStatus
+from agent.ipc.port import CommandAnswer, StationStatus
+from agent.ipc.profiles import ProfileAnswer, ProfileOutcome
 from tests.support.fake_station import FakeStation
 from tests.support.station_socket import on_its_socket
 from tests.support.web_rig import view

@@ -10,6 +10,7 @@ import pytest
 
 from agent.ocpp.endpoint import Endpoint, TlsSettings
 from agent.ocpp.version import Version
+from tests.unit.firmware.bundle.pki import make_root
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,12 @@ def test_tls_01_tls_02_context_policy() -> None:
         "AES128-GCM-SHA256",
         "AES256-GCM-SHA384",
     ]
+
+
+def test_tls_03_without_a_choice_of_the_systems_store_only_installed_roots_are_trusted() -> None:
+    root = make_root("Installed").certificate_pem
+    context = TlsSettings(ca_file=None, roots=(root,), system_store=False).context()
+    assert context.cert_store_stats()["x509"] == 1
 
 
 def test_tls_03_own_trust_store_excludes_the_system_store(tmp_path: Path) -> None:
