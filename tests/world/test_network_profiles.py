@@ -12,33 +12,42 @@ from typing import Any
 
 import pytest
 
+from agent.config.model import CsmsConfig, OcppVersion
 from agent.ocpp.endpoint import Endpoint
 from agent.ocpp.link_failure import FailureKind, LinkFailure, NotConnected
+from agent.ocpp.version import Version
 from agent.sim.scenario.quiet_world import QuietWorld
 from agent.sim.scenario.verbs import Reset, cut_power, restore_power
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.sim.world.wire import Wire
 
 NEW, THIRD = "ws://new.example.com/ocpp", "ws://third.example.com/ocpp"
+DELIVERED, SET = "the delivered password", "the password that a CSMS has set"
 A_WHILE_MS = 300_000
 MINUTES_MS = 60_000
 
 
 class Moving(QuietWorld):
-    """Only the CSMSs at ``up`` can be reached; ``tried`` is what came, in order, ``reached`` what was let in; boots are
-    rejected at ``strange``."""
+    """Only the CSMSs at ``up`` can be reached; ``tried`` is what came, in order, ``reached`` what was let in,
+    ``asked`` how each was asked last; boots are rejected at ``strange``, passwords where they are ``refused``."""
 
     def __init__(self, version: str, folder: Path) -> None:
         super().__init__(version, folder)
         assert self.config.csms is not None
+        file = folder / "password"
+        file.write_text(DELIVERED)
+        self._configure(replace(self.config.csms, password_file=file, versions=(OcppVersion.V201, OcppVersion.V16)))
         self.old = self.config.csms.url
-        self.up, self.strange = {self.old}, set[str]()
-        self.tried, self.reached = list[str](), list[str]()
+        self.up, self.strange, self.refused = {self.old}, set[str](), set[tuple[str, bytes | None]]()
+        self.tried, self.reached, self.asked = list[str](), list[str](), dict[str, Endpoint]()
         self._let_in = self.network.connect
         self.network.connect = self._guard  # type: ignore[method-assign]
 
     async def _guard(self, endpoint: Endpoint) -> Wire:
         self.tried.append(endpoint.url)
+        self.asked[endpoint.url] = endpoint
+        if (endpoint.url, endpoint.password) in self.refused:
+            raise NotConnected(LinkFailure(FailureKind.UNAUTHORIZED, "HTTP status 401"))
         if endpoint.url not in self.up:
             raise NotConnected(LinkFailure(FailureKind.UNREACHABLE, "connection refused"))
         self.reached.append(endpoint.url)
@@ -48,7 +57,10 @@ class Moving(QuietWorld):
 
     def name_in_file(self, url: str) -> None:
         assert self.config.csms is not None
-        self.config = replace(self.config, csms=replace(self.config.csms, url=url))
+        self._configure(replace(self.config.csms, url=url))
+
+    def _configure(self, csms: CsmsConfig) -> None:
+        self.config = replace(self.config, csms=csms)
         self._grounds = replace(self._grounds, config=self.config)
 
 
@@ -73,8 +85,12 @@ async def profile(rig: WorldRig, slot: int, url: str, **other: Any) -> str:
 
 
 async def order(rig: WorldRig, slots: str) -> str:
-    where = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "NetworkConfigurationPriority"}}
-    asked = {"setVariableData": [where | {"attributeValue": slots}]}
+    return await set_variable(rig, "OCPPCommCtrlr", "NetworkConfigurationPriority", slots)
+
+
+async def set_variable(rig: WorldRig, component: str, variable: str, value: str) -> str:
+    where = {"component": {"name": component}, "variable": {"name": variable}}
+    asked = {"setVariableData": [where | {"attributeValue": value}]}
     answer = await rig.world.office.call("SetVariables", asked)
     return str(answer.payload["setVariableResult"][0]["attributeStatus"])
 
@@ -191,9 +207,42 @@ def test_b10_a_csms_that_rejects_the_boot_is_the_wrong_one_while_there_is_anothe
         await move(rig, world.old, NEW, wait_ms=60 * MINUTES_MS)
         assert world.reached == [NEW, world.old]
         assert await active(rig) == "1"
+        await restart(rig, NEW, wait_ms=60 * MINUTES_MS)
+        assert world.tried[:5] == [NEW, *[world.old] * 3, NEW]
+        world.up = {world.old}
+        await rig.wait(60 * MINUTES_MS)
         world.strange.clear()
         await restart(rig, world.old, NEW)
         assert world.reached == [NEW]
+
+    on_a_world_rig("2.0.1", story, Moving)
+
+
+def test_b10_each_csms_has_its_own_time_limit_and_version() -> None:
+    async def story(rig: WorldRig) -> None:
+        world = moving(rig)
+        at_old = world.asked[world.old]
+        assert (at_old.versions, at_old.message_timeout_s) == ((Version.V201, Version.V16), 30)
+        assert await profile(rig, 2, NEW, messageTimeout=45, ocppVersion="OCPP16") == "Accepted"
+        assert await order(rig, "2") == "RebootRequired"
+        await restart(rig)
+        at_new = world.asked[NEW]
+        assert (at_new.versions, at_new.message_timeout_s, at_new.open_timeout_s) == ((Version.V16,), 45, 45)
+
+    on_a_world_rig("2.0.1", story, Moving)
+
+
+def test_b10_another_csms_need_not_know_the_password_that_the_one_before_has_set() -> None:
+    async def story(rig: WorldRig) -> None:
+        world = moving(rig)
+        assert await set_variable(rig, "SecurityCtrlr", "BasicAuthPassword", SET) == "Accepted"
+        await rig.wait(A_WHILE_MS)
+        assert world.asked[world.old].password == SET.encode()
+        world.refused = {(NEW, SET.encode())}
+        await move(rig, NEW)
+        assert world.tried == [NEW, NEW]
+        assert world.asked[NEW].password == DELIVERED.encode()
+        assert (await rig.look()).online
 
     on_a_world_rig("2.0.1", story, Moving)
 
@@ -208,7 +257,6 @@ def test_b10_a_csms_that_rejects_the_boot_is_the_wrong_one_while_there_is_anothe
         (2, "ws://new.example.com/#here", {}, "ocppCsmsUrl must be ws://host"),
         (2, NEW, {"ocppVersion": "OCPP15"}, "ocppVersion OCPP15 is not spoken here"),
         (2, NEW, {"securityProfile": 4}, "securityProfile is 0 to 3"),
-        (2, NEW, {"securityProfile": 1}, "no password"),
         (2, NEW, {"messageTimeout": 0}, "messageTimeout is 1 to 600 s"),
         (2, "wss://new.example.com/", {"securityProfile": 3}, "needs a client certificate"),
         (2, NEW, {"ocppTransport": "SOAP"}, "only JSON"),
