@@ -6,7 +6,8 @@ Rules:
 * Each try of the motor has ``lock_ms``; after ``lock_tries`` it is JAMMED (a self-clearing fault:
   it ends when the wanted position is seen, or when another one is wanted). It is then tried again every
   ``lock_again_ms``: a bolt that comes free, or a board that was lost meanwhile, must not keep a cable for ever.
-* A position that changes by itself while locked is wanted starts the tries again.
+* A position that changes by itself, or is no longer known, starts the tries again: power waits until the plug is seen
+  locked, as at a begin.
 * A board without lock (fixed cable) has no such machine: the EVSE holds None.
 """
 
@@ -33,6 +34,7 @@ class LockEvent(enum.Enum):
     WANT_UNLOCKED = "want_unlocked"
     SEEN_LOCKED = "seen_locked"
     SEEN_UNLOCKED = "seen_unlocked"
+    SEEN_NOWHERE = "seen_nowhere"
     TRIES_USED = "tries_used"
     LOST = "lost"
 
@@ -49,13 +51,20 @@ LOCK = Table(
     "lock",
     {
         _S.UNKNOWN: _row(_S.UNKNOWN, want_locked=_S.LOCKING, want_unlocked=_S.UNLOCKING),
-        _S.UNLOCKED: _row(_S.UNLOCKED, want_locked=_S.LOCKING, seen_locked=_S.UNLOCKING),
+        _S.UNLOCKED: _row(_S.UNLOCKED, want_locked=_S.LOCKING, seen_locked=_S.UNLOCKING, seen_nowhere=_S.UNLOCKING),
         _S.LOCKING: _row(_S.LOCKING, seen_locked=_S.LOCKED, want_unlocked=_S.UNLOCKING, tries_used=_S.JAMMED),
-        _S.LOCKED: _row(_S.LOCKED, want_unlocked=_S.UNLOCKING, seen_unlocked=_S.LOCKING),
+        _S.LOCKED: _row(_S.LOCKED, want_unlocked=_S.UNLOCKING, seen_unlocked=_S.LOCKING, seen_nowhere=_S.LOCKING),
         _S.UNLOCKING: _row(_S.UNLOCKING, seen_unlocked=_S.UNLOCKED, want_locked=_S.LOCKING, tries_used=_S.JAMMED),
         _S.JAMMED: _row(_S.JAMMED, seen_locked=_S.LOCKED, seen_unlocked=_S.UNLOCKED),
     },
 )
+
+
+_SEEN = {
+    LockPosition.LOCKED: _E.SEEN_LOCKED,
+    LockPosition.UNLOCKED: _E.SEEN_UNLOCKED,
+    LockPosition.UNKNOWN: _E.SEEN_NOWHERE,
+}
 
 
 class ConnectorLock:
@@ -83,9 +92,7 @@ class ConnectorLock:
         wanted = LockPosition.LOCKED if self._want_locked else LockPosition.UNLOCKED
         if self.state is _S.JAMMED and position is not wanted:
             return  # the same news again is not a release
-        if position is not LockPosition.UNKNOWN:
-            seen = _E.SEEN_LOCKED if position is LockPosition.LOCKED else _E.SEEN_UNLOCKED
-            self._move(LOCK.next(self.state, seen), at_ms)
+        self._move(LOCK.next(self.state, _SEEN[position]), at_ms)
 
     def lose(self) -> None:
         self.state, self.deadline_ms, self.command = _S.UNKNOWN, None, None

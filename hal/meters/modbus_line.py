@@ -3,6 +3,9 @@
 Charter: one request at a time, whole answers or a typed error per request, each counted, and a port that is reopened
 with bounded back-off for as long as somebody asks. It knows no register maps and keeps no values.
 
+A port that stays open and silent for half a minute while it is asked is opened anew: the reading of an adapter may have
+stopped, and nothing else would tell.
+
 Modbus RTU has no transaction number. Four remedies keep one request's reply from another's:
 
 * Only bytes that begin with the awaited unit and function ever reach pymodbus's decoder; the answer to a
@@ -19,6 +22,7 @@ Units: milliseconds in the configuration; seconds of the event loop's clock insi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import termios
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +41,7 @@ _WRITE = 16  # function: write multiple registers
 _WRITE_MAX_REGISTERS = 123  # Modbus Application Protocol V1.1b3 section 6.12
 _REOPEN_FIRST_S = 0.25
 _REOPEN_LAST_S = 5.0
+_SILENCE_REOPEN_S = 30.0
 _ONE_TURN_S = 0.001
 _CHATTER_S = 1.0  # a line that is not silent for this long beyond what was waited for is chattering
 _BAUDRATES = (1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200)
@@ -97,7 +102,7 @@ class ModbusLine:
         self._reopen_delay_s = _REOPEN_FIRST_S
         self._awaited: tuple[bytes, ...] = ()  # how the open request's answer begins; empty: none is open
         self._heard_bytes = 0  # since the request went out
-        self._heard_at = 0.0
+        self._heard_at = self._opened_at = 0.0
         self._asked_at = 0.0
         self._idle_since = 0.0  # the last request was answered or given up
         self._silence_s = config.gap_ms / 1000  # to be heard before the next request
@@ -169,13 +174,14 @@ class ModbusLine:
         """
         from pymodbus.exceptions import ConnectionException, ModbusIOException
 
+        loop = asyncio.get_running_loop()
         client = await self._opened(device)
         await self._silence(device)
         self._silence_s = self.config.drain_ms / 1000  # whatever ends this early, a late reply may follow
         self._heard_bytes = 0
         self._awaited = (awaited, bytes((awaited[0], awaited[1] | 0x80)))
         client.ctx.comm_params.timeout_connect = timeout_ms / 1000  # pymodbus has one for all requests
-        self._asked_at = asyncio.get_running_loop().time()
+        self._asked_at = loop.time()
         try:
             reply = await ask(client)
         except (ConnectionException, ModbusIOException):
@@ -183,10 +189,12 @@ class ModbusLine:
                 raise DeviceLost(device, f"{self.config.port} hung up") from None
             if self._heard_bytes:
                 raise BadReply(device, f"{self._heard_bytes} bytes came, but no valid reply among them") from None
+            if loop.time() - max(self._heard_at, self._opened_at) > _SILENCE_REOPEN_S:
+                self._drop_client()
             raise DeviceTimeout(device, f"no reply within {timeout_ms} ms") from None
         finally:
             self._awaited = ()
-            self._idle_since = asyncio.get_running_loop().time()
+            self._idle_since = loop.time()
         if reply.isError():
             self._silence_s = self.config.gap_ms / 1000
             meaning = _EXCEPTIONS.get(reply.exception_code, "unknown")
@@ -240,6 +248,7 @@ class ModbusLine:
             self._reopen_delay_s = min(2 * self._reopen_delay_s, _REOPEN_LAST_S)
             raise DeviceLost(device, f"cannot open {self.config.port}: {problem}")
         self._client = client
+        self._opened_at = loop.time()
         self._reopen_delay_s = _REOPEN_FIRST_S
         return client
 
@@ -264,6 +273,12 @@ class ModbusLine:
         )
 
     def _drop_client(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._client is None:
+            return
+        # What the adapter does not take would hold up close(), and the loop, for the tty's closing wait (30 s).
+        port = getattr(self._client.ctx.transport, "sync_serial", None)
+        if port is not None:
+            with contextlib.suppress(OSError, termios.error):
+                port.reset_output_buffer()
+        self._client.close()
+        self._client = None

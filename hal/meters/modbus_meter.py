@@ -239,6 +239,8 @@ class ModbusMeter:
 
     def _failed(self, error: DeviceError) -> None:
         self._bad_polls += 1
+        if self._usable is False:
+            self._identified = False  # whatever it said meanwhile: another meter may stand there by the next poll
         kind = _LOSS_KINDS[type(error)]
         if self._usable is False or (kind is not LossKind.GONE and self._bad_polls < self._config.lost_after_polls):
             return

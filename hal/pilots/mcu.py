@@ -179,6 +179,7 @@ class McuPilot:
             self._line.write(mcu_codec.connector_lock(locked))
 
     def reset(self) -> None:
+        """The lock is driven again afterwards: the MCU may no longer know where it is, and the station goes on."""
         if self._in_use:
             self._stop_timers()
             self._forget_wanted()
@@ -202,7 +203,6 @@ class McuPilot:
     def _forget_wanted(self) -> None:
         self._duty_centipercent = DUTY_X1
         self._power_allowed = False
-        self._locked = None
 
     def _forget_told(self) -> None:
         """A reset makes everything that the MCU said void; it tells anew what is not as at power-on."""
@@ -231,6 +231,7 @@ class McuPilot:
         self._splitter = cobs.Splitter(mcu_codec.MAX_PACKET_BYTES)  # half a frame must not spoil the next one
         self._in_use = False
         self._forget_wanted()
+        self._locked = None
         self._forget_told()
         if self._line.is_open:
             self._begin()

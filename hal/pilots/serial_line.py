@@ -6,6 +6,9 @@ withdrawal of power must overtake whatever still waits to be sent. ``pyserial`` 
 the port; reading and writing use the descriptor directly, so that no thread or task stands between
 a byte and the driver.
 
+A port on which nothing at all is heard for half a minute while frames go out is opened anew: an adapter whose reading
+has stopped stays open and silent for ever, and nothing else would tell.
+
 The kernel's own transmit buffer cannot be overtaken; pilot protocols send some ten bytes at a time,
 so it is empty but for a hung adapter.
 
@@ -15,6 +18,7 @@ Units: seconds, bytes, bits per second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import termios
 from collections import deque
@@ -27,6 +31,7 @@ _READ_BYTES = 4096
 _BACKLOG_BYTES = 4096  # 0.35 s at 115200; a port that takes no more for that long is stuck
 _FIRST_RETRY_S = 0.2
 _LAST_RETRY_S = 5.0
+_SILENCE_REOPEN_S = 30.0
 _DRAIN_STEPS, _DRAIN_STEP_S = 20, 0.01
 
 
@@ -67,6 +72,7 @@ class SerialLine:
         self._retry_s = _FIRST_RETRY_S
         self._lost_told = False
         self._closed = False
+        self._heard_at_s = 0.0  # or opened
 
     @property
     def is_open(self) -> bool:
@@ -81,7 +87,10 @@ class SerialLine:
 
     def write(self, frame: bytes) -> None:
         """Send one frame after what already waits. Without an open port it is lost, as on a wire."""
-        if not self.is_open:
+        if not self.is_open or self._loop is None:
+            return
+        if self._loop.time() - self._heard_at_s > _SILENCE_REOPEN_S:
+            self._lose_soon(f"nothing heard for {_SILENCE_REOPEN_S:g} s")
             return
         if sum(map(len, self._backlog)) + len(frame) > _BACKLOG_BYTES:
             self._lose_soon("the port takes no more bytes")
@@ -124,6 +133,7 @@ class SerialLine:
             self._tell_lost(str(error))
             return
         self._fd = self._port.fileno()
+        self._heard_at_s = self._loop.time()
         self._lost_told = False
         self._loop.add_reader(self._fd, self._readable)
         self._on_open()
@@ -148,6 +158,8 @@ class SerialLine:
         if not data:
             self._lose("hang-up")
             return
+        assert self._loop is not None
+        self._heard_at_s = self._loop.time()
         self._retry_s = _FIRST_RETRY_S  # the far end lives: the next loss is a new one
         self._on_bytes(data)
 
@@ -204,5 +216,9 @@ class SerialLine:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._fd = -1
+        # Bytes that the adapter does not take would hold up close(), and the loop, for the tty's closing wait (30 s). A
+        # tty that is already gone refuses, which is what close is for.
+        with contextlib.suppress(OSError, termios.error):
+            self._port.reset_output_buffer()
         self._port.close()
         self._port = None

@@ -65,6 +65,8 @@ from hal.power.infypower_codec import (
 from hal.power.infypower_config import InfypowerConfig, Mode
 from hal.power.infypower_module import ROUND, Module, Phase
 
+_ASK_AGAIN_MS = 10_000  # a module that goes on refusing switches no session on and off more often
+
 _log = structlog.get_logger(__name__)
 
 
@@ -92,6 +94,7 @@ class InfypowerGroup:
         self._setpoint: tuple[int, int] | None = None  # mV, mA
         self._adjusted: tuple[str, int, int] | None = None  # the last adjustment that was logged
         self._group_refused = False
+        self._asked_again_ms = 0
         self._link_up = False
         self._present: bool | None = None  # what was last told: Back, Lost, or nothing yet
         self._trouble = LossKind.SILENT  # what came since the last measurement
@@ -302,6 +305,7 @@ class InfypowerGroup:
                 if not module.off:
                     module.phase = Phase.CLOSING
                     self._send_off(module)
+            self._ask_again([module for module in ready if module.off], now_ms)
             return
         voltage_mv, current_ma = target
         if self._config.mode is Mode.MODULES:
@@ -315,6 +319,21 @@ class InfypowerGroup:
         for module in ready:
             if module.may_start:
                 self._sink.send(switch(True, module.address, self._config.controller))
+
+    def _ask_again(self, off: list[Module], now_ms: int) -> None:
+        """A refusal stands until its command is taken, and while its fault stands nothing is wanted of the modules.
+        Those that are off take no harm of the same command without current."""
+        if self._setpoint is None or now_ms - self._asked_again_ms < _ASK_AGAIN_MS:
+            return
+        self._asked_again_ms = now_ms
+        voltage_mv, controller = self._setpoint[0], self._config.controller
+        for module in off:
+            if Command.SET_MODULE_OUTPUT in module.refused:
+                self._sink.send(set_module_output(voltage_mv, 0, module.address, controller))
+            if Command.SWITCH in module.refused:
+                self._sink.send(switch(False, module.address, controller))
+        if self._group_refused and len(off) == len(self._modules):
+            self._sink.send(set_group_output(voltage_mv, 0, self._config.group, controller))
 
     def _target(self) -> tuple[int, int] | None:
         """The set-point the modules can follow (mV, mA); None: they are to be off."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
+from hal.meters import modbus_line
 from hal.meters.modbus_line import LineConfig, ModbusLine
 from hal.meters.modbus_meter import ModbusMeterConfig, meters_on_lines
 from hal.meters.registers import RegisterMapError
@@ -45,6 +47,44 @@ def test_a_port_that_refuses_its_settings_or_is_taken_is_gone_with_the_reason(tm
                 with pytest.raises(DeviceLost, match="not open yet"):
                     await line.read("m", 1, 4, 0, 2)
                 await line.detach()
+
+    run(scenario)
+
+
+def test_a_port_that_stays_silent_is_opened_anew_and_the_meter_is_heard_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapter's reading has stopped: it takes requests, gives nothing, and does not hang up."""
+    monkeypatch.setattr(modbus_line, "_SILENCE_REOPEN_S", 0.3)
+    opened: list[str] = []
+    real_open = serial.Serial.open
+    monkeypatch.setattr(serial.Serial, "open", lambda port: (opened.append(port.port), real_open(port)))
+
+    async def scenario() -> None:
+        async with rig(tmp_path) as r:
+            give = r.line.link.write
+            monkeypatch.setattr(r.line.link, "write", lambda data: give(data) if len(opened) > 1 else None)
+            assert isinstance(await r.log.next_change(), Lost)
+            assert isinstance(await r.log.next_change(), Back)
+            assert len(opened) == 2
+
+    run(scenario)
+
+
+def test_what_a_dead_adapter_has_not_taken_does_not_hold_up_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tty waits up to 30 s in close() for it. A pty does not: the order is looked at."""
+    done: list[str] = []
+    flush, close = serial.Serial.reset_output_buffer, serial.Serial.close
+    monkeypatch.setattr(serial.Serial, "reset_output_buffer", lambda port: (done.append("flush"), flush(port)))
+    monkeypatch.setattr(serial.Serial, "close", lambda port: (done.append("close"), close(port)))
+
+    async def scenario() -> None:
+        async with rig(tmp_path) as r:
+            done.clear()
+            await r.meter.close()
+            assert done[:2] == ["flush", "close"]
 
     run(scenario)
 

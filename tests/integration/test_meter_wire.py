@@ -11,13 +11,37 @@ from hal.meters.modbus_line import ModbusLine
 from hal.meters.modbus_meter import ModbusMeter, meters_on_lines
 from hal.ports import Back, DeviceTimeout, LossKind, Lost
 from hal.sim.faults import Fault
-from hal.sim.meter import SimMeter
+from hal.sim.meter import Reply, SimMeter
 from tests.integration.meter_rig import DEADLINE_S, DRAIN_MS, TIMEOUT_MS, Log, config_for, now_ms, rig, run, wire
 
 pytestmark = pytest.mark.wire
 
 
 # ------------------------------------------------------------------------------------ ordinary life
+
+
+def test_a_meter_that_is_exchanged_while_it_is_lost_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    """Before that the old one answers once more, to the read of its serial number alone."""
+
+    async def scenario() -> None:
+        async with rig(tmp_path) as r:
+            r.sim.faults.set(Fault.SILENT)
+            assert isinstance(await r.log.next_change(), Lost)
+            hear, asked, exchanged = r.sim.hear, list[bytes](), False
+
+            def only_its_number(request: bytes) -> list[Reply]:
+                asked.append(request)
+                return hear(request) if request[1] == 3 or exchanged else []
+
+            r.sim.hear = only_its_number  # type: ignore[method-assign]
+            r.sim.faults.clear(Fault.SILENT)
+            await r.log.until(lambda: any(request[1] != 3 for request in asked))
+            r.sim.serial_number, exchanged = 99_999_999, True
+            events, requests = len(r.log.events), len(asked)
+            await r.log.until(lambda: len(asked) > requests + 10)
+            assert r.log.events[events:] == []
+
+    run(scenario)
 
 
 def test_it_comes_back_with_its_identity_and_then_reads(tmp_path: Path) -> None:

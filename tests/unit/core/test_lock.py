@@ -129,10 +129,17 @@ def test_a_position_that_changes_by_itself_is_driven_back() -> None:
     assert state(made) is S.UNLOCKING and made.take_command() is False
 
 
-def test_an_unknown_position_is_no_news() -> None:
+def test_a_position_that_is_no_longer_known_is_driven_to_again() -> None:
     made = locked()
     made.observe(P.UNKNOWN, 5_000)
-    assert state(made) is S.LOCKED
+    assert state(made) is S.LOCKING and made.take_command() is True
+    made.observe(P.UNKNOWN, 5_100)
+    assert made.take_command() is None, "it moves"
+    made.observe(P.LOCKED, 5_300)
+    assert made.locked and made.deadline_ms is None
+    made = unlocked()
+    made.observe(P.UNKNOWN, 5_000)
+    assert state(made) is S.UNLOCKING and made.take_command() is False
 
 
 def test_a_position_known_before_the_wish_is_enough() -> None:

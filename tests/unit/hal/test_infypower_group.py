@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hal.ports import Back, LossKind, Lost, ModuleFault, ModuleFaults, PowerLimits, PowerOutput
+from hal.ports import Back, LossKind, Lost, ModuleFault, ModuleFaults, PowerEvent, PowerLimits, PowerOutput
 from hal.power.can_frame import CanFrame
 from hal.power.infypower_codec import BROADCAST, DEVICE_GROUP, Capability, Command, ErrorCode, Header, Status
 from hal.power.infypower_config import InfypowerConfig, Mode
@@ -286,6 +286,55 @@ def test_a_refused_set_point_is_a_fault_until_one_is_taken() -> None:
     made.group.set_output(280_000, 10_000, made.now_ms)
     made.run(1_000)
     assert made.told(ModuleFaults)[-1] == ModuleFaults(frozenset())
+
+
+def _refuse_once(made: Bench, wanted: Command) -> list[Command]:
+    """Module 1, or the group, says no to the next such command. Returns what was refused."""
+    module, refused = made.sim.modules[1], list[Command]()
+    execute, accepts = module.execute, module.accepts_voltage
+
+    def once(header: Header, data: bytes, bus_mv: int) -> tuple[ErrorCode | int, bytes]:
+        if not refused and header.command == wanted:
+            refused.append(wanted)
+            return ErrorCode.DATA_INVALID, data
+        return execute(header, data, bus_mv)
+
+    def group_once(voltage_mv: int) -> bool:
+        if not refused and wanted is Command.SET_GROUP_OUTPUT:
+            refused.append(wanted)
+            return False
+        return accepts(voltage_mv)
+
+    module.execute, module.accepts_voltage = once, group_once  # type: ignore[method-assign]
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("mode", "command"),
+    [
+        (Mode.MODULES, Command.SET_MODULE_OUTPUT),
+        (Mode.MODULES, Command.SWITCH),
+        (Mode.GROUP, Command.SET_GROUP_OUTPUT),
+    ],
+)
+def test_what_was_refused_once_is_asked_again_without_power_and_the_fault_ends(mode: Mode, command: Command) -> None:
+    """The station switches off for the fault and wants nothing more, so no such command would ever be taken."""
+    made = running(0, 1, mode=mode)
+
+    def station(event: PowerEvent) -> None:
+        made.events.append(event)
+        if isinstance(event, ModuleFaults):
+            made.group.switch(not event.faults, made.now_ms)
+
+    made.group._emit = station
+    made.group.switch(False, made.now_ms)
+    made.run(2_000)
+    refused = _refuse_once(made, command)
+    made.group.switch(True, made.now_ms)
+    made.run(30_000)
+    assert refused == [command]
+    assert [event.faults for event in made.told(ModuleFaults)][-2:] == [{ModuleFault.FAULT}, frozenset()]
+    assert delivering(made) == [True, True]
 
 
 def test_refused_readings_are_told_as_refused() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
 from hal.pilots import serial_line
 from hal.pilots.serial_line import SerialLine
@@ -116,6 +117,48 @@ def test_a_port_that_takes_nothing_is_lost_and_the_backlog_bounded(tmp_path: Pat
         assert not ends.lost  # never told from inside write
         await ends.until(lambda: ends.lost != [])
         assert ends.lost == ["the port takes no more bytes"]
+
+    run(tmp_path, test)
+
+
+def test_what_waits_is_dropped_before_a_port_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tty waits up to 30 s in close() for what its adapter does not take. A pty does not: the order is looked at."""
+    done: list[str] = []
+    flush, close = serial.Serial.reset_output_buffer, serial.Serial.close
+    monkeypatch.setattr(serial.Serial, "reset_output_buffer", lambda port: (done.append("flush"), flush(port)))
+    monkeypatch.setattr(serial.Serial, "close", lambda port: (done.append("close"), close(port)))
+
+    async def test(ends: Ends) -> None:
+        ends.line.start()
+        ends.jam()
+        done.clear()
+        for _ in range(100):
+            ends.line.write(b"x" * 100)
+        assert done[:2] == ["flush", "close"]
+
+    run(tmp_path, test)
+
+
+def test_a_port_on_which_nothing_is_heard_while_frames_go_out_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serial_line, "_SILENCE_REOPEN_S", 0.2)
+
+    async def test(ends: Ends) -> None:
+        ends.listen()
+        ends.line.start()
+
+        async def speak_until(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(5):
+                while not condition():
+                    ends.line.write(b"anybody there?")
+                    await asyncio.sleep(0.01)
+
+        await speak_until(lambda: ends.opened == 2)
+        assert ends.lost == ["nothing heard for 0.2 s"]
+        ends.link.write(b"yes")
+        await speak_until(lambda: ends.got == b"yes")
+        assert ends.opened == 2
 
     run(tmp_path, test)
 
