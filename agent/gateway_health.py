@@ -58,9 +58,10 @@ class GatewayHealth:
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         page_certificate: Path | None = None,
     ) -> None:
-        secure = csms.url.startswith("wss")
-        files = ((csms.ca_file if secure else None, max), (csms.client_certificate_file if secure else None, min))
-        self._files = [(file, which) for file, which in (*files, (page_certificate, min)) if file is not None]
+        # Also where the file's own CSMS has a ws:// address: uploads rest on the authorities, and the CSMS may move the
+        # station to a wss:// one.
+        files = ((csms.ca_file, max), (csms.client_certificate_file, min), (page_certificate, min))
+        self._files = [(file, which) for file, which in files if file is not None]
         self._process = process
         self._now_ms = now_ms
         self._wall_ms = wall_ms

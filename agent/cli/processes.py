@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.config.model import Config
 
 EXIT_CONFIG = 78  # sysexits: nothing to retry until a person has changed the file
-EXIT_IO = 74  # sysexits: a file that could not be read just now; whoever supervises tries again
+EXIT_IO = 74  # sysexits: a file is not there, or could not be read, just now; whoever supervises tries again
 KEEPING_LOGS = ("station", "gateway", "installer")
 """Processes that keep their newest log lines; commands do not."""
 

@@ -25,13 +25,14 @@ _ZONE_MAX_CHARS = 80  # the longest name there is has 32
 
 
 class Unfit(ValueError):
-    """A value does not fit. ``expected`` and ``example`` complete the sentence of the problem."""
+    """A value does not fit. ``expected`` and ``example`` complete the sentence of the problem; ``passing`` as there."""
 
-    def __init__(self, expected: str, found: str, example: str) -> None:
+    def __init__(self, expected: str, found: str, example: str, *, passing: bool = False) -> None:
         super().__init__(f"expected {expected}, found {found}")
         self.expected = expected
         self.found = found
         self.example = example
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +160,21 @@ def is_file(path: Path) -> bool:
 
 
 def file_rule(example: str) -> Rule:
-    """The path of a file that must exist now."""
+    """The path of a file that must exist now. One that is not there may come back by itself: a certificate is renewed
+    by a program that deletes the old one first, or the storage it lies on is not mounted yet."""
     path = path_rule(example)
     expected = "the path of an existing file"
 
     def convert(value: object, base: Path) -> object:
         found = path.convert(value, base)
         assert isinstance(found, Path)
-        if not is_file(found):
-            raise Unfit(expected, f"{show(value)} (no file {found})", path.example)
+        try:
+            is_there = found.is_file()
+        except OSError as error:
+            why = f"{found}: {error.strerror}"
+            raise Unfit(expected, f"{show(value)} ({why})", path.example, passing=is_passing(error)) from None
+        if not is_there:
+            raise Unfit(expected, f"{show(value)} (no file {found})", path.example, passing=True)
         return found
 
     return Rule(expected, path.example, convert)

@@ -13,8 +13,8 @@ from agent.passing import is_passing
 class Problem:
     """``path`` is the key as written in the file, e.g. ``evse[1].meter.port``, or a place in the text.
 
-    ``example`` is something right to write there; empty where there is none. ``passing``: the machine failed, not the
-    file; the next try may find all well."""
+    ``example`` is something right to write there; empty where there is none. ``passing``: the machine failed, or a file
+    that is named here is not there just now; the next try may find all well."""
 
     path: str
     expected: str

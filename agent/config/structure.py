@@ -136,7 +136,7 @@ class Structurer:
         if isinstance(error, ConfigError):
             return [dataclasses.replace(each, path=f"{path}: {each.path}") for each in error.problems]
         if isinstance(error, Unfit):
-            return [Problem(path, error.expected, error.found, error.example)]
+            return [Problem(path, error.expected, error.found, error.example, error.passing)]
         raise error  # not a mistake of the file but of this program
 
     def _field_problems(self, error: Exception, kind: type[Any], name: str, path: str) -> list[Problem]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.config.money import PriceConfig
 from agent.config.problem import Problem
+from agent.passing import is_passing
 from agent.tariff.canonical import MAX_BYTES, content_hash
 from agent.tariff.parse import parse_tariff
 from agent.tariff.problem import TariffError
@@ -24,9 +25,13 @@ def tariff_problems(price: PriceConfig) -> Iterator[Problem]:
     for path, file in named:
         if file is None:
             continue
-        text = _read(file)
-        if text is None:
-            yield Problem(path, f"a readable file of at most {MAX_BYTES} bytes", str(file))
+        try:
+            text = _read(file)
+        except OSError as error:
+            yield Problem(path, "a readable file", f"{file} ({error.strerror})", passing=is_passing(error))
+            continue
+        if len(text) > MAX_BYTES:
+            yield Problem(path, f"a file of at most {MAX_BYTES} bytes", str(file))
             continue
         try:
             tariff = parse_tariff(text, allow_negative=price.allow_negative)
@@ -40,10 +45,7 @@ def tariff_problems(price: PriceConfig) -> Iterator[Problem]:
             yield Problem(path, f"another tariffId than {first} has, whose content differs", tariff.tariff_id)
 
 
-def _read(file: Path) -> bytes | None:
-    try:
-        with file.open("rb") as source:
-            data = source.read(MAX_BYTES + 1)
-    except OSError:
-        return None
-    return data if len(data) <= MAX_BYTES else None
+def _read(file: Path) -> bytes:
+    """One byte more than may be, at most."""
+    with file.open("rb") as source:
+        return source.read(MAX_BYTES + 1)

@@ -1,7 +1,7 @@
 """Message trace without secrets.
 
-Charter: the text of a frame as a technician may see it. Passwords, keys and the user part of URLs are
-masked; of identification tokens the last four characters stay, enough to recognise a card and too few to
+Charter: the text of a frame as a technician may see it. Passwords, keys, the user part of URLs and the queries of
+locations are masked; of identification tokens the last four characters stay, enough to recognise a card and too few to
 copy it. JSON inside a text is looked through as well (DataTransfer, signed values of 1.6). Of signed meter data, which
 may name a token in Base64, the length is left. A frame that cannot be parsed is replaced by its size: nobody knows
 what it holds.
@@ -16,7 +16,7 @@ import contextlib
 import json
 from typing import Any
 
-from agent.telemetry.masking import MASK, SECRET, TOKENS, mask_text, mask_token
+from agent.telemetry.masking import LOCATIONS, MASK, SECRET, TOKENS, mask_location, mask_text, mask_token
 
 
 def redact(frame: bytes) -> str:
@@ -57,6 +57,8 @@ def _masked_member(name: str, member: Any, siblings: dict[str, Any], hide_values
         return f"<{len(member)} characters>"
     if lower in TOKENS and isinstance(member, str):
         return mask_token(member)
+    if lower in LOCATIONS and isinstance(member, str):
+        return mask_location(member)
     return _masked(member)
 
 

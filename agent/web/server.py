@@ -35,6 +35,7 @@ _HANDSHAKE_S = 10.0
 _KEEP_S = 5
 _BACKLOG = 32
 _NO_ROOM_S = 1.0
+_UNHEARD_MS = 20_000
 
 log = structlog.get_logger("web")
 
@@ -164,6 +165,8 @@ class Server:
                 del self._open[address]
 
         protocol = LimitedProtocol(self._config, self._state, lost)
+        # Who left without a word is noticed by what he does not acknowledge, sooner than by the kernel (15 min).
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD_MS)
         options: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": _HANDSHAKE_S}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection, **options)

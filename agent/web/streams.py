@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from agent.telemetry.ring_file import RingReader, entries
 from agent.web.feed import Feed, Point, Snapshot
@@ -38,7 +39,7 @@ class Streams:
         """These events as they come, or a refusal where too many browsers listen."""
         if self._open >= STREAMS_MAX:
             return PlainTextResponse("too many browsers are looking\n", 503, {"retry-after": "30"})
-        return StreamingResponse(self._counted(events), media_type="text/event-stream")
+        return _Stream(self._counted(events), media_type="text/event-stream")
 
     async def _counted(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         self._open += 1
@@ -50,12 +51,25 @@ class Streams:
             self._open -= 1
 
 
+class _Stream(StreamingResponse):
+    """Whoever asks for its head alone gets that: nothing could be sent to him by which to notice that he has left."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await super().__call__(scope, receive, send)
+
+
 async def field_events(
     feed: Feed, fields_of: Callable[[Snapshot], Fields], lives: Callable[[], bool], *, chart: bool
 ) -> AsyncIterator[bytes]:
     """The fields that change, and the chart's points, until ``lives`` says no."""
+    now_s = asyncio.get_running_loop().time
     with feed.listening():
         sent: Fields = {}
+        sent_s = now_s()
         last_point = None
         if chart:
             points = list(feed.chart)
@@ -65,16 +79,19 @@ async def field_events(
         while lives():
             fields = fields_of(snapshot)
             changed = {name: text for name, text in fields.items() if sent.get(name) != text}
+            news = []
             if changed:
                 sent = fields
-                yield _event("fields", changed)
+                news.append(_event("fields", changed))
             if chart and feed.chart and feed.chart[-1] is not last_point:
                 last_point = feed.chart[-1]
-                yield _event("point", _plain(last_point))
-            version = snapshot.version
-            snapshot = await feed.next(version, _QUIET_S)
-            if snapshot.version == version:
-                yield _COMMENT
+                news.append(_event("point", _plain(last_point)))
+            if not news and now_s() - sent_s >= _QUIET_S:
+                news.append(_COMMENT)
+            if news:
+                sent_s = now_s()
+                yield b"".join(news)
+            snapshot = await feed.next(snapshot.version, sent_s + _QUIET_S - now_s())
 
 
 async def line_events(

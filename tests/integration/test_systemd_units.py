@@ -74,6 +74,23 @@ def test_a_station_that_hangs_is_killed_as_by_our_own_supervisor() -> None:
     assert settings(STATION, "TimeoutStartSec") == [f"{_READY_S / 3_600:.0f}h"]
 
 
+MODULES = {"ttyS": None, "ttyAMA": None, "ttyUSB": "usbserial", "ttyACM": "cdc_acm"}
+"""What makes a group of devices known to the kernel; None: what every kernel that has such a UART has inside."""
+
+
+def test_no_port_is_forbidden_because_its_driver_was_loaded_after_the_unit_had_started() -> None:
+    """systemd leaves out of ``DeviceAllow=`` what /proc/devices does not list at that moment."""
+    seen = set()
+    for file in UNITS.glob("*.service"):
+        for group in re.findall(r"^DeviceAllow=char-(\S+)", file.read_text(), re.MULTILINE):
+            seen.add(group)
+            if (module := MODULES[group]) is not None:
+                for name in ("Wants", "After"):
+                    words = [word for value in settings(file.name, name) for word in value.split()]
+                    assert f"modprobe@{module}.service" in words, (file.name, name, group)
+    assert seen == MODULES.keys()
+
+
 # ---------------------------------------------------------------------------------- system calls
 
 

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import main as evsed
+from agent.config.load import load
+from agent.gateway import _work
 from agent.sim.stage import Stage, free_port
 from agent.web import secret
 from tests.integration.test_processes import until
 from tests.integration.test_web_hostile import answers
+from tests.support.fake_station import FakeStation
+from tests.support.station_socket import on_its_socket
 
 pytestmark = pytest.mark.wire
 
@@ -54,6 +58,25 @@ def test_page_without_a_csms(tmp_path: Path) -> None:
             await stage.stop()
 
     asyncio.run(asyncio.wait_for(scene(), 90))
+
+
+def test_a_gateway_without_a_csms_tells_the_station_that_it_is_there(tmp_path: Path) -> None:
+    """A new image without one is not marked good."""
+    stage = Stage(tmp_path, None, boards=("mcu_ac",), extra=f"\n[auth]\nfree = true\n[web]\nport = {free_port()}\n")
+    stage.lay_out()
+    station = FakeStation()
+
+    async def reported() -> bool:
+        return "gateway" in station.reported
+
+    async def scene() -> None:
+        working = asyncio.create_task(_work(load(stage.config_file)))
+        await until(reported)
+        working.cancel()
+        await asyncio.wait([working])
+
+    with on_its_socket(station, stage.run_dir):
+        asyncio.run(asyncio.wait_for(scene(), 60))
 
 
 def test_page_by_tls(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
-"""A configuration that cannot be read just now is none that a person has to change."""
+"""A configuration that cannot be read just now, or names a file that is away, is none that a person has to change."""
 
 from __future__ import annotations
 
 import argparse
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.cli.processes import EXIT_CONFIG, EXIT_IO, station
+from agent.cli.checks import check_config
+from agent.cli.processes import EXIT_CONFIG, EXIT_IO, gateway, station
 from agent.config.load import load
 from agent.config.problem import ConfigError
 
@@ -27,23 +29,39 @@ run_dir = "run"
 url = "wss://csms.example.com/ocpp"
 ca_file = "ca.pem"
 
+{web}
+
 [[evse]]
 id = 1
 board = "mcu_ac"
 connector_type = "cType2"
 cable = "fixed"
 max_current_ma = 16_000
-pilot = { port = "/dev/ttyS91" }
-meter = { port = "/dev/ttyS92" }
+pilot = {{ port = "/dev/ttyS91" }}
+meter = {{ port = "/dev/ttyS92" }}
 """
-CODES = [(errno.EIO, True), (errno.ENOMEM, True), (errno.EACCES, False), (errno.ENOENT, False)]
+WEB = """
+[web]
+certificate_file = "web.pem"
+key_file = "web.key"
+"""
+CODES = [(errno.EIO, True), (errno.ENOMEM, True), (errno.EACCES, False)]
 
 
-def written(folder: Path) -> Path:
-    (folder / "ca.pem").write_text("")
+def written(folder: Path, web: str = "") -> Path:
+    for name in ("ca.pem", "web.pem", "web.key"):
+        (folder / name).write_text("")
     file = folder / "evsed.toml"
-    file.write_text(FILE)
+    file.write_text(FILE.format(web=web))
     return file
+
+
+def ending(process: Callable[[argparse.Namespace], int], file: Path) -> int:
+    """The exit code of a process with this configuration."""
+    try:
+        return process(argparse.Namespace(config=file))
+    except SystemExit as end:
+        return int(str(end.code))
 
 
 def break_file(monkeypatch: pytest.MonkeyPatch, method: str, name: str, code: int) -> None:
@@ -77,8 +95,30 @@ def test_nobody_starts_a_station_again_after_78(
 ) -> None:
     file = written(tmp_path)
     break_file(monkeypatch, "open", "evsed.toml", code)
-    try:
-        found = station(argparse.Namespace(config=file))
-    except SystemExit as end:
-        found = int(str(end.code))
-    assert found == ends_with
+    assert ending(station, file) == ends_with
+
+
+@pytest.mark.parametrize("process", [station, gateway])
+@pytest.mark.parametrize("name", ["ca.pem", "web.pem", "web.key"])
+def test_a_file_that_is_renewed_at_the_moment_is_waited_for(
+    tmp_path: Path, process: Callable[[argparse.Namespace], int], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both processes read the whole configuration, whichever of them needs the file."""
+    file = written(tmp_path, WEB)
+    (tmp_path / name).unlink()
+    assert ending(process, file) == EXIT_IO
+    assert f"'{name}' (no file {tmp_path / name})" in capsys.readouterr().err
+    (tmp_path / name).write_text("")
+    assert load(file).web is not None
+
+
+def test_a_person_who_asks_is_told_of_a_file_that_is_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path)
+    (tmp_path / "ca.pem").unlink()
+    assert check_config(argparse.Namespace(file=file, json=False)) == 1
+    told = capsys.readouterr().out
+    assert "csms.ca_file" in told and f"'ca.pem' (no file {tmp_path / 'ca.pem'})" in told
+
+
+def test_the_configuration_itself_is_a_persons(tmp_path: Path) -> None:
+    assert ending(station, tmp_path / "evsed.toml") == EXIT_CONFIG

@@ -263,6 +263,13 @@ def test_the_certificate_of_the_page_is_looked_at_without_a_secure_link_too(tmp_
     assert told == [("certificate_expiring", "web.pem, valid until 2026-11-29")]
 
 
+def test_authorities_are_looked_at_before_the_csms_moves_the_station_to_a_secure_address(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(pem(5))
+    told = certificates(CsmsConfig(url="ws://csms.example.com", ca_file=ca))
+    assert told == [("certificate_expiring", "ca.pem, valid until 2026-11-29")]
+
+
 def test_an_authority_of_the_system_is_not_looked_at() -> None:
     assert certificates(wss()) == [("absent", "")]
 

@@ -22,6 +22,13 @@ SECRET = "s3cr3t-value"
         {"connectionData": {"vpn": {"server": "a", "user": "b", "password": SECRET, "key": SECRET}}},
         {"basicAuthPassword": SECRET},
         {"location": f"ftp://user:{SECRET}@files.example/a"},
+        {"location": f"ftp://user:p/{SECRET}@files.example/a"},
+        {"location": f"ftp://user:p@{SECRET}@files.example/a"},
+        {"log": {"remoteLocation": f"https://acct.example/c/?sv=2024&sig={SECRET}"}},
+        {"firmware": {"location": f"https://bucket.example/x.evb?X-Amz-Signature={SECRET}"}},
+        {"data": json.dumps({"location": f"https://bucket.example/x.evb?X-Amz-Signature={SECRET}"})},
+        {"ocppCsmsUrl": f"wss://user:p/{SECRET}@csms.example"},
+        {"idToken": {"additionalInfo": [{"additionalIdToken": f"DE-ABC-{SECRET}", "type": "eMAID"}]}},
         {"idTag": SECRET},
         {"idToken": {"idToken": SECRET, "type": "ISO14443"}},
     ],
@@ -34,8 +41,10 @@ def test_rpc_10_secrets_are_masked(payload: dict[str, Any]) -> None:
 
 
 def test_everything_else_is_shown_as_it_is() -> None:
-    frame = [2, "1", "ChangeConfiguration", {"key": "HeartbeatInterval", "value": "60", "n": [1, None, True, 1.5]}]
-    assert json.loads(redact(json.dumps(frame).encode())) == frame
+    key = {"key": "HeartbeatInterval", "value": "60", "n": [1, None, True, 1.5]}
+    measured = {"sampledValue": [{"value": "60", "location": "Outlet"}], "location": "https://files.example/a/"}
+    for frame in ([2, "1", "ChangeConfiguration", key], [2, "1", "MeterValues", measured]):
+        assert json.loads(redact(json.dumps(frame).encode())) == frame
 
 
 def test_a_card_can_still_be_recognised() -> None:
