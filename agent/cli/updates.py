@@ -49,12 +49,12 @@ def slots(parsed: argparse.Namespace) -> int:
 
 def mark_good(parsed: argparse.Namespace) -> int:
     def mark(installer: InstallerClient, _config: Config) -> int:
-        before = installer.status()
+        found = installer.status()
+        if found.booted is not None and found.booted == found.primary and not found.on_trial:
+            print(f"slot {found.booted} was good already; nothing to do")  # and no download ends for it
+            return 0
         installer.confirm()
-        if before.on_trial:
-            print(f"slot {before.booted} is good: it stays")
-        else:
-            print(f"slot {before.booted} was good already; nothing to do")
+        print(f"slot {found.booted} is good: it stays")
         return 0
 
     return _with_installer(parsed, mark)

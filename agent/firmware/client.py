@@ -124,12 +124,17 @@ class InstallerClient:
             with ThreadPoolExecutor(1) as reader:
                 work = reader.submit(source.read, offset, length)
                 while not wait({work}, COMING_S).done:  # a slow link, or a pause before another try
-                    send(self._sock, {"coming": True})
+                    self._reply({"coming": True})
                 data = work.result()
         except SourceLost as lost:
-            send(self._sock, {"lost": {"why": lost.why, "retryable": lost.retryable}})
+            self._reply({"lost": {"why": lost.why, "retryable": lost.retryable}})
             return
-        send(self._sock, {"data": len(data)}, data)
+        self._reply({"data": len(data)}, data)
+
+    def _reply(self, message: dict[str, Any], data: bytes = b"") -> None:
+        """An installer that does not listen any more may have said why: what it says next tells, or that it is gone."""
+        with contextlib.suppress(PeerGone):
+            send(self._sock, message, data)
 
 
 def _read(plain: Any, kind: type[T]) -> T:

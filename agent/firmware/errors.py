@@ -26,6 +26,7 @@ class Refusal(enum.StrEnum):
     UNSUPPORTED = "unsupported"  # well-formed, but this device has no place for it
     POLICY = "policy"  # this source may not bring such an update
     BUSY = "busy"  # the running image is not confirmed yet, or another update is under way
+    REPLACED = "replaced"  # a download that made way for somebody on site
 
 
 class UpdateRefused(Exception):

@@ -2,7 +2,7 @@
 
 Charter: joins a writer (engine) and a boot selector. Trusts nobody: whoever sends a bundle, it is judged here, and a
 promise made before a power cut is looked up, not believed. Every step is durable before the next one begins, so that a
-cut at any point leaves an image that boots. One change at a time.
+cut at any point leaves an image that boots. One change at a time; a download makes way for whoever is on site.
 
     install:   record "writing" -> slot blocked -> chunks, first one last -> file signature -> record "ready"
     activate:  slot read back -> boot selector: pending, with tries -> record "activated" -> (reboot)
@@ -13,9 +13,7 @@ Source: firmware reference 1.5 (order of writes, rules from the complaints).
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -24,6 +22,7 @@ from agent.firmware.installer_state import InstallerState, SlotRecord, StateFile
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import BootSelector, BootState, OnProgress, Source
 from agent.firmware.selectors.rules import other_of
+from agent.firmware.turn import Turn
 from agent.firmware.view import (
     InstallerView,
     InstallOrder,
@@ -115,7 +114,7 @@ class Installer:
         self._boot_id = boot_id
         self._wall_ms = wall_ms
         self._state = InstallerState()
-        self._changing = threading.Lock()
+        self._turn = Turn()
         self._notes: tuple[str, ...] = ()
 
     @property
@@ -200,10 +199,13 @@ class Installer:
 
     # ------------------------------------------------------------------------------------ changing
 
-    def install(self, source: Source, order: InstallOrder, on_progress: OnProgress) -> StagedView:
-        """Judge a bundle and put it into the inactive slot."""
-        with self._one_change():
-            check_file = self._gate_a(order)
+    def install(
+        self, source: Source, order: InstallOrder, on_progress: OnProgress, end: Callable[[], None] = lambda: None
+    ) -> StagedView:
+        """Judge a bundle and put it into the inactive slot. ``end``, called by another thread: somebody on site comes
+        first, ``source`` is to be lost now. Nobody ends what is brought on site."""
+        check_file = self._gate_a(order)  # before its turn: what may not be brought ends no download
+        with self._turn.taken(None if order.origin is Origin.LOCAL else end):
             active, target = self._free_slot()
             found = self._writer.judge(source, self._state, active, on_progress)
             view = StagedView(target, StagedPhase.WRITING, found.digest, found.version, found.security_epoch, False)
@@ -241,7 +243,7 @@ class Installer:
     def activate(self, digest: str, still_wanted: Callable[[], None] = lambda: None) -> StagedView:
         """Let the next boot try what is staged. May be repeated. ``still_wanted``: raises where nobody waits for it
         any more; what nobody will hear of is not tried. Nor is what fails."""
-        with self._one_change():
+        with self._turn.taken():
             staged = self._state.staged
             if staged is None or staged.digest != digest or staged.phase is StagedPhase.WRITING:
                 raise UpdateRefused(Refusal.UNSUPPORTED, "activate", "no such bundle is staged", "install it first")
@@ -260,29 +262,35 @@ class Installer:
 
     def confirm(self) -> None:
         """The running slot is good: it stays. May be repeated."""
-        with self._one_change():
+        with self._turn.taken():
             slot = self._booted()
             self._selector.confirm(slot)
             self._save(self._state.with_good(slot))
 
     def revert(self) -> str:
         """Back to the other slot, if it is good; it runs after the next boot. Returns its name."""
-        with self._one_change():
-            running = self._booted()
-            other = other_of(SLOTS, running)
-            boot, record = self._selector.state(), self._state.slots.get(other)
-            if not boot.of(other).good:
-                raise UpdateRefused(Refusal.UNSUPPORTED, "revert", f"slot {other} holds no good image")
-            epoch = 0 if record is None else record.security_epoch  # the factory's has none, nor has a torn one
-            if not boot.on_trial and epoch < self._state.security_epoch:
-                why = f"slot {other} has security epoch {epoch}, below {self._state.security_epoch}"
-                raise UpdateRefused(Refusal.DOWNGRADE, "revert", why, "install a newer image instead")
+        self._way_back()  # before its turn: what cannot be ends no download
+        with self._turn.taken():
+            running, other = self._way_back()
             self._selector.revert(other)
             staged = self._state.staged
             if staged is not None and staged.slot == running:
                 staged = replace(staged, phase=StagedPhase.ROLLED_BACK)
             self._save(replace(self._state, staged=staged, activated_boot_id=self._boot_id))
             return other
+
+    def _way_back(self) -> tuple[str, str]:
+        """(running, other): the slot that runs, and the one that may be gone back to."""
+        running = self._booted()
+        other = other_of(SLOTS, running)
+        boot, record = self._selector.state(), self._state.slots.get(other)
+        if not boot.of(other).good:
+            raise UpdateRefused(Refusal.UNSUPPORTED, "revert", f"slot {other} holds no good image")
+        epoch = 0 if record is None else record.security_epoch  # the factory's has none, nor has a torn one
+        if not boot.on_trial and epoch < self._state.security_epoch:
+            why = f"slot {other} has security epoch {epoch}, below {self._state.security_epoch}"
+            raise UpdateRefused(Refusal.DOWNGRADE, "revert", why, "install a newer image instead")
+        return running, other
 
     def _booted(self) -> str:
         booted = self._selector.state().booted
@@ -294,15 +302,6 @@ class Installer:
         if state != self._state:
             self._file.save(state)
             self._state = state
-
-    @contextmanager
-    def _one_change(self) -> Iterator[None]:
-        if not self._changing.acquire(blocking=False):
-            raise _busy("another update is under way")
-        try:
-            yield
-        finally:
-            self._changing.release()
 
 
 def _busy(why: str) -> UpdateRefused:

@@ -386,7 +386,7 @@ class UpdateMachine:
                 self._tell("Downloaded")
             self._effects.append(Tell(SecurityFact("InvalidFirmwareSignature", report.why[:255])))
             self._fail("InvalidSignature", report.why)
-        elif report.refusal == Refusal.BUSY:
+        elif report.refusal in (Refusal.BUSY, Refusal.REPLACED):
             self._fail("DownloadFailed", report.why)
         else:
             self._fail("InstallVerificationFailed", report.why)

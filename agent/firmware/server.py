@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.firmware.errors import SlotFailed, SourceLost, UpdateRefused
+from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.installer import Installer
 from agent.firmware.mcu import Staged
 from agent.firmware.ports import Progress
@@ -31,6 +31,7 @@ from agent.ipc.peer import peer_uid
 
 CONNECTIONS_MAX: Final = 8  # for each role: a gateway out of its mind must not keep the station away
 SILENCE_MAX_S: Final = 300.0  # a peer that has to bring bytes brings some, or says that they come or cannot
+_LISTENS_S: Final = 1.0  # whoever takes up nothing for so long is not told why its download ends
 _PROGRESS_PARTS: Final = 200
 
 log = structlog.get_logger("installer")
@@ -159,7 +160,7 @@ class InstallerServer:
         log.info("install begins", origin=order.origin.value, size=size, signed=bool(order.signature))
         line = _Line(peer)
         with line.kept():
-            staged = self._installer().install(_PeerSource(line, size), order, _Teller(line))
+            staged = self._installer().install(_PeerSource(line, size), order, _Teller(line), line.end)
         log.info("installed", slot=staged.slot, version=staged.version)
         return staged
 
@@ -181,16 +182,40 @@ class _Line:
         self._peer = peer
         self._turn = threading.Lock()
         self._silent_s = 0.0
+        self._ended = False
 
     @contextlib.contextmanager
     def speaking(self) -> Iterator[socket.socket]:
-        """The peer, which hears nobody else meanwhile. Raises ``SourceLost`` where it is gone."""
+        """The peer, which hears nobody else meanwhile. Raises ``SourceLost`` where it is gone, ``UpdateRefused``
+        (REPLACED) after ``end``."""
         try:
             with self._turn:
+                self._demand_not_ended()
                 self._silent_s = 0.0
                 yield self._peer
         except PeerGone as gone:
+            self._demand_not_ended()
             raise SourceLost(f"the peer went away: {gone}", retryable=True) from gone
+
+    def _demand_not_ended(self) -> None:
+        if self._ended:
+            why = "it made way for somebody on site"
+            raise UpdateRefused(Refusal.REPLACED, "installer", why, "order it again, if it is still wanted")
+
+    def end(self) -> None:
+        """Somebody on site comes first: from now on nobody waits for this peer, whatever it does. Called from another
+        thread. Half of the line stays, to tell the peer why."""
+        log.warning("a download ends: somebody on site comes first")
+        self._ended = True
+        self._shut(socket.SHUT_RD)
+        if self._turn.acquire(timeout=_LISTENS_S):
+            self._turn.release()
+        else:
+            self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        with contextlib.suppress(OSError):
+            self._peer.shutdown(how)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:

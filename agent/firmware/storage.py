@@ -89,6 +89,10 @@ class Storage(Protocol):
 
     def sync_folder(self, folder: Path) -> None: ...
 
+    def free_bytes(self, folder: Path) -> int:
+        """What may still be written on its file system."""
+        ...
+
 
 @contextlib.contextmanager
 def opened(file: StoredFile) -> Iterator[StoredFile]:
@@ -176,6 +180,10 @@ class FileStorage:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def free_bytes(self, folder: Path) -> int:
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
 
 
 class _File:

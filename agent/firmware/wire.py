@@ -5,7 +5,8 @@ Charter: bytes to messages and back, with limits. A frame is a length in four by
 ``{"value": ...}`` or ``{"error": {...}}``. In between, during ``install``, it asks ``{"read": [offset, length]}``,
 which is answered by data or by ``{"lost": {...}}``, after any number of ``{"coming": true}`` where that takes long,
 and tells ``{"progress": {...}}``. Where ``install`` or ``activate`` takes long the installer says ``{"coming": true}``
-too, every minute; a client passes over words that it does not know. One call at a time on a connection.
+too, every minute; a client passes over words that it does not know. Where it wants no more of a bundle it stops to
+listen: then sending fails, and its answer is there to be read. One call at a time on a connection.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ from agent.firmware.engines.slot_file import SlotFile
 from agent.firmware.installer import Installer
 from agent.firmware.machine import Act, Booted, Update
 from agent.firmware.phases import Phase
-from agent.firmware.ports import BootSelector, OnProgress, Source
+from agent.firmware.ports import BootSelector
 from agent.firmware.storage import StoredFile
-from agent.firmware.view import InstallOrder, StagedView
+from agent.firmware.view import StagedView
 from tests.support.power_disk import Fate, PowerDisk
 from tests.support.update_world import (
     FACTORY,
@@ -290,8 +290,8 @@ class RaisesEpochEarly(Station):
     """With the installation, not when the image was marked good."""
 
     class installer_type(Installer):  # noqa: N801
-        def install(self, source: Source, order: InstallOrder, on_progress: OnProgress) -> StagedView:
-            view = super().install(source, order, on_progress)
+        def install(self, *given: Any, **named: Any) -> StagedView:
+            view = super().install(*given, **named)
             self._save(dataclasses.replace(self._state, security_epoch=view.security_epoch))
             return view
 

@@ -212,7 +212,9 @@ class _Installer:
     def status(self) -> InstallerView:
         return InstallerView("native", "file", "a", "a", False, 0, (), None)
 
-    def install(self, source: Any, order: InstallOrder, on_progress: Callable[[Progress], None]) -> StagedView:
+    def install(
+        self, source: Any, order: InstallOrder, on_progress: Callable[[Progress], None], end: Callable[[], None]
+    ) -> StagedView:
         source.read(0, 4)
         on_progress(Progress(4, 6, 4, 4))
         source.read(4, 2)

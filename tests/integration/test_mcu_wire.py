@@ -428,33 +428,6 @@ def test_mcu_spurious_reset_is_a_fault_until_it_runs_safely_again(tmp_path: Path
     mcu_run(test, tmp_path)
 
 
-def test_mcu_that_no_longer_knows_its_lock_drives_it_again(tmp_path: Path) -> None:
-    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
-        pilot.set_lock(True)
-        await told.until_latest(Lock(LockPosition.LOCKED))
-        sim.lock = LockPosition.UNKNOWN
-        sim.faults.set(Fault.RESET)
-        await told.until(BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})))
-        await told.until_latest(BoardFaults(frozenset()))
-        await until(lambda: sim.lock is LockPosition.LOCKED, "locked again")
-
-    mcu_run(test, tmp_path)
-
-
-def test_mcu_that_is_reset_on_purpose_drives_its_lock_again(tmp_path: Path) -> None:
-    """A technician clears faults in mid-session; the station believes the plug locked and sends nothing anew."""
-
-    async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
-        pilot.set_lock(True)
-        await told.until_latest(Lock(LockPosition.LOCKED))
-        sim.lock = LockPosition.UNKNOWN
-        pilot.reset()
-        await until(lambda: sim.resets == 2, "the reset")
-        await until(lambda: sim.lock is LockPosition.LOCKED, "locked again")
-
-    mcu_run(test, tmp_path)
-
-
 def test_mcu_asked_reset_is_not_spurious_and_holds_commands(tmp_path: Path) -> None:
     async def test(sim: SimMcu, pilot: McuPilot, told: Told) -> None:
         sim.set_error(McuError.RCD_SELF_TEST, True)

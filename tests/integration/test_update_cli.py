@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import main
+from agent.firmware.client import InstallerClient
 from agent.firmware.errors import Refusal, UpdateRefused
 from agent.firmware.storage import FileStorage, opened
 from agent.firmware.view import InstallOrder, Origin, StagedPhase
@@ -24,7 +25,7 @@ from agent.ipc.server import IpcServer
 from agent.ipc.wire import PROTOCOL
 from agent.sim.signer import Signer
 from tests.support.fake_station import FakeStation
-from tests.support.update_kit import SLOTS, UpdateKit
+from tests.support.update_kit import IMAGE_BYTES, SLOTS, UpdateKit
 
 pytestmark = pytest.mark.wire
 WELCOME = Welcome(PROTOCOL, "boot-1", "POWER_ON", "0.1.0", "CP-1", "Example", "Wallbox", "S-1", (1,), {}, 0)
@@ -133,6 +134,45 @@ def test_an_order_that_nobody_signed_is_refused_unless_the_configuration_says_so
     kit.config.write_text(kit.config.read_text().replace("[update]", '[update]\nplain = "bundle"'))
     with kit.installer() as installer, opened(FileStorage().open(bundle)) as source:
         assert installer.install(source, order, lambda _: None).phase is StagedPhase.READY
+
+
+def test_a_bundle_on_site_does_not_wait_for_a_download(kit: UpdateKit, evsed: Terminal) -> None:
+    """A server that is silent may be waited for for days."""
+    kit.config.write_text(kit.config.read_text().replace("[update]", '[update]\nplain = "bundle"'))
+    bundle, on_site = kit.bundle("1.9.0", epoch=0), kit.bundle("2.0.0", epoch=1)
+    stands, goes_on, ended = threading.Event(), threading.Event(), []
+
+    class Stands:
+        size = bundle.stat().st_size
+
+        def read(self, offset: int, length: int) -> bytes:
+            if offset > IMAGE_BYTES // 2:
+                stands.set()
+                assert goes_on.wait(60)
+            return bundle.read_bytes()[offset : offset + length]
+
+    def download() -> None:
+        with InstallerClient(kit.socket) as gateway:
+            try:
+                gateway.install(Stands(), InstallOrder(Origin.OCPP), lambda _: None)
+            except UpdateRefused as refused:
+                ended.append(refused.refusal)
+
+    with kit.installer():
+        downloading = threading.Thread(target=download)
+        downloading.start()
+        assert stands.wait(60)
+        assert evsed("slots", "mark-good") == 0
+        assert "slot a was good already; nothing to do" in evsed.out
+        assert evsed("slots") == 0
+        assert "1.9.0 in slot b is not whole yet" in evsed.out
+        assert evsed("update", str(on_site)) == 0
+        assert "2.0.0 is in slot b" in evsed.out
+        goes_on.set()
+        downloading.join(60)
+    assert ended == [Refusal.REPLACED]
+    assert kit.boot() == "b"
+    assert kit.slot_file("b").read_bytes().startswith(b"2.0.0")
 
 
 # -------------------------------------------------------------------------------------------- slots

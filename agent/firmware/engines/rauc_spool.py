@@ -2,7 +2,8 @@
 
 Charter: copies in constant memory, hashing the whole file on the way (OCPP's signature is over the file), and leaves
 either the whole file or none. Knows nothing of the file's format. It begins anew each time. The file is its owner's
-alone (0600), as RAUC demands of a bundle. Sizes are bytes.
+alone (0600), as RAUC demands of a bundle. Nobody has judged what comes: it never takes the room of the ledger. Sizes
+are bytes.
 Source: firmware reference 1.4 (signature over the whole file), 1.5 (over-long downloads are cut); RAUC's bundle.c
 (check_bundle_access).
 """
@@ -20,6 +21,9 @@ from agent.firmware.ports import OnProgress, Progress, Source
 from agent.firmware.storage import Storage
 
 PIECE_BYTES: Final = 1 << 20
+LEDGER_BYTES: Final = 36 << 20
+"""Stays free, since the ledger may lie beside the bundle: below ``agent.ledger.space``'s marks and reserve, which the
+installer may not import, readings are left out, and then nobody may begin to charge."""
 
 
 class WholeFileHash(Protocol):
@@ -59,6 +63,7 @@ def _copy(
     with create(storage, path, 0o600) as file:
         done_bytes = 0
         while done_bytes < source.size:
+            _demand_room(storage, path.parent, source.size - done_bytes)  # each time: others write, too
             wanted = min(PIECE_BYTES, source.size - done_bytes)
             piece = source.read(done_bytes, wanted)
             if len(piece) != wanted:
@@ -71,6 +76,15 @@ def _copy(
         file.sync()
     with slot_faults(path.parent):
         storage.sync_folder(path.parent)
+
+
+def _demand_room(storage: Storage, folder: Path, more_bytes: int) -> None:
+    with slot_faults(folder):
+        free_bytes = storage.free_bytes(folder)
+    if more_bytes + LEDGER_BYTES > free_bytes:
+        why = f"{more_bytes} bytes are to come, {free_bytes} are free in {folder}, {LEDGER_BYTES} stay for the ledger"
+        remedy = "make room there, or put update.state_dir on a larger partition"
+        raise UpdateRefused(Refusal.TOO_LARGE, "bundle file", why, remedy)
 
 
 def discard(storage: Storage, path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from agent.config.update import Scheme
 from agent.fetcher import Fetcher
 from agent.firmware.errors import Refusal, UpdateRefused
 from agent.firmware.installer import Installer
-from agent.firmware.view import StagedPhase
+from agent.firmware.ports import OnProgress, Source
+from agent.firmware.view import InstallOrder, StagedPhase, StagedView
 from agent.ipc.updates import FetchOrder, FetchReport, FetchStep
 from tests.support.update_world import OLD, release
 from tests.unit.firmware.bundle.pki import SIGNER
@@ -88,3 +90,22 @@ def test_but_not_for_ever(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     busy_for(site, monkeypatch, fetcher.BUSY_TURNS + 1)
     ended = fetch(site)
     assert (ended.step, ended.refusal) == (FetchStep.REFUSED, Refusal.BUSY.value)
+
+
+def test_whoever_made_way_for_somebody_on_site_does_not_come_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take the slot as soon as he is done."""
+    monkeypatch.setattr(fetcher, "BUSY_WAIT_S", 0.001)
+    right, calls = Installer.install, []
+
+    def install(
+        self: Installer, source: Source, order: InstallOrder, on_progress: OnProgress, end: Callable[[], None]
+    ) -> StagedView:
+        calls.append(order)
+        end()
+        return right(self, source, order, on_progress, end)
+
+    monkeypatch.setattr(Installer, "install", install)
+    site.start()
+    ended = fetch(site)
+    assert (ended.step, ended.refusal) == (FetchStep.REFUSED, Refusal.REPLACED.value)
+    assert len(calls) == 1

@@ -179,6 +179,7 @@ REFUSED = {
     Refusal.UNSUPPORTED: UNFIT,
     Refusal.POLICY: UNFIT,
     Refusal.BUSY: "DownloadFailed",
+    Refusal.REPLACED: "DownloadFailed",
 }
 
 
@@ -194,6 +195,15 @@ def test_each_refusal_has_its_end(refusal: Refusal) -> None:
 def test_a_refusal_in_a_pause_says_first_that_the_download_went_on() -> None:
     desk = Desk().play("ask away refused:file_signature")
     assert desk.statuses == ["Downloading", "DownloadPaused", "Downloading", "Downloaded", "InvalidSignature"]
+
+
+def test_a_download_that_made_way_for_somebody_on_site_is_not_tried_again() -> None:
+    """However often the CSMS would have it tried: it would be in the way of what was brought."""
+    desk = Desk(order(retries=9, retry_interval_s=0)).play("ask refused:replaced")
+    assert (desk.statuses[-1], desk.phase) == ("DownloadFailed", Phase.IDLE)
+    assert desk.play("wait:999").phase is Phase.IDLE
+    assert desk.play("hand").statuses[-1] == "Installing"
+    assert len(desk.fetches) == 1
 
 
 def test_a_refusal_of_a_later_version_is_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+import shutil
 import stat
 import tracemalloc
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 
 from agent.config.update import EngineKind
 from agent.firmware.engines.rauc_bus import RaucBus
-from agent.firmware.engines.rauc_spool import PIECE_BYTES, spool
+from agent.firmware.engines.rauc_spool import LEDGER_BYTES, PIECE_BYTES, spool
 from agent.firmware.errors import Refusal, SlotFailed, SourceLost, UpdateRefused
 from agent.firmware.ports import Progress
 from agent.firmware.rauc_writer import RaucWriter
 from agent.firmware.storage import FileStorage
+from agent.ledger.space import FLOOR_BYTES, RESERVE_BYTES, SCARCE_FLOORS
 from tests.support.power_disk import Fate, PowerDisk
 from tests.support.update_world import config
 
@@ -108,6 +110,46 @@ def test_a_size_that_cannot_be_is_refused_before_anything_is_touched(
         spool(source, path, FileStorage(), None, 3, nobody)
     assert refused.value.refusal is refusal
     assert path.read_bytes() == b"old"
+
+
+class Partition(FileStorage):
+    """One with ``free_bytes`` left, less what is in ``folder``. ``others``: what else is written after each look."""
+
+    def __init__(self, folder: Path, free_bytes: int, others: int = 0) -> None:
+        self.folder, self.left_bytes, self.others = folder, free_bytes, others
+
+    def free_bytes(self, folder: Path) -> int:
+        self.left_bytes -= self.others
+        return self.left_bytes - sum(file.stat().st_size for file in self.folder.iterdir())
+
+
+def test_the_ledger_keeps_the_room_that_it_needs() -> None:
+    assert LEDGER_BYTES == SCARCE_FLOORS * FLOOR_BYTES + RESERVE_BYTES
+
+
+def test_what_the_ledger_has_no_room_beside_is_refused_before_the_first_byte(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(99))  # what a power cut left makes room
+    partition = Partition(tmp_path, LEDGER_BYTES + len(SOME) - 1)
+    with pytest.raises(UpdateRefused) as refused:
+        spool(Bytes(SOME, len(SOME), breaks_at=0), tmp_path / "x", partition, None, len(SOME), nobody)
+    assert refused.value.refusal is Refusal.TOO_LARGE
+    assert refused.value.remedy == "make room there, or put update.state_dir on a larger partition"
+    assert list(tmp_path.iterdir()) == []
+    partition.left_bytes += 1
+    spool(whole(SOME), tmp_path / "x", partition, None, len(SOME), nobody)
+    assert (tmp_path / "x").read_bytes() == SOME
+
+
+def test_what_others_write_meanwhile_ends_it(tmp_path: Path) -> None:
+    partition = Partition(tmp_path, LEDGER_BYTES + len(SOME) + 3, others=2)
+    with pytest.raises(UpdateRefused, match=f"{len(SOME) - PIECE_BYTES} bytes are to come"):
+        spool(whole(SOME), tmp_path / "x", partition, None, len(SOME), nobody)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_systems_room_is_what_is_free_to_us(tmp_path: Path) -> None:
+    before = FileStorage().free_bytes(tmp_path)
+    assert abs(before - shutil.disk_usage(tmp_path).free) < 1 << 30, "others write here, too"
 
 
 def test_a_lost_source_leaves_nothing(tmp_path: Path) -> None:
