@@ -18,6 +18,7 @@ from hal.sim.faults import Fault
 from hal.sim.meter import SimMeter
 from hal.sim.pty import PtyLink
 from tests.integration.meter_rig import DRAIN_MS, TIMEOUT_MS, Log, config_for, now_ms, rig, run, wire
+from tests.unit.hal.test_pilot_serial_line import noted
 
 pytestmark = pytest.mark.wire
 
@@ -57,8 +58,7 @@ def test_a_port_that_stays_silent_is_opened_anew_and_the_meter_is_heard_again(
     """The adapter's reading has stopped: it takes requests, gives nothing, and does not hang up."""
     monkeypatch.setattr(modbus_line, "_SILENCE_REOPEN_S", 0.3)
     opened: list[str] = []
-    real_open = serial.Serial.open
-    monkeypatch.setattr(serial.Serial, "open", lambda port: (opened.append(port.port), real_open(port)))
+    monkeypatch.setattr(serial.Serial, "open", noted(opened, "open", serial.Serial.open))
 
     async def scenario() -> None:
         async with rig(tmp_path) as r:
@@ -76,15 +76,14 @@ def test_what_a_dead_adapter_has_not_taken_does_not_hold_up_the_loop(
 ) -> None:
     """A tty waits up to 30 s in close() for it. A pty does not: the order is looked at."""
     done: list[str] = []
-    flush, close = serial.Serial.reset_output_buffer, serial.Serial.close
-    monkeypatch.setattr(serial.Serial, "reset_output_buffer", lambda port: (done.append("flush"), flush(port)))
-    monkeypatch.setattr(serial.Serial, "close", lambda port: (done.append("close"), close(port)))
+    for name in ("reset_output_buffer", "close"):
+        monkeypatch.setattr(serial.Serial, name, noted(done, name, getattr(serial.Serial, name)))
 
     async def scenario() -> None:
         async with rig(tmp_path) as r:
             done.clear()
             await r.meter.close()
-            assert done[:2] == ["flush", "close"]
+            assert done[:2] == ["reset_output_buffer", "close"]
 
     run(scenario)
 

@@ -293,7 +293,7 @@ def _refuse_once(made: Bench, wanted: Command) -> list[Command]:
     module, refused = made.sim.modules[1], list[Command]()
     execute, accepts = module.execute, module.accepts_voltage
 
-    def once(header: Header, data: bytes, bus_mv: int) -> tuple[ErrorCode | int, bytes]:
+    def once(header: Header, data: bytes, bus_mv: int) -> tuple[ErrorCode, bytes]:
         if not refused and header.command == wanted:
             refused.append(wanted)
             return ErrorCode.DATA_INVALID, data

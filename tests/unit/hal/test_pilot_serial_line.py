@@ -57,6 +57,16 @@ class Ends:
                 await asyncio.sleep(0.002)
 
 
+def noted(done: list[str], name: str, method: Callable[[serial.Serial], None]) -> Callable[[serial.Serial], None]:
+    """``method``, which writes its name down when it is called."""
+
+    def call(port: serial.Serial) -> None:
+        done.append(name)
+        method(port)
+
+    return call
+
+
 def run(tmp_path: Path, test: Callable[[Ends], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         link = PtyLink(tmp_path / "line")
@@ -124,9 +134,8 @@ def test_a_port_that_takes_nothing_is_lost_and_the_backlog_bounded(tmp_path: Pat
 def test_what_waits_is_dropped_before_a_port_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tty waits up to 30 s in close() for what its adapter does not take. A pty does not: the order is looked at."""
     done: list[str] = []
-    flush, close = serial.Serial.reset_output_buffer, serial.Serial.close
-    monkeypatch.setattr(serial.Serial, "reset_output_buffer", lambda port: (done.append("flush"), flush(port)))
-    monkeypatch.setattr(serial.Serial, "close", lambda port: (done.append("close"), close(port)))
+    for name in ("reset_output_buffer", "close"):
+        monkeypatch.setattr(serial.Serial, name, noted(done, name, getattr(serial.Serial, name)))
 
     async def test(ends: Ends) -> None:
         ends.line.start()
@@ -134,7 +143,7 @@ def test_what_waits_is_dropped_before_a_port_is_closed(tmp_path: Path, monkeypat
         done.clear()
         for _ in range(100):
             ends.line.write(b"x" * 100)
-        assert done[:2] == ["flush", "close"]
+        assert done[:2] == ["reset_output_buffer", "close"]
 
     run(tmp_path, test)
 
