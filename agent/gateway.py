@@ -22,7 +22,7 @@ from agent.config.catalogue import PASSWORD
 from agent.config.model import Config, CsmsConfig
 from agent.config.networks import FILE_SLOT, VERSIONS, order_in, profile_in, worked_last_in
 from agent.gateway_counters import LinkCounters
-from agent.gateway_health import GatewayHealth
+from agent.gateway_health import PROCESS, GatewayHealth
 from agent.ipc.client import RemoteStation, StationConnection
 from agent.ipc.port import (
     AuthorizeWanted,
@@ -404,7 +404,16 @@ async def _work(config: Config) -> None:
         if config.web is not None:
             from agent.web.process import run_web  # a gateway without a page does not pay for one
 
-            tasks.create_task(run_web(config, config.web, outside.find_station, statistics))
+            find_station = outside.find_station if gateway is not None else partial(_find_and_report, outside)
+            tasks.create_task(run_web(config, config.web, find_station, statistics))
+
+
+async def _find_and_report(outside: Outside) -> StationConnection:
+    """For a page without a CSMS: nobody else would tell the station that its gateway is there. Raises
+    ``StationLost``."""
+    station = await outside.find_station()
+    await station.report_parts(PROCESS, [])
+    return station
 
 
 async def run_gateway(config: Config) -> int:

@@ -1,4 +1,7 @@
-"""``evsed check-config``: every error of a configuration at once."""
+"""``evsed check-config``: every error of a configuration at once, and of the files that updates are judged by.
+
+With such a file broken charging goes on, so the processes start all the same; but no update is taken any more.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,24 @@ import dataclasses
 import json
 
 from agent.config.check import render
-from agent.config.load import check_file
+from agent.config.load import check_file, load
+from agent.config.problem import Problem
+from agent.config.update import UpdateConfig
 
 
 def check_config(parsed: argparse.Namespace) -> int:
     problems = check_file(parsed.file)
+    if not problems and (update := load(parsed.file).update) is not None:
+        problems = _trust_problems(update)
     if parsed.json:
         print(json.dumps({"file": str(parsed.file), "problems": [dataclasses.asdict(each) for each in problems]}))
     else:
         print(render(str(parsed.file), problems) if problems else f"{parsed.file}: no errors")
     return 1 if problems else 0
+
+
+def _trust_problems(update: UpdateConfig) -> list[Problem]:
+    from agent.firmware.policy import DevicePolicy  # brings the cryptography
+
+    faults = DevicePolicy(update, lambda: 0).faults()
+    return [Problem(f"update.{name}", "what updates can be judged by", fault.why) for name, fault in faults]

@@ -117,6 +117,9 @@ class StationHealth:
     def gateway_gone(self) -> None:
         self._hear_gateway((), self._core.ctx.at_ms)
 
+    def gateway_is_there(self) -> bool:
+        return self._gateway_gone_ms is None
+
     def _hear_gateway(self, report: tuple[PartHealth, ...], gone_ms: int | None) -> None:
         self._report, self._gateway_gone_ms = report, gone_ms
         self._rests = self._rests_now()

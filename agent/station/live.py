@@ -144,7 +144,7 @@ class LiveStation:
         limits = make_limits(build, self._archive, self._model)
         self.logic = Logic(core, limits, self._billing, clock_is_proven=self._clock_is_proven)
         self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
-        self._watch = DeviceWatch(build.config)
+        self._watch = DeviceWatch(build.config, lambda: self._health.gateway_is_there())
         self._updates = self._make_updates(platform)
         self._health = StationHealth(build, core, self, platform.process, self._troubles)
         self._usage = Usage(core, build.config.station.data_dir / "usage.sqlite", self._now_ms())

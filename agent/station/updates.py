@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
@@ -58,6 +58,9 @@ from agent.ledger.state import Namespace, Put, StateChange
 from agent.station.disk import raise_what_crashed
 from agent.station.platform import Installer, InstallerTalks
 from agent.station.self_test import DeviceWatch
+
+if TYPE_CHECKING:
+    from agent.firmware.policy import DevicePolicy
 
 KEY = "update"
 _FAILED = ("Failed", "InvalidSignature")  # ends of FirmwareStatusEnumType
@@ -194,9 +197,12 @@ class Updates:
         return None
 
     def _judge(self, certificate: str) -> None:
+        self._policy().signer(certificate, 0)
+
+    def _policy(self) -> DevicePolicy:
         from agent.firmware.policy import DevicePolicy  # brings the cryptography
 
-        DevicePolicy(self._update_config, self._shell.wall_ms).signer(certificate, 0)
+        return DevicePolicy(self._update_config, self._shell.wall_ms)
 
     async def install_staged(self) -> str:
         """A technician's bundle is in the slot already."""
@@ -369,13 +375,14 @@ class Updates:
             await asyncio.sleep(60)
 
     async def _test(self) -> None:
-        """Every device that can be expected to answer must have answered."""
+        """Whoever can be expected to answer must have answered, and this image must be able to judge the next one."""
         assert self._machine.update is not None
         forgiven = self._machine.update.silent_before
         await _until(lambda: not self._watch.missing(forgiven), self._update_config.self_test_s)
         missing = self._watch.missing(forgiven)
         silent = [f"no answer from {', '.join(missing)}"] if missing else []
-        faults = "; ".join([*self._controller_faults, *silent])
+        unfit = await asyncio.to_thread(lambda: [f"update.{name}: {fault}" for name, fault in self._policy().faults()])
+        faults = "; ".join([*self._controller_faults, *silent, *unfit])
         log.info("self-test", passed=not faults, faults=faults)
         self._carry_out(self._machine.tested(faults, self._now()))
 

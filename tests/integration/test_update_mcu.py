@@ -161,6 +161,24 @@ def test_a_way_back_that_could_not_be_written_is_none(tmp_path: Path) -> None:
         device.update(device.bundle_with("2.0.0", FIRST, "1.1"))
 
 
+def test_a_note_that_was_cut_off_keeps_out_only_what_could_not_come_back(tmp_path: Path) -> None:
+    """Until it is written anew, as the refusal says."""
+    device = Device(tmp_path)
+    device.seed("a")
+    (tmp_path / "state" / "mcu-pilot-a.json").write_text("")
+    with pytest.raises(UpdateRefused, match=r"slot a has no firmware staged.*mcu-pilot-a\.bin and \.json in"):
+        device.update(device.bundle_with("2.0.0", FIRST, "1.1"))
+    device.seed("a")
+    (tmp_path / "state" / "mcu-pilot-a.json").write_text('{"version": "1.0')
+    assert device.update(device.bundle("1.5.0", epoch=1)) == "b"
+    with device.installer() as installer:
+        assert device.start() == []
+        assert device.runs(FACTORY)
+        installer.confirm()
+    device.seed("b")
+    assert device.update(device.bundle_with("2.0.0", FIRST, "1.1")) == "a"
+
+
 def test_what_the_running_slot_brought_is_asked_for_by_the_next(tmp_path: Path) -> None:
     device = Device(tmp_path)
     with (

@@ -251,6 +251,25 @@ def test_field_fault_13_no_good_image(version: str, fate: Fate) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_field_fault_13_an_image_whose_gateway_never_comes_up(version: str) -> None:
+    """Nobody could reach it, to bring the next one: the old image comes back, and its gateway tells."""
+
+    async def story(bench: Bench) -> None:
+        world = bench.world
+        start_gateway = world._start_gateway
+
+        def start_that_of_the_old_image() -> None:
+            if world.installer.running == "a":
+                start_gateway()
+
+        world._start_gateway = start_that_of_the_old_image  # type: ignore[method-assign]
+        await bench.order()
+        await bench.reach(Phase.REVERTING)
+
+    assert update(version, story).told()[-1][0] == "InstallationFailed"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("phase", [Phase.SCHEDULED, Phase.DOWNLOADING, Phase.WAITING])
 def test_field_fault_13_a_newer_request_takes_its_place(version: str, phase: Phase) -> None:
     async def story(bench: Bench) -> None:

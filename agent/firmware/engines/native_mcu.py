@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from agent.firmware.engines.native_stream import BundleStream, Tally, is_right
 from agent.firmware.errors import Refusal, SlotFailed, UpdateRefused
 from agent.firmware.faults import slot_faults
@@ -29,10 +31,12 @@ _NOTE_BYTES_MAX: Final = 1024
 _MODE: Final = 0o644  # no secret, and the station may be another user
 _REMEDY: Final = "install again; if it happens again, the storage is failing"
 
+log = structlog.get_logger(__name__)
+
 
 def staged_mcu(storage: Storage, path: Path, slot: str) -> Staged | None:
-    """The firmware that belongs to ``slot``; None: none does. Whoever flashes it compares its hash. Raises
-    ``SlotFailed``, also for a note that cannot be understood."""
+    """The firmware that belongs to ``slot``; None: none does. Whoever flashes it compares its hash. A note that cannot
+    be understood is none: it must not keep out bundles that bring no such firmware. Raises ``SlotFailed``."""
     note = _note(path, slot)
     with slot_faults(note):
         noted = read_small(storage, note, _NOTE_BYTES_MAX)
@@ -42,7 +46,8 @@ def staged_mcu(storage: Storage, path: Path, slot: str) -> Staged | None:
         members = json.loads(noted)
         version, digest = members["version"], bytes.fromhex(members["sha256"])
     except (ValueError, TypeError, KeyError) as error:
-        raise SlotFailed(str(note), "it cannot be understood", _REMEDY) from error
+        log.warning("note of a microcontroller's firmware cannot be understood", note=str(note), error=repr(error))
+        return None
     return Staged(str(version), _held(storage, _firmware(path, slot)), digest)
 
 

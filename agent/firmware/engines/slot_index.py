@@ -2,8 +2,8 @@
 
 Charter: the index tells where a chunk may be found without fetching it: at its own place in the slot that is being
 filled (from an earlier image, or an earlier try that was interrupted), or anywhere in the other slot. Whoever uses
-such a chunk hashes it first, so a wrong or lost index costs time and nothing else; one that cannot be understood is
-none. Of a slot that nobody wrote through the engine (the factory's) it is made by reading the slot once.
+such a chunk hashes it first, so a wrong or lost index costs time and nothing else; one that cannot be read or
+understood is none. Of a slot that nobody wrote through the engine (the factory's) it is made by reading the slot once.
 
 File: magic, chunk size and count (little-endian, 32 bits each), then the hashes (SHA-256, 32 bytes; all zero: not
 known). Memory: 32 bytes for each chunk of a slot, about 150 more where chunks are looked up by hash.
@@ -67,9 +67,12 @@ class SlotIndex:
 
 
 def load(storage: Storage, path: Path, chunk_size: int) -> SlotIndex | None:
-    """The index in this file; None where there is none that is made of such chunks. Raises ``SlotFailed``."""
-    with slot_faults(path):
+    """The index in this file; None where there is none that can be read, and is made of such chunks."""
+    try:
         data = read_small(storage, path, _HEAD.size + MAX_CHUNKS * HASH_BYTES)
+    except OSError as error:  # a bad sector under a hint must not keep the slot from its update
+        log.warning("index of a slot cannot be read, it does without", index=str(path), error=str(error))
+        return None
     if data is None or len(data) < _HEAD.size:
         return None
     magic, size, count = _HEAD.unpack_from(data)

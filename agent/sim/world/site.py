@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from agent.config.load import load
 from agent.config.model import Config
+from agent.sim.signer import Signer
 from agent.sim.world.pace import Pace
 
 TOKENS: Final = ("04A1B2C3D4E5F6", "04FFEEDDCCBBAA", "DEADBEEF", "11223344556677", "0A0B0C0D")
@@ -115,7 +116,7 @@ def drawn_site(folder: Path, seed: int, pace: Pace) -> Config:
 def make_site(folder: Path, seed: int, chance: random.Random, version: str, pace: Pace, evses: int = 2) -> Config:
     """Write the files of such a station to ``folder`` and read them."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "roots.pem").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+    (folder / "roots.pem").write_text(Signer.make("World").root_pem)  # an image on trial must be able to read it
     (folder / "cmdline").write_text("evsed.slot=a")
     (folder / "tariff.json").write_text(json.dumps(_tariff(chance)))
     # The limit while offline makes a difference only where it is less than the station's.

@@ -293,11 +293,11 @@ def _refuse_once(made: Bench, wanted: Command) -> list[Command]:
     module, refused = made.sim.modules[1], list[Command]()
     execute, accepts = module.execute, module.accepts_voltage
 
-    def once(header: Header, data: bytes, bus_mv: int) -> tuple[ErrorCode, bytes]:
+    def once(header: Header, data: bytes, external_mv: int) -> tuple[ErrorCode, bytes]:
         if not refused and header.command == wanted:
             refused.append(wanted)
             return ErrorCode.DATA_INVALID, data
-        return execute(header, data, bus_mv)
+        return execute(header, data, external_mv)
 
     def group_once(voltage_mv: int) -> bool:
         if not refused and wanted is Command.SET_GROUP_OUTPUT:

@@ -300,9 +300,12 @@ def test_a_process_that_crashed_is_told_for_a_day() -> None:
 @pytest.mark.parametrize("csms", [True, False])
 def test_a_gateway_that_stays_away_is_missed_where_there_is_a_csms(csms: bool) -> None:
     bench = Bench(csms=csms)
+    assert not bench.health.gateway_is_there()
     bench.health.take_report("gateway", [PartHealth(Part.CSMS_LINK, 0, Condition.OK)])
     assert bench.of(Part.CSMS_LINK).condition is Condition.OK
+    assert bench.health.gateway_is_there()
     bench.health.gateway_gone()
+    assert not bench.health.gateway_is_there()
     gone = Condition.UNKNOWN if csms else Condition.ABSENT
     assert (bench.of(Part.CSMS_LINK).condition, bench.codes()) == (gone, set())
     bench.at_ms += GATEWAY_AWAY_MS

@@ -118,7 +118,7 @@ def found_of(view: InstallerView | None, kept: Update | None = None, later: Inst
         around, talks = Around(), Talks(view)
         text = None if kept is None else json.dumps(to_plain(kept))
         model = DeviceModel(build_specs(config))
-        updates = Updates(config, model, DeviceWatch(config), text, around, talks)
+        updates = Updates(config, model, DeviceWatch(config, lambda: True), text, around, talks)
         updates.start()
         await asyncio.sleep(0.1)
         found = [codes(updates.troubles)]

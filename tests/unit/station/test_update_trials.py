@@ -1,4 +1,5 @@
-"""Updates in the station, where the installer dies in the middle, or where there is no image to go back to.
+"""Updates in the station, where the installer dies in the middle, where the new image could never be reached or updated
+again, or where there is no image to go back to.
 
 The bench is in ``update_bench``; the usual ways are in ``test_updates``.
 """
@@ -6,7 +7,10 @@ The bench is in ``update_bench``; the usual ways are in ``test_updates``.
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,6 +23,7 @@ from agent.firmware.wire import PeerGone
 from agent.health.fold import Finding
 from agent.ipc.updates import UpdateAnswer, UpdateOutcome
 from agent.station import updates as updates_module
+from tests.unit.firmware.bundle.pki import ROOT
 from tests.unit.firmware.installer_site import Site
 from tests.unit.station.update_bench import TO_REBOOT, Bench, order, play
 
@@ -50,9 +55,9 @@ class Dying:
         return dies
 
 
-async def until_the_trial(bench: Bench) -> None:
-    """The machine has restarted into the new image, whose station is not started yet."""
-    updates = bench.start()
+async def until_the_trial(bench: Bench, **start: Any) -> None:
+    """The machine has restarted into the new image, whose station is not started yet. ``start``: of the old one's."""
+    updates = bench.start(**start)
     await updates.request(order())
     await bench.staged(updates)
     await bench.until((bench.site.folder / "rebooted").exists)
@@ -118,6 +123,77 @@ def test_a_sick_image_waits_for_the_installer_before_it_restarts(site: Site) -> 
         bench.start(answering=())
         await bench.until((site.folder / "rebooted").exists)
         assert site.installer().status().primary == "a", "the sick one is not tried again"
+
+    play(bench, scene)
+
+
+# ----------------------------------------------------------------------- an image that could not be got rid of
+
+
+async def goes_back(bench: Bench) -> str:
+    """The image on trial is not marked good. Why."""
+    await bench.until((bench.site.folder / "rebooted").exists)
+    assert bench.around.phase == "reverting"
+    view = bench.site.installer().status()
+    assert (view.primary, view.security_epoch) == ("a", 0)
+    assert bench.around.kept is not None
+    return str(json.loads(bench.around.kept)["why"])
+
+
+OPENSSL: Final = f"sha256 Fingerprint={':'.join(['AB'] * 32)}"
+SPOILT: Final[dict[str, tuple[str, str]]] = {
+    "roots": (ROOT.certificate_pem[:200], "roots: 0 whole certificates"),
+    "manufacturer_roots": ("", "roots: 0 whole certificates"),
+    "revoked": (OPENSSL, "revoked: line 1"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_an_image_whose_trust_store_is_of_no_use_goes_back(site: Site, what: str) -> None:
+    """It would be the last one that this charger ever takes: each later bundle would find nobody who can judge it."""
+    content, why = SPOILT[what]
+    files: dict[str, Path] = {name: site.folder / f"{name}.txt" for name in SPOILT}
+    for name, file in files.items():
+        file.write_text("" if name == "revoked" else ROOT.certificate_pem)
+    bench = Bench(site, **files)
+    site.start()
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        files[what].write_text(content)
+        bench.start()
+        said = await goes_back(bench)
+        assert said.startswith(f"update.{what}: trust store ({files[what]}): {why}"), said
+
+    play(bench, scene)
+
+
+def test_an_image_without_what_judges_updates_goes_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(site)
+    site.start()
+
+    async def scene() -> None:
+        await until_the_trial(bench)
+        monkeypatch.setitem(sys.modules, "agent.firmware.bundle.device", None)  # as one that is not there
+        bench.start()
+        assert "agent.firmware.bundle.device" in await goes_back(bench)
+
+    play(bench, scene)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["there before", "away before"])
+def test_an_image_whose_gateway_never_comes_up_goes_back(site: Site, before: bool) -> None:
+    """Nobody could reach it, to bring the next one. Where there was none before, that is not the image's fault."""
+    bench = Bench(site)
+    site.start()
+
+    async def scene() -> None:
+        await until_the_trial(bench, gateway=before)
+        bench.start(gateway=False)
+        if before:
+            assert await goes_back(bench) == "no answer from gateway"
+        else:
+            await bench.until(lambda: bench.around.told[-1] == "Installed")
 
     play(bench, scene)
 

@@ -183,7 +183,7 @@ def test_a_station_that_ends_while_the_slot_is_read_back(
             await bench.until(lambda: refusals)
         go_on.set()
         installer = site.installer()
-        await bench.until(lambda: not installer._changing.locked())
+        await bench.until(lambda: not installer._turn._taken)
         if again:
             await bench.until((site.folder / "rebooted").exists)
         found = installer.status()

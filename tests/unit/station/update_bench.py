@@ -115,9 +115,9 @@ class Bench:
         self.around = Around()
         self.updates: Updates | None = None
 
-    def start(self, answering: Sequence[int] = (1, 2), faults: Sequence[str] = ()) -> Updates:
-        """The station; all devices of these EVSEs answer."""
-        watch = DeviceWatch(self.config)
+    def start(self, answering: Sequence[int] = (1, 2), faults: Sequence[str] = (), *, gateway: bool = True) -> Updates:
+        """The station; all devices of these EVSEs answer. ``gateway``: it is connected."""
+        watch = DeviceWatch(self.config, lambda: gateway)
         for evse in answering:
             watch.hear(FromPilot(evse, Back("x")))
             watch.hear(FromMeter(evse, Back("x")))

@@ -88,9 +88,11 @@ def test_minimum_versions(name: str) -> None:
         changed: Any = {f"{name}_version": present}
         return manifest, replace(DEVICE, **changed)
 
-    for least, present in (("", ""), ("", "?"), ("2.0", "2.0"), ("2.0", "2.0.0"), ("2.0", "10.0"), ("2.0-rc1", "2.0")):
+    enough = [("", ""), ("", "?"), ("2.0", "2.0"), ("2.0", "2.0.0"), ("2.0", "10.0"), ("2.0-rc1", "2.0")]
+    for least, present in (*enough, ("2.0", "2.0.post1"), ("2.0", "2.0.1.dev3+gabc"), ("2.0-rc1", "2.0rc1")):
         check_device(*with_(least, present))
-    for least, present in (("2.0", "1.9"), ("2.0", "2.0-rc9"), ("2.0", ""), ("2.0", "unknown"), ("2.0.1", "2.0+x")):
+    too_old = [("2.0", "1.9"), ("2.0", "2.0-rc9"), ("2.0", ""), ("2.0", "unknown"), ("2.0.1", "2.0+x")]
+    for least, present in (*too_old, ("2.0", "2.0rc9"), ("2.0", "2.0.dev9"), ("2.0.1", "2.0.post9")):
         assert refused(*with_(least, present)) == (Refusal.REQUIREMENT, f"manifest: requires.{name}")
 
 
@@ -99,13 +101,26 @@ def test_minimum_versions(name: str) -> None:
 RISING = [
     "0",
     "0.9",
+    "1.dev1",
+    "1.0.dev10",
+    "1-2",
+    "1a1.dev1",
+    "1a1",
+    "1a1.post1",
+    "1a2",
     "1-alpha",
     "1-alpha.1",
+    "1b1",
     "1-beta",
+    "1.0rc1.dev3+gabc",
     "1-rc1",
-    "1-rc2",
+    "1rc2",
     "1-rc10",
     "1",
+    "1.post1.dev1",
+    "1.0.post1",
+    "1.post10",
+    "1.0.1.dev1",
     "1.0.1",
     "1.1",
     "1.9",
@@ -116,6 +131,7 @@ RISING = [
     "1675168902",
 ]
 EQUAL = [("2.1", "2.1.0"), ("2.01", "2.1"), ("0", "0.0"), ("1+a", "1+b"), ("1", "1+dfsg-2"), ("1-rc1", "1-rc.1")]
+EQUAL += [("1-rc1", "1rc1"), ("1.0rc1+local", "1rc1"), ("1.dev1", "1.0.dev1+gabc"), ("1.post1", "1.0.post01")]
 
 
 @pytest.mark.parametrize(("older", "newer"), list(pairwise(RISING)))
@@ -124,6 +140,7 @@ def test_order_of_versions(older: str, newer: str) -> None:
     assert first is not None
     assert second is not None
     assert first < second
+    assert all(key < first for each in RISING[: RISING.index(older)] if (key := version_key(each)) is not None)
 
 
 @pytest.mark.parametrize(("one", "other"), EQUAL)
@@ -131,12 +148,29 @@ def test_equal_versions(one: str, other: str) -> None:
     assert version_key(one) == version_key(other)
 
 
-@pytest.mark.parametrize("text", ["", "a", "v1", "1.", ".1", "1..2", "1 ", "1\n", "-1", "1_2", "1-", "٣", "1" * 65])
+NO_SUFFIX = [
+    "1rc",
+    "1c1",
+    "1alpha1",
+    "1.rc1",
+    "1RC1",
+    "1.dev",
+    "1dev1",
+    "1.post",
+    "1.dev1.post1",
+    "1.dev1rc1",
+    "1rc1-2",
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "v1", "1.", ".1", "1..2", "1 ", "1\n", "-1", "1_2", "1-", "٣", "1" * 65, *NO_SUFFIX]
+)
 def test_what_cannot_be_compared(text: str) -> None:
     assert version_key(text) is None
 
 
-@given(st.text(alphabet="0123456789.-+~abcR", max_size=70))
+@given(st.text(alphabet="0123456789.-+~abcRdevpost", max_size=70))
 def test_any_two_keys_can_be_compared(text: str) -> None:
     key = version_key(text)
     if key is not None:

@@ -158,20 +158,20 @@ def test_an_index_folder_without_room_is_named(world: World, monkeypatch: pytest
         world.install(bundle(image(CONTENT)))
 
 
-# ------------------------------------------------------------------------------------ an active slot that wears out
+# ------------------------------------------------------------------------------------------ storage that wears out
 
 
 class Worn(FileStorage):
-    """Slot a fails wherever ``fails`` says so; every other file is well."""
+    """Slot a (or another file by its name) fails wherever ``fails`` says so; every other file is well."""
 
-    def __init__(self, fails: Callable[[int], bool]) -> None:
-        self.fails, self.tried = fails, 0
+    def __init__(self, fails: Callable[[int], bool], name: str = "root-a") -> None:
+        self.fails, self.tried, self.name = fails, 0, name
 
     def open(
         self, path: Path, *, writable: bool = False, uncached: bool = False, exclusive: bool = False
     ) -> StoredFile:
         file = super().open(path, writable=writable, uncached=uncached, exclusive=exclusive)
-        if path.name == "root-a":
+        if path.name == self.name:
             plain = file.read
 
             def read(offset: int, length: int) -> bytes:
@@ -202,5 +202,19 @@ def test_nor_does_one_that_fails_later(tmp_path: Path) -> None:
     world.storage = storage = Worn(lambda offset: offset == 3 * CHUNK)
     made = bundle(image(CONTENT))
     assert world.install(made).fetched_bytes == SIZE - 3 * CHUNK
+    world.read_back(made)
+    assert storage.tried == 1
+
+
+@pytest.mark.parametrize(
+    ("slot", "fetched_bytes"), [("a", 100), ("b", 0)]
+)  # the last one has noise behind it in slot a
+def test_a_bad_sector_under_an_index_costs_time_and_no_update(tmp_path: Path, slot: str, fetched_bytes: int) -> None:
+    world, made = World(FileStorage(), tmp_path), bundle(image(CONTENT))
+    for each in "ab":
+        world.install(made, each)
+    world.put(world.slots["b"], noise(101, 16 * CHUNK))
+    world.storage = storage = Worn(lambda _: True, f"root-{slot}.index")
+    assert world.install(made).fetched_bytes == fetched_bytes
     world.read_back(made)
     assert storage.tried == 1

@@ -79,14 +79,24 @@ def test_firmware_that_is_too_large_is_refused(world: World) -> None:
 @pytest.mark.parametrize(
     "note", [b"", b"[]", b"null", b"{}", b'{"version": "1", "sha256": 5}', b'{"version": "1", "sha256": "xy"}', b"\xff"]
 )
-def test_a_note_that_cannot_be_understood_is_named(world: World, note: bytes) -> None:
+def test_a_note_that_cannot_be_understood_is_none(world: World, note: bytes) -> None:
     made = bundle(mcu(FIRMWARE, "3.1"))
     world.install(made)
     world.put(world.root / "data" / "pilot-b.json", note)
-    with pytest.raises(SlotFailed, match=r"pilot-b\.json: it cannot be understood"):
-        world.engine.staged_mcu("pilot", "b")
+    assert world.engine.staged_mcu("pilot", "b") is None
+    with pytest.raises(SlotFailed, match=r"pilot-b\.bin: it does not hold what was written"):
+        world.read_back(made)
     world.install(made)
     world.read_back(made)
+
+
+def test_a_running_slot_whose_note_was_cut_off_keeps_out_no_bundle_without_firmware(world: World) -> None:
+    world.put(world.root / "data" / "pilot-a.bin", FIRMWARE)
+    world.put(world.root / "data" / "pilot-a.json", b"")
+    made = bundle(image(b"x"))
+    world.install(made)
+    world.read_back(made)
+    assert world.engine.staged_mcu("pilot", "b") is None
 
 
 @pytest.mark.parametrize("firmware", [b"", FIRMWARE[:-1], FIRMWARE + b"x", noise(1, len(FIRMWARE))])
