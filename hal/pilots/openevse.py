@@ -10,7 +10,8 @@ Rules:
   after every loss. A state-changing command is tried once per round and then decided anew, so that a
   retry can never undo a newer stop.
 * ``stop`` and ``disable`` leave in the call itself, also while a command is in flight, and also while
-  the board counts as lost but its port is open. ``$AT`` and ``$AB`` are acted on in the same callback.
+  the board counts as lost but its port is open. ``$AT`` and ``$AB`` are acted on in the same callback, also
+  while the board counts as lost: one that boots then closes its contactor half a second later.
 * Heartbeat: ``$SY 5 6`` is stored in the board's EEPROM, so it is written only where ``$GY`` says
   otherwise. Then one pulse per round. Its reply names what is set: where that differs (our command got lost),
   ``$GY`` is asked again. NK means that a beat was missed and the board limits itself: it is acknowledged and
@@ -18,10 +19,15 @@ Rules:
 * ``$AB`` nobody asked for: the board forgot what it was told and would charge on its own.
   ``SPURIOUS_RESET`` is raised, the wanted state brought about again at once, and the fault is
   withdrawn when the board confirms that state. ``$AB`` while the board counts as lost is its return.
+* After a boot the board may be locked (``openevse_rules``); it is unlocked on the way to the wanted state.
+* A delay timer stored in the board lets it charge, and sleep, by its own clock: it is switched off, and a board
+  that keeps it on, or has it switched on again and again, is refused.
 * A board whose stuck-relay check is switched off vouches for nothing; what it tells of its contactor is then what it
   commands, and a weld is found by the meter alone. ``Back`` names the checks that are off.
 * A read is tried three times, each with a new sequence id, before the board counts as lost:
   SILENT, GARBAGE (damage came meanwhile, or replies that make no sense), REFUSED ($NK), GONE (port).
+  What it found before, and what it says meanwhile, keeps its meaning: ``stop`` may put it to sleep, where it only
+  tells that there was a fault.
 
 Sources: OpenEVSE firmware 8.2.3 ``rapi_proc.h``, ESP32 companion firmware (poll and heartbeat figures).
 Units: milliseconds, milliampere; ampere where the board has them.
@@ -109,6 +115,7 @@ class OpenEvsePilot:
         self._round = 0
         self._next_reset_s = 0.0
         self._heartbeat_writes = 0
+        self._timer_writes = 0
 
     # ---------------------------------------------------------------- AutonomousPilot
 
@@ -217,6 +224,7 @@ class OpenEvsePilot:
         await self._read_state()
         if (urgent := rules.urgent_command(self._wanted, self._status)) is not None:
             self._exchange.send_urgent(urgent)  # a board left alone charges: stop it before all else
+        await self._end_timer()
         firmware, *_ = await self._read("GV", 1)
         _, flags, *_ = await self._read("GE", 2)
         settings = self._number("GE", flags, 16)
@@ -235,6 +243,7 @@ class OpenEvsePilot:
     async def _do_round(self) -> None:
         await self._beat()
         await self._read_state()
+        await self._end_timer()
         self._round += 1
         if self._round % _ROUNDS_PER_GC == 0:
             await self._read_limits()
@@ -297,6 +306,15 @@ class OpenEvsePilot:
             raise DeviceRefused(self._config.path, detail)
         self._heartbeat_writes += 1
         await self._try_once(f"SY {HEARTBEAT_S} {FALLBACK_A}")
+
+    async def _end_timer(self) -> None:
+        while rules.has_timer(self._status):
+            if self._timer_writes == _TRIES:  # its EEPROM wears
+                detail = "its delay timer, which starts and stops charging, stays on: switch it off in the board's menu"
+                raise DeviceRefused(self._config.path, detail)
+            self._timer_writes += 1
+            await self._try_once("ST 0 0 0 0")
+            await self._read_state()
 
     # ---------------------------------------------------------------- single commands
 
@@ -370,28 +388,29 @@ class OpenEvsePilot:
             case StateChange(state, pilot, current_a, vflags):
                 self._status = Status(state, pilot, vflags, current_a)
                 self._status_changed()
-            case Boot():
-                self._has_booted()
+            case Boot(state):
+                self._has_booted(state)
             case Notice():
                 return  # buttons and Wi-Fi requests are not ours
-        if not self._in_use or self._rebooting:
+        if self._rebooting:
             return
         if (urgent := rules.urgent_command(self._wanted, self._status)) is not None:
             self._exchange.send_urgent(urgent)
-        if rules.next_command(self._wanted, self._status) is not None:
+        if not self._in_use or rules.next_command(self._wanted, self._status) is not None:
             self._wake.set()
 
-    def _has_booted(self) -> None:
+    def _has_booted(self, state: int) -> None:
+        """``state`` is UNKNOWN, or what the board's tests found."""
         self._booted.set()
-        if self._in_use and not self._rebooting:
-            self._spurious_reset = True
-            self._status = replace(self._status, state=rules.UNKNOWN, current_a=None)
+        if not self._rebooting:
+            self._spurious_reset = self._in_use
+            self._status = replace(self._status, state=state, current_a=None)
             self._status_changed()
 
     def _status_changed(self) -> None:
+        self._faults = rules.faults(self._status, self._faults)
         if not self._in_use:
             return
-        self._faults = rules.faults(self._status, self._faults)
         if rules.vehicle_connected(self._status):
             self._next_reset_s = 0.0
         spurious = frozenset({BoardFault.SPURIOUS_RESET}) if self._spurious_reset else frozenset()
@@ -408,7 +427,7 @@ class OpenEvsePilot:
     # ---------------------------------------------------------------- port and loss
 
     def _port_open(self) -> None:
-        self._heartbeat_writes = 0  # it may be another board
+        self._heartbeat_writes = self._timer_writes = 0  # it may be another board
         self._task = asyncio.get_running_loop().create_task(self._serve())
         self._task.add_done_callback(_surface)
 
@@ -425,7 +444,6 @@ class OpenEvsePilot:
     def _lose(self, kind: LossKind, detail: str) -> None:
         self._in_use = False
         self._status = Status()
-        self._faults = frozenset()
         self._temperatures = {}
         self._spurious_reset = self._reset_asked = self._rebooting = False
         if not self._lost_told:

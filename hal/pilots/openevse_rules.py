@@ -13,8 +13,13 @@ Rules:
 * A hard fault stands until the board has forgotten it. A board that was put to sleep or disabled meanwhile does not do
   that by itself when the vehicle leaves, and would never charge again: then it is reset.
 * Current first, then enable: at no moment may the board offer more than wanted.
+* A board whose firmware is built with BOOTLOCK (release 8.2.3 is) answers after each boot, but looks at nothing until
+  ``SB``. It is put to sleep, or disabled, before that, so that it cannot begin by itself. Until then it knows of no
+  vehicle, also where its flag says that there is none. ``SB`` is answered ``OK 1`` in a fault, which its state tells.
 
-Sources: OpenEVSE firmware 8.2.3 ``J1772EvseController.cpp`` (states, debounce, what is checked when).
+Sources: OpenEVSE firmware 8.2.3 ``J1772EvseController.cpp`` (states, debounce, what is checked when). The boot lock and
+the states of the proximity pilot were read in the source of 9.2.0 (``main.cpp``, ``rapi_proc.h``); that 8.2.3 is
+released with the lock is told by its users (openevse_esp32_firmware #738, #798). None of it was traced on a device.
 Units: ampere, as the board has them.
 """
 
@@ -29,6 +34,7 @@ from hal.ports import BoardFault, CpState
 
 UNKNOWN, STATE_A, STATE_B, STATE_C, STATE_D = range(5)
 STUCK_RELAY, SLEEPING, DISABLED = 0x08, 0xFE, 0xFF
+_OFF = (SLEEPING, DISABLED)
 
 _CP: Mapping[int, CpState] = {STATE_A: CpState.A, STATE_B: CpState.B, STATE_C: CpState.C, STATE_D: CpState.D}
 _FAULTS: Mapping[int, BoardFault] = {
@@ -41,6 +47,8 @@ _FAULTS: Mapping[int, BoardFault] = {
     0x0A: BoardFault.OVER_TEMPERATURE,
     0x0B: BoardFault.OVER_CURRENT,
     0x0E: BoardFault.CONTACTOR_OPEN,
+    0x0F: BoardFault.PROXIMITY,  # shorted
+    0x10: BoardFault.PROXIMITY,  # no resistor
 }
 _HEALTHY = {UNKNOWN, STATE_A, STATE_B, STATE_C, SLEEPING, DISABLED}
 
@@ -48,6 +56,7 @@ _THERMOMETERS = ("DS3231", "MCP9808", "TMP007")
 _DECI_C = range(-1_000, 2_001)
 
 _VFLAG_HARD_FAULT, _VFLAG_CHARGING, _VFLAG_CONNECTED = 0x0002, 0x0040, 0x0100
+_VFLAG_TIMER, _VFLAG_BOOT_LOCK = 0x1000, 0x4000
 FLAG_NO_STUCK_RELAY_CHECK = 0x0010
 _CHECKS_OFF: Mapping[int, str] = {
     0x0002: "diode",
@@ -90,7 +99,7 @@ def is_fault(state: int) -> bool:
 
 def cp_state(status: Status) -> CpState | None:
     """The pilot as the core knows it; None while the board does not know it itself."""
-    if status.state == UNKNOWN:
+    if status.state == UNKNOWN or boot_locked(status):
         return None
     if status.state == DISABLED:
         return CpState.F
@@ -126,9 +135,18 @@ def vehicle_connected(status: Status) -> bool:
     return bool(status.vflags & _VFLAG_CONNECTED)
 
 
+def boot_locked(status: Status) -> bool:
+    return bool(status.vflags & _VFLAG_BOOT_LOCK)
+
+
+def has_timer(status: Status) -> bool:
+    """Whether a delay timer stored in the board puts it to sleep and wakes it by the board's own clock."""
+    return bool(status.vflags & _VFLAG_TIMER)
+
+
 def needs_reset(status: Status) -> bool:
     """Whether a hard fault is left over that nothing else ends; never while a vehicle is there."""
-    over = status.state in (SLEEPING, DISABLED) and not vehicle_connected(status)
+    over = status.state in _OFF and not vehicle_connected(status)
     return over and bool(status.vflags & _VFLAG_HARD_FAULT)
 
 
@@ -152,12 +170,15 @@ def next_command(wanted: Wanted, status: Status, tried: frozenset[str] = frozens
     ``tried`` are the commands of this round; none is repeated before the next one.
     """
     command = urgent_command(wanted, status)
-    if wanted.mode is Mode.OFFER:
+    if boot_locked(status):
+        if command is None and not is_fault(status.state):
+            command = "SB" if status.state in _OFF else "FS"
+    elif wanted.mode is Mode.OFFER:
         set_current = f"SC {wanted.current_a} V"  # V: volatile, does not wear the EEPROM
         if status.current_a != wanted.current_a and set_current not in tried:
             return set_current
         too_much = status.current_a is None or status.current_a > wanted.current_a
-        if status.state in (SLEEPING, DISABLED) and not too_much:
+        if status.state in _OFF and not too_much:
             command = "FE"
     return None if command in tried else command
 

@@ -118,10 +118,18 @@ class SerialLine:
         if self._retry is not None:
             self._retry.cancel()
         for _ in range(_DRAIN_STEPS):
-            if not self._backlog:
+            if not self._waits():
                 break
             await asyncio.sleep(_DRAIN_STEP_S)
-        self._release()
+        self._release(flush=self._waits())
+
+    def _waits(self) -> bool:
+        """Something has not left yet: here, or in the kernel."""
+        if self._backlog or self._port is None:
+            return bool(self._backlog)
+        with contextlib.suppress(OSError, termios.error):
+            return self._port.out_waiting > 0
+        return False
 
     def _open(self) -> None:
         assert self._loop is not None
@@ -208,7 +216,7 @@ class SerialLine:
         self._retry = self._loop.call_later(self._retry_s, self._open)
         self._retry_s = min(self._retry_s * 2, _LAST_RETRY_S)
 
-    def _release(self) -> None:
+    def _release(self, *, flush: bool = True) -> None:
         self._backlog.clear()
         self._head_begun = False
         if self._port is None or self._loop is None:
@@ -217,8 +225,9 @@ class SerialLine:
         self._loop.remove_writer(self._fd)
         self._fd = -1
         # Bytes that the adapter does not take would hold up close(), and the loop, for the tty's closing wait (30 s). A
-        # tty that is already gone refuses, which is what close is for.
-        with contextlib.suppress(OSError, termios.error):
-            self._port.reset_output_buffer()
+        # tty that is already gone refuses, which is what close is for. The last words of an orderly end are not dropped.
+        if flush:
+            with contextlib.suppress(OSError, termios.error):
+                self._port.reset_output_buffer()
         self._port.close()
         self._port = None

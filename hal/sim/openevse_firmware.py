@@ -3,7 +3,7 @@
 Charter: what the board does by itself, driven by ``update`` a few hundred times a second as in the
 firmware's main loop, and by the functions behind the RAPI commands. The wire is ``hal.sim.rapi_board``.
 
-Source: OpenEVSE/open_evse ``J1772EvseController.cpp``.
+Sources: OpenEVSE/open_evse ``J1772EvseController.cpp``; boot lock and delay timer: ``main.cpp`` (read in 9.2.0).
 Units: ampere as in the firmware; milliseconds.
 """
 
@@ -18,7 +18,7 @@ from hal.sim.vehicle_port import VehiclePort
 
 MIN_A = 6
 _ACK_COOKIE = 165
-HARD_FAULT, CHARGING, CONNECTED = 0x0002, 0x0040, 0x0100
+HARD_FAULT, CHARGING, CONNECTED, TIMER, BOOT_LOCK = 0x0002, 0x0040, 0x0100, 0x1000, 0x4000
 _NO_STUCK_RELAY_CHECK = 0x0010  # of the settings flags
 _PILOT_CODE = {CpState.A: 1, CpState.B: 2, CpState.C: 3, CpState.D: 4, CpState.E: 0, CpState.F: 0}
 
@@ -67,7 +67,10 @@ class OpenEvseTiming:
 
 
 class OpenEvseFirmware:
-    """One board's firmware. Stored settings survive ``power_up``; ``eeprom_writes`` counts their wear."""
+    """One board's firmware. Stored settings survive ``power_up``; ``eeprom_writes`` counts their wear.
+
+    ``boot_lock``: built to look at nothing after each boot until it is unlocked. ``delay_timer``: None where it is off,
+    else whether its clock says now that the board be awake."""
 
     def __init__(
         self,
@@ -78,6 +81,8 @@ class OpenEvseFirmware:
         max_a: int,
         heartbeat: tuple[int, int],
         settings_flags: int,
+        boot_lock: bool = False,
+        delay_timer: bool | None = None,
     ) -> None:
         self.vehicle = vehicle
         self.eeprom_writes = 0
@@ -85,6 +90,8 @@ class OpenEvseFirmware:
         self.max_a = max_a  # stored
         self.hardware_max_a = max_a
         self.settings_flags = settings_flags
+        self.boot_lock = boot_lock
+        self.delay_timer = delay_timer  # stored
         self.over_temperature = False  # throttled: the current may not be raised
         self.found: State | None = None  # what the sensors find wrong
         self._welded = False
@@ -97,16 +104,16 @@ class OpenEvseFirmware:
         self.state = State.UNKNOWN
         self.pilot = Pilot.P12
         self.pilot_state = 0
-        self.vflags = 0
+        self.vflags = (BOOT_LOCK if self.boot_lock else 0) | (TIMER if self.delay_timer is not None else 0)
         self.amps = self.max_a
         self.heartbeat_trigger = 0
         self._candidate: tuple[int, float] = (-1, 0.0)  # state seen, since when
-        self._on_since_ms = self._off_since_ms = self._last_pulse_ms = self._now_ms()
+        self._on_since_ms = self._off_since_ms = self._last_pulse_ms = self._timer_checked_ms = self._now_ms()
 
     def update(self) -> None:
         """One turn of the main loop."""
         now_ms = self._now_ms()
-        if self.state is State.DISABLED:
+        if self.state is State.DISABLED or self.vflags & BOOT_LOCK:
             return
         connected = self.vehicle.cp is not CpState.A
         self._flag(CONNECTED, connected)
@@ -127,9 +134,25 @@ class OpenEvseFirmware:
             if fault is not self.state:
                 self._enter(fault)
             return
-        if State.VENT_REQUIRED <= self.state <= State.RELAY_CLOSURE:
+        if self.in_fault:
             self._leave_fault()
         self._debounce(now_ms)
+
+    @property
+    def in_fault(self) -> bool:
+        return State.VENT_REQUIRED <= self.state <= State.RELAY_CLOSURE
+
+    def check_time(self) -> None:
+        """The delay timer, once a second."""
+        now_ms = self._now_ms()
+        held = self.state is State.DISABLED or self.in_fault or self.vflags & BOOT_LOCK
+        if self.delay_timer is None or held or now_ms - self._timer_checked_ms < self._timing.second_ms:
+            return
+        self._timer_checked_ms = now_ms
+        if self.delay_timer:
+            self.enable()
+        else:
+            self.sleep()
 
     def _fault_now(self, now_ms: int) -> State | None:
         if self._misses_ground(now_ms):
@@ -243,6 +266,19 @@ class OpenEvseFirmware:
         self._last_pulse_ms = self._now_ms()
         self.heartbeat_trigger = 0
         return True
+
+    def unlock(self) -> bool:
+        """Whether the boot lock is gone, which it is not in a fault. Then the main loop begins."""
+        if self.in_fault:
+            return False
+        self._flag(BOOT_LOCK, False)
+        self.update()
+        return True
+
+    def end_timer(self) -> None:
+        self.eeprom_writes += 1
+        self.delay_timer = None
+        self._flag(TIMER, False)
 
     def weld(self, welded: bool) -> None:
         """A welded relay stays closed once it has closed."""

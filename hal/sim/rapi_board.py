@@ -33,7 +33,8 @@ _TOLD_VFLAGS = 0x0008 | CONNECTED | 0x0010 | 0x2000 | HARD_FAULT  # changes of t
 class SimOpenEvse:
     """One board. ``path`` is what the driver opens; ``vehicle`` is its outlet.
 
-    ``heartbeat`` is what its EEPROM holds: interval in seconds (0: off) and fallback amps.
+    ``heartbeat`` is what its EEPROM holds: interval in seconds (0: off) and fallback amps. ``boot_lock`` and
+    ``delay_timer`` are those of the firmware.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class SimOpenEvse:
         max_a: int = 32,
         heartbeat: tuple[int, int] = (0, 0),
         settings_flags: int = 0x0021,
+        boot_lock: bool = False,
+        delay_timer: bool | None = None,
         baud: int | None = None,
     ) -> None:
         self.vehicle = VehiclePort()
@@ -66,6 +69,8 @@ class SimOpenEvse:
             max_a=max_a,
             heartbeat=heartbeat,
             settings_flags=settings_flags,
+            boot_lock=boot_lock,
+            delay_timer=delay_timer,
         )
         self._link = PtyLink(link, baud=baud)
         self._tick_handle: asyncio.TimerHandle | None = None
@@ -96,6 +101,7 @@ class SimOpenEvse:
         assert self._loop is not None
         if not self._booting:
             self.firmware.update()
+            self.firmware.check_time()
             self._tell_state()
         self._tick_handle = self._loop.call_later(_TICK_S, self._tick)
 
@@ -145,6 +151,11 @@ class SimOpenEvse:
             return ok, str(amps)
         if command == "SY":
             return board.supervise(numbers), self._heartbeat()
+        if command == "SB" and board.boot_lock:
+            return True, "0" if board.unlock() else "1"
+        if command == "ST" and arguments == ["0"] * 4:
+            board.end_timer()
+            return True, ""
         functions = {"FE": board.enable, "FS": board.sleep, "FD": board.disable}
         if command in functions:
             functions[command]()
@@ -185,7 +196,8 @@ class SimOpenEvse:
 
         def booted() -> None:
             self._booting = False
-            self._send(f"AB {self.firmware.found or 0:02x} {FIRMWARE}")
+            self.firmware.update()
+            self._send(f"AB {self.firmware.state:02x} {FIRMWARE}")
 
         self._boot_handle = self._loop.call_later(self._timing.boot_ms / 1000, booted)
 

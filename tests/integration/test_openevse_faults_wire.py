@@ -1,4 +1,4 @@
-"""What an OpenEVSE board finds wrong by itself, and its resets: the driver against the board's simulator over a pty.
+"""What an OpenEVSE board does and finds by itself, and its boots: the driver against the board's simulator over a pty.
 
 Times are shortened by the driver's and simulator's own settings; every wait is for a condition.
 """
@@ -18,11 +18,12 @@ from hal.ports import (
     BoardFaults,
     Contactor,
     CpState,
+    LossKind,
     Lost,
     PilotState,
 )
 from hal.sim.faults import Fault
-from hal.sim.openevse_firmware import State
+from hal.sim.openevse_firmware import TIMER, OpenEvseFirmware, State
 from hal.sim.rapi_board import SimOpenEvse
 from tests.integration.openevse_rig import FAST, evse_charge, evse_run
 from tests.integration.pilot_rig import Told, until
@@ -216,3 +217,207 @@ def test_evse_asked_reset_is_neither_spurious_nor_a_loss(board: SimOpenEvse) -> 
         assert BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})) not in told.events[mark:]
 
     evse_run(board, test)
+
+
+def test_evse_a_board_whose_tests_at_boot_fail_keeps_its_fault(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.vehicle.set_cp(CpState.C)
+        await told.until_latest(PilotState(CpState.B))
+        mark, heard = len(told.events), len(board.heard)
+        board.firmware.found = State.GFI_TEST_FAILED
+        board.faults.set(Fault.RESET)
+        await told.until(BoardFaults(frozenset({BoardFault.RESIDUAL_SELF_TEST})), since=mark)
+        assert "FS" not in board.heard[heard:]  # asleep it would forget what it has found
+        assert board.firmware.state is State.GFI_TEST_FAILED
+
+    evse_run(board, test)
+
+
+# ======================================================================= what it finds while it is lost
+
+
+def test_evse_a_fault_heard_while_lost_is_told_on_return(board: SimOpenEvse) -> None:
+    """Too hot, the board serves nobody for 5 s: it is lost, and the stop that waits in its buffer puts it to sleep."""
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.faults.set(Fault.SILENT)
+        await told.until_lost(LossKind.SILENT)
+        pilot.stop()
+        board.faults.clear()
+        board.firmware.found = State.OVER_TEMPERATURE
+        board.firmware.update()
+        board._tell_state()
+        board.firmware.sleep()
+        board._tell_state()
+        await told.until_back(2)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.OVER_TEMPERATURE})))
+
+    evse_run(board, test)
+
+
+def test_evse_a_fault_told_before_a_loss_keeps_its_name(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(board, pilot, told)
+        board.firmware.found = State.OVER_CURRENT
+        fault = BoardFaults(frozenset({BoardFault.OVER_CURRENT}))
+        await told.until_latest(fault)
+        board.faults.set(Fault.DROP)
+        await told.until_lost(LossKind.SILENT)
+        pilot.stop()
+        await until(lambda: board.firmware.state is State.SLEEPING, "sleep, in which it only tells that there was one")
+        mark = len(told.events)
+        board.faults.clear()
+        await told.until_back(2)
+        assert [each for each in told.events[mark:] if isinstance(each, BoardFaults)] == [fault]
+
+    evse_run(board, test)
+
+
+def test_evse_that_boots_while_lost_is_stopped_before_it_closes(tmp_path: Path) -> None:
+    """Its boot takes longer than three tries, and the next poll is far: nothing but its own message brings the stop."""
+    board = SimOpenEvse(tmp_path / "evse", timing=replace(FAST, boot_ms=600), heartbeat=(5, 6))
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.vehicle.set_cp(CpState.C)
+        await told.until_latest(PilotState(CpState.B))
+        closed: list[bool] = []
+        board.vehicle.on_change = lambda: closed.append(board.vehicle.relay_closed)
+        board.faults.set(Fault.RESET)
+        pilot.stop()  # a round, now
+        await told.until_lost(LossKind.SILENT)
+        assert board._booting
+        await told.until_back(2)
+        await until(lambda: board.firmware.state is State.SLEEPING, "sleep")
+        assert True not in closed
+        assert BoardFaults(frozenset({BoardFault.SPURIOUS_RESET})) not in told.events
+
+    try:
+        evse_run(board, test, poll_ms=60_000)
+    finally:
+        board.close()
+
+
+def test_evse_that_wakes_while_lost_is_stopped_before_it_closes(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.vehicle.set_cp(CpState.C)
+        await told.until_latest(PilotState(CpState.B))
+        board.faults.set(Fault.DROP)
+        pilot.stop()  # a round, now
+        await told.until_lost(LossKind.SILENT)
+        shown: list[tuple[bool, bool]] = []
+        vehicle = board.vehicle
+        vehicle.on_change = lambda: shown.append((vehicle.offered_current_ma > 0, vehicle.relay_closed))
+        board.firmware.enable()  # its button
+        await until(lambda: (True, False) in shown and board.firmware.state is State.SLEEPING, "awake, then asleep")
+        assert shown == [(True, False), (False, False)]
+
+    evse_run(board, test, poll_ms=60_000)
+
+
+# ======================================================================================= boot lock
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[SimOpenEvse]:
+    sim = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(5, 6), boot_lock=True)
+    yield sim
+    sim.close()
+
+
+def test_evse_a_board_locked_since_its_boot_is_unlocked_asleep_and_charges(locked: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        closed: list[bool] = []
+        locked.vehicle.on_change = lambda: closed.append(locked.vehicle.relay_closed)
+        locked.vehicle.set_cp(CpState.C)
+        pilot.start(told)
+        await told.until_latest(PilotState(CpState.B))
+        assert PilotState(CpState.A) not in told.events  # a locked board does not see the vehicle
+        assert True not in closed
+        assert locked.firmware.state is State.SLEEPING
+        assert [each for each in locked.heard if each in ("FS", "SB", "FE")] == ["FS", "SB"]
+        await evse_charge(locked, pilot, told)
+
+    evse_run(locked, test, wait_back=False)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_evse_a_board_that_a_reset_has_locked_goes_on_charging(locked: SimOpenEvse, asked: bool) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        await evse_charge(locked, pilot, told)
+        mark, heard = len(told.events), len(locked.heard)
+        if asked:
+            pilot.reset()
+        else:
+            locked.faults.set(Fault.RESET)
+        await told.until(Contactor(False), since=mark)
+        await told.until_latest(Contactor(True))
+        assert [each for each in locked.heard[heard:] if each in ("FS", "SB", "FE")] == ["FS", "SB", "FE"]
+        assert PilotState(CpState.A) not in told.events[mark:]
+        assert locked.firmware.amps == 16
+        assert told.count(Lost) == 0
+
+    evse_run(locked, test)
+
+
+def test_evse_a_locked_board_in_a_fault_is_left_to_it(locked: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        locked.firmware.state = State.NO_GROUND  # its tests at boot, which it repeats
+        assert locked._obey("SB", []) == (True, "1")
+        pilot.start(told)
+        await told.until_latest(BoardFaults(frozenset({BoardFault.NO_GROUND})))
+        pilot.offer(16_000)
+        heard = len(locked.heard)
+        await until(lambda: locked.heard[heard:].count("GS") >= 3, "some rounds")
+        assert not {"FS", "SB", "FE"} & set(locked.heard)
+        locked.firmware.state = State.UNKNOWN
+        await told.until_latest(BoardFaults(frozenset()))
+        await until(lambda: locked.firmware.state is State.A, "awake")
+
+    evse_run(locked, test, wait_back=False)
+
+
+# ===================================================================================== delay timer
+
+
+@pytest.mark.parametrize("awake", [True, False])
+def test_evse_a_delay_timer_is_switched_off(tmp_path: Path, awake: bool) -> None:
+    board = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(5, 6), delay_timer=awake)
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        assert board.firmware.delay_timer is None
+        await evse_charge(board, pilot, told)
+        board.firmware.delay_timer = awake  # somebody at its menu
+        board.firmware.vflags |= TIMER
+        await until(lambda: board.firmware.delay_timer is None, "no timer again")
+        await told.until_latest(Contactor(True))
+        assert board.firmware.eeprom_writes == 2
+        assert told.count(Lost) == 0
+
+    try:
+        evse_run(board, test)
+    finally:
+        board.close()
+
+
+def test_evse_a_board_that_keeps_its_delay_timer_is_refused_and_its_eeprom_spared(tmp_path: Path) -> None:
+    board = SimOpenEvse(tmp_path / "evse", timing=FAST, heartbeat=(5, 6), delay_timer=True)
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        board.firmware.end_timer = lambda: None  # type: ignore[method-assign]
+        pilot.start(told)
+        await told.until_lost(LossKind.REFUSED)
+        lost = told.latest(Lost)
+        assert isinstance(lost, Lost)
+        assert "delay timer" in lost.detail and "switch it off in the board's menu" in lost.detail
+        heard = len(board.heard)
+        await until(lambda: board.heard[heard:].count("GS") >= 3, "three more tries to begin")
+        assert board.heard.count("ST 0 0 0 0") == 3
+        assert told.count(Back) == 0 and told.count(Lost) == 1
+        OpenEvseFirmware.end_timer(board.firmware)  # the technician, at its menu
+        await told.until_back()
+
+    try:
+        evse_run(board, test, wait_back=False)
+    finally:
+        board.close()

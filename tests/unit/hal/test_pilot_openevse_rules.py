@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from hal.pilots.openevse_rules import Mode, Status, Wanted
 from hal.ports import BoardFault, CpState
 from hal.sim.vehicle_port import VehiclePort, vehicle_current_ma
 
-HARD_FAULT, CHARGING, CONNECTED = 0x0002, 0x0040, 0x0100
+HARD_FAULT, CHARGING, CONNECTED, BOOT_LOCK = 0x0002, 0x0040, 0x0100, 0x4000
 NONE: frozenset[BoardFault] = frozenset()
 
 
@@ -34,6 +36,8 @@ NONE: frozenset[BoardFault] = frozenset()
         (Status(0x05, 0x05, CONNECTED), CpState.B, False),
         (Status(0x06, 0x03, 0), CpState.A, False),
         (Status(0x08, 0x01, 0), CpState.A, True),  # a welded contact is a closed one
+        (Status(0xFE, 0x00, BOOT_LOCK), None, False),  # nobody has looked yet whether a vehicle is there
+        (Status(0xFF, 0x00, BOOT_LOCK), None, False),
     ],
 )
 def test_pilot_and_contactor(status: Status, cp: CpState | None, closed: bool) -> None:
@@ -53,6 +57,8 @@ def test_pilot_and_contactor(status: Status, cp: CpState | None, closed: bool) -
         (0x0A, BoardFault.OVER_TEMPERATURE),
         (0x0B, BoardFault.OVER_CURRENT),
         (0x0E, BoardFault.CONTACTOR_OPEN),
+        (0x0F, BoardFault.PROXIMITY),
+        (0x10, BoardFault.PROXIMITY),
         (0x0C, BoardFault.PILOT),  # a state this driver does not know is not taken for health
         (0x77, BoardFault.PILOT),
     ],
@@ -110,6 +116,15 @@ def test_switched_off_checks_have_names() -> None:
         (Wanted(Mode.OFFER, 10), Status(0x03, current_a=16), "SC 10 V"),
         (Wanted(Mode.OFFER, 10), Status(0x03, current_a=10), None),
         (Wanted(Mode.OFFER, 10), Status(0x06, current_a=10), None),
+        (Wanted(Mode.STOP), Status(0x00, vflags=BOOT_LOCK), "FS"),  # asleep before it is unlocked
+        (Wanted(Mode.STOP), Status(0xFE, vflags=BOOT_LOCK), "SB"),
+        (Wanted(Mode.DISABLE), Status(0xFE, vflags=BOOT_LOCK), "FD"),
+        (Wanted(Mode.DISABLE), Status(0xFF, vflags=BOOT_LOCK), "SB"),
+        (Wanted(Mode.OFFER, 10), Status(0x00, vflags=BOOT_LOCK, current_a=16), "FS"),
+        (Wanted(Mode.OFFER, 10), Status(0xFE, vflags=BOOT_LOCK, current_a=10), "SB"),
+        (Wanted(Mode.OFFER, 10), Status(0xFF, vflags=BOOT_LOCK, current_a=10), "SB"),
+        (Wanted(Mode.OFFER, 10), Status(0x09, vflags=BOOT_LOCK, current_a=16), None),  # it would say OK 1
+        (Wanted(Mode.STOP), Status(0x09, vflags=BOOT_LOCK), None),
     ],
 )
 def test_next_command(wanted: Wanted, status: Status, command: str | None) -> None:
@@ -125,26 +140,31 @@ def test_a_board_that_refuses_to_lower_is_not_enabled() -> None:
 
 
 _STATES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xA, 0xB, 0xE, 0xFE, 0xFF])
+_LOCKED = st.sampled_from([0, BOOT_LOCK])
 _WANTED = st.builds(Wanted, st.just(Mode.OFFER), st.integers(6, 80)) | st.sampled_from(
     [Wanted(Mode.STOP), Wanted(Mode.DISABLE)]
 )
 
 
-@given(_WANTED, _STATES, st.none() | st.integers(6, 80))
+@given(_WANTED, _STATES, _LOCKED, st.none() | st.integers(6, 80))
 def test_an_obedient_board_converges_and_never_offers_too_much(
-    wanted: Wanted, state: int, current_a: int | None
+    wanted: Wanted, state: int, locked: int, current_a: int | None
 ) -> None:
-    status, tried = Status(state, current_a=current_a), frozenset[str]()
+    status, tried = Status(state, vflags=locked, current_a=current_a), frozenset[str]()
     for _ in range(5):
         command = rules.next_command(wanted, status, tried)
         if command is None:
             break
         tried |= {command}
         if command.startswith("SC"):
-            status = Status(status.state, current_a=int(command.split()[1]))
+            status = replace(status, current_a=int(command.split()[1]))
+        elif command == "SB":
+            assert status.state in (0xFE, 0xFF)
+            status = replace(status, vflags=0)
         else:
-            status = Status({"FE": 0x02, "FS": 0xFE, "FD": 0xFF}[command], current_a=status.current_a)
+            status = replace(status, state={"FE": 0x02, "FS": 0xFE, "FD": 0xFF}[command])
         if command == "FE":
+            assert not status.vflags
             assert status.current_a is not None and status.current_a <= wanted.current_a
     assert rules.next_command(wanted, status) is None
 

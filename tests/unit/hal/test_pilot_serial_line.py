@@ -148,6 +148,23 @@ def test_what_waits_is_dropped_before_a_port_is_closed(tmp_path: Path, monkeypat
     run(tmp_path, test)
 
 
+def test_the_last_words_of_an_orderly_end_are_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may still hold them when the port is closed."""
+    done: list[str] = []
+    for name in ("reset_output_buffer", "close"):
+        monkeypatch.setattr(serial.Serial, name, noted(done, name, getattr(serial.Serial, name)))
+
+    async def test(ends: Ends) -> None:
+        ends.line.start()
+        done.clear()
+        ends.line.write(b"off")
+        await ends.line.close()
+        assert done == ["close"]
+        assert os.read(ends.link.master_fd, 100) == b"off"
+
+    run(tmp_path, test)
+
+
 def test_a_port_on_which_nothing_is_heard_while_frames_go_out_is_opened_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
