@@ -225,7 +225,7 @@ class SerialLine:
         self._loop.remove_writer(self._fd)
         self._fd = -1
         # Bytes that the adapter does not take would hold up close(), and the loop, for the tty's closing wait (30 s). A
-        # tty that is already gone refuses, which is what close is for. The last words of an orderly end are not dropped.
+        # tty that is already gone refuses, which is what close is for. The last words of an orderly end may leave.
         if flush:
             with contextlib.suppress(OSError, termios.error):
                 self._port.reset_output_buffer()
