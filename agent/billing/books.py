@@ -17,6 +17,8 @@ Rules:
   a fault, a power cut or a reset, the CSMS refused the card, or the credit did not reach for any. Where the card or the
   credit was why from the beginning (before that nothing was offered, or not for a minute), time costs nothing either:
   nothing was sold.
+* Where the meter was exchanged, fell or told what cannot be (OCMF ST X, M, O), no bill may rest on its readings: all
+  that was used has no price, and there is neither fee nor least cost.
 * The end is the end: whatever is written behind it changes nothing.
 
 Units: milliseconds, milliwatt-hours. Sources: metering reference 3.5, 3.7, 4.5, 4.6.
@@ -54,6 +56,7 @@ _ACTIVITY: Final = {
 }
 
 _PREVENTED: Final = frozenset({Trigger.ABNORMAL_CONDITION, Trigger.RESET_COMMAND})
+_UNPROVED: Final = frozenset({"M", "X", "O"})  # states of a meter, as OCMF has them
 _LIMITS: Final = frozenset({Trigger.COST_LIMIT_REACHED, Trigger.ENERGY_LIMIT_REACHED, Trigger.TIME_LIMIT_REACHED})
 
 DECLINED_MS: Final = 60_000
@@ -287,9 +290,16 @@ class Books:
         by_limit = self.ended is not None and self.ended.trigger in _LIMITS
         return (self._refused or by_limit) and self._offered_ms < DECLINED_MS
 
+    @property
+    def not_billable(self) -> bool:
+        """Whether no bill may rest on what its meter told."""
+        return self.ended is not None and self.ended.samples[-1].meter_state in _UNPROVED
+
     def usage(self) -> Usage:
         """As of the last row."""
         usage = self._session.usage()
+        if self.not_billable:
+            return replace(usage, periods=tuple(map(_unpriced, usage.periods)), volumes=())
         if not self.undelivered:
             return usage
         if self._unsold:
@@ -325,6 +335,11 @@ def _unbilled(period: Period) -> Period:
     """With its time charged to nobody."""
     spent_ms = period.charging_ms + period.idle_ms + period.unbilled_ms
     return replace(period, charging_ms=0, idle_ms=0, unbilled_ms=spent_ms)
+
+
+def _unpriced(period: Period) -> Period:
+    """With what was used in it at no price."""
+    return replace(period, energy=None, charging_time=None, idle_time=None, estimated_split=False)
 
 
 def _wall(stamp: Stamp, mono_ms: int) -> int:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final
 
 from agent.billing import receipt
-from agent.billing.facts import Moment
+from agent.billing.facts import Moment, ReceiptFacts
 from agent.billing.prices import tariffs_of
 from agent.billing.read import Receipt
 from agent.ocmf.errors import Code, Finding
@@ -30,6 +30,7 @@ from agent.tariff.usage import Usage
 METER_STEP_MWH: Final = 10_000
 """How far a meter's own signed register may be from ours: the step of a coarse display register."""
 METER_CLOCK_MS: Final = 120_000
+_CLOCK_STEP_MS: Final = METER_CLOCK_MS // 2  # a smaller step of our clock leaves a meter that is late within its bound
 _POWER_MAX_MW: Final = 1_000_000_000  # no EVSE of ours gives a megawatt
 _MS_PER_HOUR: Final = 3_600_000
 # In one transaction the numbers need not follow each other: other EVSEs sign with the same key.
@@ -101,8 +102,8 @@ def _against_records(found: Receipt, records: list[Record]) -> Iterator[str]:
         yield "the records hold no begin and end of one register"
         return
     if facts.record_key:
-        yield from _near_reading("begin", readings[0], facts.begin, facts.begin_mwh)
-        yield from _near_reading("end", readings[1], facts.end, facts.end_mwh)
+        yield from _near_registers(facts, *readings)
+        yield from _near_times(found, *readings)
         return
     yield from _against_reading("begin", readings[0], facts.begin, facts.begin_mwh)
     yield from _against_reading("end", readings[1], facts.end, facts.end_mwh)
@@ -118,13 +119,46 @@ def _against_reading(name: str, entry: Entry, at: Moment, energy_mwh: int | None
         yield f"the quality of the clock at the {name} is not that of the record"
 
 
-def _near_reading(name: str, entry: Entry, at: Moment, energy_mwh: int | None) -> Iterator[str]:
-    """A meter that signs by itself reads its register and its clock a moment before or after the station does."""
-    far = entry.energy_wh is None or energy_mwh is None or abs(entry.energy_wh * 1_000 - energy_mwh) > METER_STEP_MWH
-    if far:
-        yield f"the register at the {name} is not that of the meter's own record"
-    if entry.at is None or abs(entry.at.wall_ms - at.wall_ms) > METER_CLOCK_MS:
-        yield f"the time of the {name} is far from that of the meter's own record"
+def _near_registers(facts: ReceiptFacts, begin: Entry, end: Entry) -> Iterator[str]:
+    """A meter that signs by itself reads its register a moment before or after the station does."""
+    for name, entry, energy_mwh in (("begin", begin, facts.begin_mwh), ("end", end, facts.end_mwh)):
+        ahead_mwh = None if entry.energy_wh is None or energy_mwh is None else entry.energy_wh * 1_000 - energy_mwh
+        # A substituted reading is from before the end: the meter may have counted on, and nobody is billed for it.
+        counted_on = name == "end" and facts.flags.substituted_reading and ahead_mwh is not None and ahead_mwh > 0
+        if ahead_mwh is None or (abs(ahead_mwh) > METER_STEP_MWH and not counted_on):
+            yield f"the register at the {name} is not that of the meter's own record"
+
+
+def _near_times(found: Receipt, begin: Entry, end: Entry) -> Iterator[str]:
+    """Such a meter also has a clock of its own, which is set at the begin where the station knows the time then, and
+    goes on by itself. The end tells nothing where our clock was set meanwhile, and where it is another instant than the
+    meter's: this one ends its record when the power fails, and answers when a reading had to be substituted."""
+    facts = found.facts
+    if not _both_known(begin, facts.begin):
+        return
+    if _is_far(begin, facts.begin):
+        yield "the time of the begin is far from that of the meter's own record"
+    another_instant = facts.flags.power_failure or facts.flags.substituted_reading
+    if another_instant or _clock_was_set(found) or not _both_known(end, facts.end):
+        return
+    if _is_far(end, facts.end):
+        yield "the time of the end is far from that of the meter's own record"
+
+
+def _both_known(entry: Entry, at: Moment) -> bool:
+    return at.time_status != "U" and (entry.at is None or entry.at.status != "U")
+
+
+def _is_far(entry: Entry, at: Moment) -> bool:
+    return entry.at is None or abs(entry.at.wall_ms - at.wall_ms) > METER_CLOCK_MS
+
+
+def _clock_was_set(found: Receipt) -> bool:
+    """Ours, between begin and end: then it has not gone as far as time has passed. Without usage nobody knows."""
+    if found.usage is None or not found.usage.periods:
+        return True
+    went_ms = found.facts.end.wall_ms - found.facts.begin.wall_ms
+    return abs(went_ms - found.lasted_ms) > _CLOCK_STEP_MS
 
 
 def _against_usage(found: Receipt, usage: Usage) -> Iterator[str]:

@@ -57,9 +57,9 @@ class Flags:
     """What a driver must be told beside the numbers."""
 
     offline: bool = False  # the CSMS could not be reached for some of the time
-    power_failure: bool = False
+    power_failure: bool = False  # or a restart: for some of the time nobody looked
     estimated_split: bool = False  # energy was split over prices without a reading at the change
-    time_not_billable: bool = False  # the clock was not good enough to bill time
+    time_not_billable: bool = False  # for some of the time at least the clock was not good enough to bill it
     substituted_reading: bool = False  # the end is the last good reading, not one of the end
     not_billable: bool = False  # the readings are not good enough to bill anything
 

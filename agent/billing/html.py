@@ -25,8 +25,9 @@ TOLD_NAME: Final = "evsed-told"
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def render(receipt: Receipt, told: Told | None = None) -> str:
-    shown = view(receipt, told)
+def render(receipt: Receipt, told: Told | None = None, *, earlier: bool = False) -> str:
+    """``earlier``: in the words of earlier releases."""
+    shown = view(receipt, told, earlier=earlier)
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en">',

@@ -1,8 +1,9 @@
 """A receipt out of whatever file holds it, and whether a page shows what is in it.
 
 Charter: a file is a sealed receipt, its JSON form, or an HTML page with one inside. A page is true only when it
-is, byte for byte, what our renderer makes of the receipt inside it: so a changed number is found wherever it
-stands. What the operator told (outside the signature) is taken from the page and marked there.
+is, byte for byte, what our renderer makes of the receipt inside it, in its words of now or of earlier releases: so a
+changed number is found wherever it stands. What the operator told (outside the signature) is taken from the page and
+marked there.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def verify_found(found: Found, key: PublicKey | None = None) -> tuple[Verdict, .
     verdicts = verify(found.receipt, key)
     if found.page is None:
         return verdicts
-    if html.render(found.receipt, found.told).encode() != found.page:
+    pages = (html.render(found.receipt, found.told, earlier=each).encode() for each in (False, True))
+    if found.page not in pages:
         text = "the page is not what this version shows of the receipt inside it: trust only the receipt itself"
         return (*verdicts, Verdict(_DISPLAY, State.BAD, text))
     beside = "; what the operator told is not signed" if found.told is not None else ""

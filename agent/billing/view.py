@@ -17,7 +17,7 @@ from agent.billing import words
 from agent.billing.prices import tariffs_of
 from agent.billing.read import Receipt
 from agent.billing.told import Told
-from agent.core.facts import Forerunner
+from agent.core.facts import Forerunner, StopReason
 from agent.tariff.cost import Bill, RoundedPer, Unit, cost_of
 from agent.tariff.currency import MINOR_DIGITS, decimal_text, minor_text
 from agent.tariff.model import Dimension, Tariff
@@ -54,23 +54,25 @@ class View:
     commands: tuple[str, ...]
 
 
-def view(receipt: Receipt, told: Told | None = None) -> View:
+def view(receipt: Receipt, told: Told | None = None, *, earlier: bool = False) -> View:
+    """``earlier``: in the words of earlier releases, which said some things that were not so."""
     facts = receipt.facts
     operator = facts.operator
+    bill = receipt.bill if earlier or not facts.flags.not_billable else None
     seller = (operator.name, operator.address, operator.contact, operator.vat_id and f"VAT id {operator.vat_id}")
     return View(
         title=f"Receipt {receipt.number}",
         seller=tuple(words.shown(line) for line in seller if line),
-        headline=_headline(receipt),
-        notices=_notices(receipt),
+        headline=_headline(receipt, bill),
+        notices=_notices(receipt, earlier=earlier),
         session=_session(receipt),
         prices=tuple(
             (f"Tariff {words.shown(each.tariff_id)}", tuple(map(words.shown, each.words))) for each in facts.tariffs
         ),
-        bill=None if receipt.bill is None else _bill(receipt.bill),
+        bill=None if bill is None else _bill(bill),
         told=() if told is None else _told(told),
         registers=_registers(receipt),
-        periods=_periods(receipt),
+        periods=_periods(receipt, bill),
         identity=_identity(receipt),
         checks=_checks(receipt),
         commands=_COMMANDS,
@@ -80,11 +82,12 @@ def view(receipt: Receipt, told: Told | None = None) -> View:
 # ------------------------------------------------------------------------------------------ sections
 
 
-def _headline(receipt: Receipt) -> Pairs:
-    energy_mwh, bill = receipt.energy_mwh, receipt.bill
-    total = (
-        "priced by the operator" if bill is None else f"{minor_text(bill.total_incl, bill.currency)} {bill.currency}"
-    )
+def _headline(receipt: Receipt, bill: Bill | None) -> Pairs:
+    energy_mwh = receipt.energy_mwh
+    if bill is None:
+        total = "priced by the operator" if receipt.bill is None else "nothing is billed"
+    else:
+        total = f"{minor_text(bill.total_incl, bill.currency)} {bill.currency}"
     return (
         ("Energy", "not known" if energy_mwh is None else words.kwh(energy_mwh)),
         ("Time (h:mm:ss)", words.duration(receipt.lasted_ms)),
@@ -100,6 +103,13 @@ _FLAGS: Final = {
     "substituted_reading": "The meter could not be read at the end. The last good reading counts.",
     "not_billable": "The meter readings of this transaction are not good enough for a bill.",
 }
+_INTERRUPTED: Final = (
+    "The station was restarted, or had no power, during this transaction. The time in between is not billed."
+)
+_SOME_TIME: Final = (
+    "For some of the time the station's clock was not good enough to bill time: that time costs nothing."
+)
+_IMPOSSIBLE: Final = "The end is the last good reading: what came after it is of another meter, or cannot be right."
 _LEFT_OUT: Final = {
     "periods": "Periods with the same prices are put together here; the station's ledger has them one by one.",
     "tariff_texts": "The texts of the tariffs are too long for this receipt; the ledger has them.",
@@ -109,11 +119,24 @@ _LEFT_OUT: Final = {
 _NO_PRICE: Final = "This station knows no price for the transaction: the operator's back office prices it."
 
 
-def _notices(receipt: Receipt) -> tuple[str, ...]:
-    flags = [text for name, text in _FLAGS.items() if getattr(receipt.facts.flags, name)]
+def _notices(receipt: Receipt, *, earlier: bool) -> tuple[str, ...]:
+    texts = _FLAGS if earlier else _FLAGS | _closer(receipt)
+    flags = [text for name, text in texts.items() if getattr(receipt.facts.flags, name)]
     left_out = [_LEFT_OUT[name] for name in receipt.left_out if name in _LEFT_OUT]
     no_price = [_NO_PRICE] if receipt.bill is None and "account" not in receipt.left_out else []
     return (*flags, *left_out, *no_price)
+
+
+def _closer(receipt: Receipt) -> dict[str, str]:
+    """Other words where a flag says more than was so."""
+    facts, usage, found = receipt.facts, receipt.usage, {}
+    if facts.stop_reason != StopReason.POWER_LOSS.value:
+        found["power_failure"] = _INTERRUPTED
+    if facts.flags.not_billable:
+        found["substituted_reading"] = _IMPOSSIBLE
+    elif usage is None or usage.charging_ms or usage.idle_ms:
+        found["time_not_billable"] = _SOME_TIME
+    return found
 
 
 def _session(receipt: Receipt) -> Pairs:
@@ -248,8 +271,8 @@ def _given(pairs: list[tuple[str, str]]) -> Pairs:
 # ------------------------------------------------------------------------------------------- periods
 
 
-def _periods(receipt: Receipt) -> Table | None:
-    usage, bill = receipt.usage, receipt.bill
+def _periods(receipt: Receipt, bill: Bill | None) -> Table | None:
+    usage = receipt.usage
     if usage is None or not usage.periods:
         return None
     begin, end = receipt.facts.begin, receipt.facts.end

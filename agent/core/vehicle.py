@@ -7,6 +7,8 @@ Rules (IEC 61851-1, charging-behaviour reference):
 * While the board is lost nothing is known: ``raw`` and ``stable`` are None, power is off. ``unseen_since_ms`` is when
   that began; where it lasts, another vehicle may have come.
 * F is what *we* send; a board that reports it says nothing of the vehicle, so ``stable`` stays.
+* ``departures`` counts how often a vehicle has left, or may have left unseen: as long as it stays the same, whoever was
+  there still is, and where nobody was, at most one vehicle has come.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ class Vehicle:
         self.raw: CpState | None = None
         self.stable: CpState | None = None
         self.unseen_since_ms: int | None = None
+        self.departures = 0
+        self._connected: bool | None = None  # when it was last looked at
         self._settles_at_ms: int | None = None
 
     def observe(self, cp: CpState, at_ms: int) -> None:
@@ -46,6 +50,9 @@ class Vehicle:
         if devices_heard and self._settles_at_ms is not None and at_ms >= self._settles_at_ms:
             self.stable = self.raw
             self._settles_at_ms = None
+        if self.connected is not self._connected:
+            self.departures += self._connected is not None and not self.connected
+            self._connected = self.connected
         if self.connected is not None:
             self.unseen_since_ms = None
         elif self.unseen_since_ms is None:

@@ -15,12 +15,13 @@ TX_STARTED: Final = "tx_started"
 TX_ENDED: Final = "tx_ended"
 RECEIPT: Final = "receipt"
 TARIFF: Final = "tariff"
+PRICE: Final = "price"
 
 FREQUENT: Final = (
     "checkpoint",
     "cost_told",
     "meter",
-    "price",
+    PRICE,
     RECEIPT,
     "signed",
     TX_ENDED,

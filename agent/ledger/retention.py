@@ -127,17 +127,17 @@ def cut_row(connection: Connection, order: CutOrder, end_seq: int) -> tuple[NewR
 
 
 def remove(connection: Connection, end_seq: int, tariffs_in_use: Iterable[str] = ()) -> None:
-    """Remove the rows up to ``end_seq``, and tariffs that were replaced by then.
+    """Remove the rows up to ``end_seq``, and tariffs that no row behind it names.
 
-    A tariff that was the newest of its name may price a transaction that is left, however old it is."""
-    kept = [bytes.fromhex(each) for each in tariffs_in_use]
+    A tariff that a transaction may still begin with stays, however old the row is that named it last. Of very many
+    tariffs some wait for the next commit."""
     connection.execute("INSERT INTO cut (id, up_to_seq) VALUES (1, ?)", (end_seq,))
     connection.execute("DELETE FROM ledger WHERE seq <= ?", (end_seq,))
+    kept = [bytes.fromhex(each) for each in tariffs_in_use]
     connection.execute(
-        "DELETE FROM tariff WHERE seq <= ? AND EXISTS (SELECT 1 FROM tariff AS newer WHERE newer.seq <= ?"
-        " AND newer.seq > tariff.seq AND newer.tariff_id = tariff.tariff_id AND newer.source = tariff.source)"
-        f" AND hash NOT IN ({', '.join('?' * len(kept))})",
-        (end_seq, end_seq, *kept),
+        "DELETE FROM tariff WHERE hash IN (SELECT hash FROM tariff_use WHERE seq <= ?"
+        f" AND hash NOT IN ({', '.join('?' * len(kept))}) ORDER BY seq LIMIT ?)",
+        (end_seq, *kept, CHUNK_ROWS),
     )
     connection.execute("DELETE FROM cut")
 

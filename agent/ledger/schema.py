@@ -16,13 +16,13 @@ import functools
 import sqlite3
 from typing import Final
 
-from agent.ledger.kinds import FREQUENT, RECEIPT, TARIFF, TX_ENDED, TX_STARTED
+from agent.ledger.kinds import FREQUENT, PRICE, RECEIPT, TARIFF, TX_ENDED, TX_STARTED
 
 APPLICATION_ID: Final = 0x65767365  # "evse"
 
 WRITABLE_FROM: Final = "ledger.writable_from"
 """The counter that says with which version's definitions alone a newer ledger may be read and written. Not there: only
-with all that it has."""
+with all that it has. From version 3 on it is there, so every step says it anew."""
 
 NOT_FREQUENT: Final = f"kind NOT IN ({', '.join(repr(kind) for kind in FREQUENT)})"
 """A query that says this, to the letter, may use the index of rare kinds."""
@@ -214,7 +214,52 @@ _VERSION_2: Final = (
     "PRAGMA user_version = 2",
 )
 
-STEPS: Final = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = (
+    # The last row that brought or names a tariff, or one of the same commit: when that row is cut, nothing that is left
+    # needs the tariff. Rows name it in hex.
+    """
+    CREATE TABLE tariff_use (
+        name TEXT PRIMARY KEY CHECK (length(name) = 64),
+        hash BLOB NOT NULL CHECK (length(hash) = 32),
+        seq  INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX tariff_use_seq ON tariff_use (seq)",
+    """
+    CREATE TRIGGER tariff_comes AFTER INSERT ON tariff
+    BEGIN
+        INSERT INTO tariff_use (name, hash, seq)
+        VALUES (lower(hex(NEW.hash)), NEW.hash, (SELECT max(seq) FROM ledger));
+    END
+    """,
+    """
+    CREATE TRIGGER tariff_comes_again AFTER UPDATE ON tariff
+    BEGIN UPDATE tariff_use SET seq = (SELECT max(seq) FROM ledger) WHERE name = lower(hex(NEW.hash)); END
+    """,
+    # By a trigger, so that rows count which older software writes after a rollback. A quotation mark in a text of the
+    # JSON has a backslash before it; SQLite's own functions for JSON may not be used in triggers here (trusted_schema).
+    f"""
+    CREATE TRIGGER tariff_named AFTER INSERT ON ledger
+    WHEN NEW.kind IN ('{TX_STARTED}', '{PRICE}') AND instr(NEW.body, CAST('"tariff":"' AS BLOB)) > 0
+    BEGIN
+        UPDATE tariff_use SET seq = NEW.seq
+        WHERE name = CAST(substr(NEW.body, instr(NEW.body, CAST('"tariff":"' AS BLOB)) + 10, 64) AS TEXT);
+    END
+    """,
+    """
+    CREATE TRIGGER tariff_goes AFTER DELETE ON tariff
+    BEGIN DELETE FROM tariff_use WHERE name = lower(hex(OLD.hash)); END
+    """,
+    # To read all rows would keep the station from starting for minutes: any may be named by the newest.
+    """
+    INSERT INTO tariff_use (name, hash, seq)
+    SELECT lower(hex(hash)), hash, (SELECT max(seq) FROM ledger) FROM tariff
+    """,
+    f"INSERT INTO counter (name, value) VALUES ('{WRITABLE_FROM}', 2)",
+    "PRAGMA user_version = 3",
+)
+
+STEPS: Final = (_VERSION_1, _VERSION_2, _VERSION_3)
 VERSION: Final = len(STEPS)
 
 

@@ -456,14 +456,14 @@ class Billing:
         return self.bill(each.books, usage, final=False)
 
     def bill(self, books: Books, usage: Usage, *, final: bool) -> Bill | None:
-        """What a usage costs here, with the credit of the transaction; no least cost where nothing was sold."""
+        """What a usage costs here, within the credit; no least cost where nothing was sold, or is proved."""
         credit = credit_of(books.limits)
         return bill(
             books.priced_by,
             usage,
             credit_limit=credit,
             min_energy_mwh=self._min_energy_mwh,
-            final=final and not books.undelivered,
+            final=final and not (books.undelivered or books.not_billable),
         )
 
     def bounds(self, books: Books) -> Bounds:

@@ -90,12 +90,13 @@ class Disk:
         effect: Append,
         on_durable: OnDurable,
         record: SignedRecord | None = None,
+        keys: Sequence[PutKey] = (),
         *,
         meter_begins: bool = False,
     ) -> None:
         stamp = Stamp(self._shell.now_stamp().boot_id, effect.at_ms, effect.wall_ms, effect.time_status)
         rows, changes = self._rows.rows(effect.facts, stamp, record, meter_begins=meter_begins)
-        self._writer.append(rows, changes, on_durable)
+        self._writer.append(rows, [*changes, *keys], on_durable)
         for row in rows:
             log.info("fact", kind=row.kind, tx=row.tx_id, evse=row.evse)
 
@@ -129,7 +130,8 @@ class Disk:
                 self._durable(effect.ticket, rows)
             self._run(go_on(rows))
 
-        self._write(effect, durable, record, meter_begins=started is not None)
+        keys = [] if record is None else self._learn(ended.evse, record.public_key)
+        self._write(effect, durable, record, keys, meter_begins=started is not None)
 
     def _run(self, work: Coroutine[object, object, None]) -> None:
         """Do something that waits for a device; an error of ours in it ends the process as any other."""
@@ -146,10 +148,15 @@ class Disk:
         """A signing meter answers for the first time: its key, and what it still holds from before."""
         public_der = await self._signers.public_key(evse)
         if public_der is not None:
-            self._shell.learned_key(evse, public_der)
-            self._writer.append((), [PutKey(key_id_of(public_der), public_der)])
+            self._writer.append((), self._learn(evse, public_der))
         if self._logic.core.evses[evse].flow.tx is None:
             await self._keep_left_over(evse)
+
+    def _learn(self, evse: int, public_der: bytes) -> list[PutKey]:
+        """The key of a signing meter: it is asked for once, and comes with each record, so that a question without an
+        answer leaves no record whose key nobody knows."""
+        self._shell.learned_key(evse, public_der)
+        return [PutKey(key_id_of(public_der), public_der)]
 
     async def _keep_left_over(self, evse: int) -> None:
         """A record that no transaction claims goes to disk without one; then the meter may forget it."""
@@ -157,7 +164,7 @@ class Disk:
             return
         row = self._rows.passed_through(None, self._shell.now_stamp(), record, evse)
         kept = asyncio.get_running_loop().create_future()
-        self._writer.append([row], (), kept.set_result)
+        self._writer.append([row], self._learn(evse, record.public_key), kept.set_result)
         await kept
         await self._signers.confirm(evse)
 

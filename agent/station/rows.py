@@ -271,7 +271,7 @@ class RowMaker:
                 estimated_split=books.usage().estimated_split,
                 time_not_billable=books.time_unbilled,
                 substituted_reading=end.sample.substituted,
-                not_billable=end.sample.meter_state in ("M", "X", "O"),
+                not_billable=books.not_billable,
             ),
             tariffs=tuple(
                 TariffUsed(

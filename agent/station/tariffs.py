@@ -99,10 +99,12 @@ class TariffBook:
         return self._learned(text, _CSMS, facts), facts
 
     def _learned(self, text: str, source: str, facts: list[TariffFact]) -> str:
-        """A content that comes back is a fact again: a cut removes what a newer one of its name has replaced."""
+        """A content that comes back is a fact again: a cut that is under way removes what nobody used when it began.
+        The site's tariffs are read before there can be one."""
         tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
         content = content_hash(text)
-        if self.text(content) is None or self._hash_of_id.get(tariff.tariff_id, content) != content:
+        stays = source in (_SITE, _ASSIGNED) or content in self.in_use()
+        if not stays or self.text(content) is None:
             self._new[content] = TariffFact(content, tariff.tariff_id, source, text)
             facts.append(self._new[content])
         self._remember(content, tariff)

@@ -57,6 +57,7 @@ class _Question:
 
     token: Token
     evse: int
+    departures: int  # of vehicles by then: a start is meant for the one that is there, or comes next
     to_stop: str | None  # the transaction
     remote_start_id: int | None = None
     profile: dict[str, Any] | None = None
@@ -125,11 +126,12 @@ class Tokens:
         tx = evse.flow.tx
         if tx is not None:
             running = self._running(tx)
-            question = _Question(token, evse_id, tx.tx_id)
+            question = _Question(token, evse_id, evse.vehicle.departures, tx.tx_id)
             return self._carry_out(question, decide_stop(token, running, self._knowledge()))
         if not self._core.accepts_start(evse_id):
             return "not available now"
-        return self._carry_out(_Question(token, evse_id, None), decide_start(token, self._knowledge()))
+        question = _Question(token, evse_id, evse.vehicle.departures, None)
+        return self._carry_out(question, decide_start(token, self._knowledge()))
 
     def start_free_vehicles(self) -> None:
         """C02: where charging is free, whoever plugs in may charge."""
@@ -149,8 +151,9 @@ class Tokens:
         if evse_id is None:
             known = command.evse is None or command.evse in self._core.evses
             return CommandAnswer(Outcome.REJECTED if known else Outcome.UNKNOWN_EVSE)
+        departures = self._core.evses[evse_id].vehicle.departures
         number, profile = command.remote_start_id, command.profile
-        question = _Question(command.token, evse_id, None, number, profile, command.group)
+        question = _Question(command.token, evse_id, departures, None, number, profile, command.group)
         decision = decide_start(command.token, self._knowledge())
         if isinstance(decision, AskCsms):
             asyncio.get_running_loop().call_soon(self._ask, question)
@@ -219,6 +222,9 @@ class Tokens:
 
     def _accepted(self, question: _Question, group: str | None, source: Source) -> str:
         if question.to_stop is None:
+            if question.departures != self._core.evses[question.evse].vehicle.departures:
+                log.info("nothing starts, the vehicle has left", evse=question.evse)
+                return "the vehicle has left"  # whoever is there now would charge on this card
             number, profile = question.remote_start_id, question.profile
             known_group = group or question.group
             self._shell.give(Authorized(question.evse, question.token, known_group, number, source.value, profile))

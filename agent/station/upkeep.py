@@ -8,7 +8,8 @@ money. Everything here may be late by minutes without harm.
 * Live tariff: another program replaces the file; a text that is no tariff is refused and told once.
 * Retention: rows that the CSMS has and that are old enough go, in small pieces.
 * Whole check of the ledger: by a process of its own at low priority, begun while nobody charges, since it reads
-  every row (4.5); what it finds is an alarm. Nothing else here waits for it, and it has an end.
+  every row (4.5); what it finds is an alarm, that it could not look is none. Nothing else here waits for it, and it
+  has an end.
 """
 
 from __future__ import annotations
@@ -198,9 +199,7 @@ class Upkeep:
             async with asyncio.timeout(CHECK_MAX_S):
                 out, _ = await process.communicate()
         except TimeoutError:
-            why = f"the whole check did not end within {CHECK_MAX_S / 3_600:.0f} h"
-            log.error("ledger is not checked", why=why)
-            self._shell.append(LogFact(LogEntry.VERIFICATION_FAILED, details=(("why", why),)))
+            self._not_checked(f"the whole check did not end within {CHECK_MAX_S / 3_600:.0f} h")
             return
         finally:
             if process.returncode is None:
@@ -210,12 +209,27 @@ class Upkeep:
             log.info("ledger is whole")
             self.found = ""
             return
-        with contextlib.suppress(ValueError):
-            said = json.loads(out)
-            self.found = str(said["findings"][0]["text"])[:200]
-        self.found = self.found or "the ledger's check failed"
-        log.critical("ledger is not whole", why=self.found)
+        found = _first_finding(out)
+        if found is None:  # ended by the kernel for want of memory, or the configuration is just being edited
+            self._not_checked(f"the whole check ended with exit code {process.returncode}, and found nothing")
+            return
+        self.found = found
+        log.critical("ledger is not whole", why=found)
         self._shell.append(
-            LogFact(LogEntry.VERIFICATION_FAILED, details=(("why", self.found),)),
-            SecurityFact("TamperDetectionActivated", self.found),
+            LogFact(LogEntry.VERIFICATION_FAILED, details=(("why", found),)),
+            SecurityFact("TamperDetectionActivated", found),
         )
+
+    def _not_checked(self, why: str) -> None:
+        """That is no finding: what the check before it found stays as it is."""
+        log.error("ledger is not checked", why=why)
+        self._shell.append(LogFact(LogEntry.VERIFICATION_FAILED, details=(("why", why),)))
+
+
+def _first_finding(out: bytes) -> str | None:
+    """In what ``evsed ledger verify`` says; None where it found nothing, or could not look."""
+    try:
+        text = str(json.loads(out)["findings"][0]["text"])
+    except (ValueError, LookupError, TypeError):
+        return None
+    return text[:200].encode(errors="replace").decode()  # it may tell of a forged row with half a character

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.tariff.number import Written, written
-from agent.tariff.problem import Problem, TariffError
+from agent.tariff.problem import Problem, TariffError, inner_path
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16
@@ -99,9 +99,9 @@ def _problems(value: Any, path: str, depth: int = 0) -> Iterator[Problem]:
         return
     if isinstance(value, dict):
         for name in value.twice if isinstance(value, Object) else []:
-            yield Problem(f"{path}.{name}"[:200], "each name once", "the name twice")
+            yield Problem(inner_path(path, name), "each name once", "the name twice")
         for name, each in value.items():
-            yield from _problems(each, f"{path}.{name}"[:200], depth + 1)
+            yield from _problems(each, inner_path(path, name), depth + 1)
     elif isinstance(value, list):
         for index, each in enumerate(value):
             yield from _problems(each, f"{path}[{index}]"[:200], depth + 1)

@@ -7,8 +7,9 @@ moves the boundaries from then on and charges nothing twice.
 How: between two points time is cut at every instant at which a condition on time can change. Each piece (a
 *stretch*) has one set of selected prices; its milliseconds go there at once. Energy comes with meter readings: the
 energy between two of them belongs to the stretches between them, and where these have different prices to the
-cheapest (a reading at the boundary avoids that). Within a reading's energy the thresholds of energy conditions are
-exact. Power, current, and energy conditions of time prices are looked at at the points.
+cheapest (a reading at the boundary avoids that, and its row may come a moment later). Within a reading's energy the
+thresholds of energy conditions are exact. Power, current, and energy conditions of time prices are looked at at the
+points.
 
 Decisions: the charging time of conditions is the sum over the transaction; their idle time is that since the car
 charged last, so that each idle period has its own grace (OCPP 2.1 minIdleTime: "duration in seconds the idle period
@@ -277,7 +278,9 @@ class Session:
             from_mwh, to_mwh = last.energy_mwh - begin_mwh, register.energy_mwh - begin_mwh
             for low_mwh, high_mwh in pieces(self._tariffs, choices, from_mwh, to_mwh):
                 self._put(choices, low_mwh, high_mwh - low_mwh, unsure=unsure, point=point)
-        self._stretches = [each for each in self._stretches if each.to_ms > register.at_ms]
+        # A row comes a moment after its reading; what holds from the row on holds for all that flows after the reading.
+        at_row = point.at_ms - register.at_ms <= ESTIMATE_ABOVE_MS
+        self._stretches = [each for each in self._stretches if each.to_ms > register.at_ms and not at_row]
 
     def _put(self, choices: list[Choice], at_mwh: int, amount_mwh: int, *, unsure: bool, point: Point) -> None:
         choice, index, differ = cheapest(self._tariffs, choices, at_mwh)

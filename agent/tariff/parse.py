@@ -33,7 +33,7 @@ from agent.tariff.model import (
     UnitPrice,
 )
 from agent.tariff.number import Written, exact
-from agent.tariff.problem import Problem, TariffError
+from agent.tariff.problem import Problem, TariffError, inner_path
 
 MAX_PRICES = 500
 MAX_STEP = 1_000_000
@@ -79,7 +79,7 @@ class _At:
         for name in self.value:
             if name not in known:
                 expected = f"one of {', '.join(known)}"
-                self.problems.append(Problem(f"{self.path}.{name}"[:200], expected, "an unknown name"))
+                self.problems.append(Problem(inner_path(self.path, name), expected, "an unknown name"))
         for name in required.split():
             if name not in self.value:
                 self.problems.append(Problem(f"{self.path}.{name}", "a value", "nothing"))
@@ -98,6 +98,8 @@ class _At:
             return ""
         if any(ord(each) < 32 and each not in "\n\t" for each in value):
             self.bad("a text without control characters")
+        if any("\ud800" <= each <= "\udfff" for each in value):  # JSON can write one as an escape, UTF-8 cannot
+            self.bad("a text without half characters")
         return value
 
     def one_of(self, names: tuple[str, ...]) -> str:

@@ -23,6 +23,11 @@ class Problem:
         return f"{self.path}: expected {self.expected}, found {self.found}"
 
 
+def inner_path(path: str, name: str) -> str:
+    """The path of a value in an object. A name may be anything, even half a character, which nobody could store."""
+    return f"{path}.{name}"[:200].encode(errors="replace").decode()
+
+
 class TariffError(ValueError):
     """A tariff that cannot be used, with all its problems (the first hundred)."""
 

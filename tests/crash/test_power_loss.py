@@ -40,6 +40,7 @@ _SNAPSHOT: Final = (
     "SELECT * FROM counter",
     "SELECT * FROM tx ORDER BY begin_seq",
     "SELECT hash, seq FROM tariff ORDER BY hash",
+    "SELECT hash, seq FROM tariff_use ORDER BY hash",
     "SELECT * FROM signing_key ORDER BY key_id",
     "SELECT * FROM meter ORDER BY rowid",
     "SELECT * FROM witness",

@@ -37,6 +37,12 @@ def _row(kind: str) -> st.SearchStrategy[NewRow | Sealed]:
     return st.builds(lambda tx, size: new_row(size, kind, tx_id=tx, evse=1, body=bytes(size)), _TX, _SIZE)
 
 
+def _naming(kind: str, tx: str, size: int) -> NewRow | Sealed:
+    """A row whose fact names a tariff, which may never have come."""
+    content = PutTariff("t", "csms", bytes(size)).hash.hex()
+    return new_row(size, kind, tx_id=tx, evse=1, body=b'{"tariff":"%s"}' % content.encode())
+
+
 def _numbered(counter: str) -> NewRow | Sealed:
     return numbered(counter)
 
@@ -45,6 +51,10 @@ _NEW: st.SearchStrategy[NewRow | Sealed] = st.one_of(
     *map(_row, ("tx_started", "tx_updated", "tx_ended", "receipt", "meter")),
     st.sampled_from(["T", "F"]).map(_numbered),
     st.builds(lambda size: new_row(size, "tariff", body=bytes(size)), _SIZE),
+    st.builds(lambda size: new_row(size, "tariff", body=bytes(size)), st.integers(0, 3)),
+    st.builds(
+        lambda kind, tx, size: _naming(kind, tx, size), st.sampled_from(["tx_started", "price"]), _TX, st.integers(0, 3)
+    ),
 )
 
 
@@ -180,6 +190,27 @@ def test_l5_transactions_are_what_the_rows_say_after_every_step(history: list[Co
         life.connection.close()
         with LedgerReader(life.path) as reader:
             assert reader.audit() == []
+
+
+@settings(unhurried, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(_HISTORY)
+def test_a_tariff_is_there_as_long_as_a_row_that_names_it(history: list[Commit | CutRows | Stop]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        life = Life(Path(directory))
+        there: set[str] = set()
+        named: dict[str, int] = {}  # the last row that names one that was there
+        for step in history:
+            said = len(life.said)
+            life.go(step)
+            for row in life.said[said:]:
+                if row.kind == "tariff":
+                    there.add(PutTariff("t", "csms", row.body).hash.hex())
+                elif row.body.startswith(b'{"tariff"') and (content := json.loads(row.body)["tariff"]) in there:
+                    named[content] = row.seq
+            there = {each.hex() for (each,) in life.connection.execute("SELECT hash FROM tariff")}
+            (first,) = life.connection.execute("SELECT min(seq) FROM ledger").fetchone()
+            assert {content for content, seq in named.items() if seq >= first} <= there
+        life.connection.close()
 
 
 def _model(rows: Any) -> list[tuple[Any, ...]]:

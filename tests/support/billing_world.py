@@ -133,7 +133,7 @@ class BillingWorld:
         self.car_ma = 0
         self.closed = False
         self.serial = "M1"
-        self.meter_silent, self.meter_step_mwh = False, 1
+        self.meter_silent, self.meter_step_mwh, self.meter_lag_ms = False, 1, 0  # so old is a reading that is told
         self.stuck_mwh: int | None = None  # what the register shows instead of the truth
         self.register_mwh, self.drawn_mwh = 5_000_000, 0
         self._fraction = 0  # of a mWh, in mW ms
@@ -326,7 +326,7 @@ class BillingWorld:
             shown_mwh %= self.site.rollover_mwh
         now_ma = self.current_ma
         volts, amps = (VOLT * 1_000, None, None), (now_ma, None, None)
-        return MeterReading(self.mono_ms, self.serial, shown_mwh, None, now_ma * VOLT, volts, amps)
+        return MeterReading(self.mono_ms - self.meter_lag_ms, self.serial, shown_mwh, None, now_ma * VOLT, volts, amps)
 
     def read_meter(self) -> None:
         if not self.meter_silent:

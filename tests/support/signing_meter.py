@@ -1,10 +1,20 @@
-"""A signing meter without a wire, for tests of what asks it.
+"""Signing meters without a wire, for tests of what asks them.
 
-Charter: notes what it is asked, fails where it is told to, and refuses what a driver refuses (by the driver's table).
+Charter: note what they are asked, fail where they are told to, and refuse what a driver refuses (by the driver's
+table).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+
+from agent.ocmf.record import Draft, Identification, Reading, payload
+from agent.ocmf.sign import seal
+from agent.security.keys import MeteringKey
 from hal.meters.record_life import RecordEvent, RecordLife
 from hal.ports import DeviceTimeout, HeldRecord, RecordRequest, SignedRecord
 
@@ -83,3 +93,65 @@ class SimSigner:
     async def public_key(self) -> bytes:
         self._ask("key")
         return b"key"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a meter shows: its register, and the time if it has one."""
+
+    energy_mwh: int
+    wall_ms: int | None
+
+
+class SealingSigner(SimSigner):
+    """Its records are true and signed, of what ``look`` says that its register and a right clock show."""
+
+    key = MeteringKey(derive_private_key(0xABCDEF, SECP256R1()))
+
+    def __init__(self, look: Callable[[], tuple[int, int]], serial: str, *, has_time: bool = False) -> None:
+        super().__init__()
+        self._look = look
+        self._serial = serial
+        self._off_ms: int | None = 0 if has_time else None  # its clock minus a right one
+        self._begin: Shown | None = None
+        self._end: Shown | None = None
+
+    def _shown(self) -> Shown:
+        energy_mwh, wall_ms = self._look()
+        return Shown(energy_mwh, None if self._off_ms is None else wall_ms + self._off_ms)
+
+    def loses_supply(self) -> None:
+        self._end = self._shown()
+        super().loses_supply()
+
+    async def begin_record(self, request: RecordRequest) -> None:
+        await super().begin_record(request)
+        if request.utc_ms is not None:
+            self._off_ms = request.utc_ms - self._look()[1]
+        self._begin, self._end = self._shown(), None
+
+    def _finish(self) -> SignedRecord:
+        self._end = self._end or self._shown()
+        super()._finish()
+        assert self.request is not None
+        who = Identification(assigned=self.request.id_assigned, data=self.request.id_data)
+        readings = tuple(map(self._reading, "BE", (self._begin, self._end)))
+        draft = Draft(readings=readings, meter_serial=self._serial, identification=who)
+        ours = payload(draft, f"T{self.begun}", bytes(32))
+        self.text = seal(re.sub(rb',"UH":"[0-9a-f]{64}"', b"", ours), self.key)  # only ours have a place in a ledger
+        return SignedRecord(self.text, self.key.public_der)
+
+    @staticmethod
+    def _reading(letter: str, shown: Shown | None) -> Reading:
+        assert shown is not None
+        return Reading(
+            wall_ms=shown.wall_ms or 0,
+            energy_mwh=shown.energy_mwh,
+            tx=letter,
+            zone_offset_minutes=60,
+            time_status="U" if shown.wall_ms is None else "S",
+        )
+
+    async def public_key(self) -> bytes:
+        self._ask("key")
+        return self.key.public_der

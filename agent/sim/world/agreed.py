@@ -8,8 +8,8 @@ against there being one. It reads answers and receipts, nothing of the station's
 Rules (docs/billing.md): the CSMS's default of an EVSE, else its default of all (0), else the site's tariff, as it was
 when the transaction began; a new tariff of a transaction holds from the meter's next reading on; a newer limit takes
 the place of the one before; what costs more than the limit is not billed; where station or CSMS kept it from any energy
-there is neither fee nor least cost; what goes on after a rollover has the tariff,
-and what is left of the limit.
+there is neither fee nor least cost; what the meter cannot prove costs nothing; what goes on after a rollover has the
+tariff, and what is left of the limit.
 
 Units: cents, mWh, ms of virtual time.
 """
@@ -67,6 +67,9 @@ _ENDED_BY: Final = {
     "TimeLimitReached": "time_ms",
 }
 """Reasons of an end, and the limit that each needs."""
+
+_UNPROVED: Final = frozenset({"M", "X", "O"})
+"""States of a meter, as OCMF has them, in which nothing may be billed."""
 
 _NOT_THE_DRIVER: Final = frozenset({"DeAuthorized", "ImmediateReset", "Reboot"})
 """Where one of these ends it before any energy has flowed, nothing was sold."""
@@ -156,9 +159,14 @@ class Agreements:
             self._wrong(seen.evse, f"{seen.tx_id} has no price")
             return
         self.judged += 1
-        self._judge_price(seen, receipt, receipt.bill.total_incl)
-        self._judge_end(seen, receipt, receipt.bill.total_incl)
-        problems = [self._passed(limit, seen, receipt, receipt.bill.total_incl) for limit in seen.agreed.limits]
+        cents = receipt.bill.total_incl
+        if seen.end is not None and seen.end.meter_state in _UNPROVED:
+            if cents:
+                self._wrong(seen.evse, f"{seen.tx_id} costs {cents} cents, by a meter that cannot be believed")
+            return
+        self._judge_price(seen, receipt, cents)
+        self._judge_end(seen, receipt, cents)
+        problems = [self._passed(limit, seen, receipt, cents) for limit in seen.agreed.limits]
         self.limited += NO_LIMIT not in seen.agreed.limits
         if all(problems):
             self._wrong(seen.evse, f"{seen.tx_id} {problems[0]}")

@@ -6,9 +6,9 @@ and against the physical truth at its outlet. It reads facts, not the station's 
 Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; one whose stop is on disk
 does not go on after a restart, and none does after a power cut if nothing told how long that was; registers never fall
 within one meter; energy billed is never more than what ran through the outlet, and no less where nothing disturbed
-meter, station or power meanwhile, nor does any flow after the end then, and costs what was agreed; idle time billed is
-no more than what the car left of its offer; a token that was refused starts nothing, nor does anything start where the
-CSMS was told that it is out of service; statuses of an update follow OCPP's order.
+meter, station or power meanwhile, nor does any flow after the end then, and costs what was agreed, in its end as on its
+receipt; idle time billed is no more than what the car left of its offer; a token that was refused starts nothing, nor
+does anything start where the CSMS was told that it is out of service; statuses of an update follow OCPP's order.
 
 Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; field faults 1, 2, 11, 12, 13.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Final
 
 from agent.billing import read
@@ -83,6 +84,7 @@ class Seen:
     stopped: bool = False
     boot_id: str = ""  # of its newest row
     ended_truth: Truth | None = None
+    cost: str | None = None  # as its end tells it
 
 
 _NEXT: Final[dict[str, frozenset[str]]] = {
@@ -249,7 +251,7 @@ class Mirror:
         if not fact.samples:
             self.wrong(fact.evse, f"{fact.tx_id} ended without a reading")
             return
-        seen.end = fact.samples[-1]
+        seen.end, seen.cost = fact.samples[-1], fact.total_cost
         seen.reason = "Local" if fact.stopped_reason is None else fact.stopped_reason.value
         seen.ended_truth = truth = self.truth(fact.evse)
         if fact.evse not in self._rolling and seen.started.rewound == truth.rewound:
@@ -275,6 +277,8 @@ class Mirror:
             self.wrong(row.evse or 0, f"receipt of {row.tx_id}, which has not ended")
             return
         seen.has_receipt = True
+        if receipt.bill is not None and Fraction(seen.cost or -1) * 100 != receipt.bill.total_incl:
+            self.wrong(seen.evse, f"{seen.tx_id} cost {seen.cost}, its receipt says {receipt.bill.total_incl} cents")
         billed_mwh = receipt.energy_mwh
         if billed_mwh is None:
             return

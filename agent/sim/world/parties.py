@@ -1,9 +1,10 @@
 """Who pays, and why it ended: what the ledger says of a transaction, held against what people really did.
 
 Charter: remembers the cards that were held up at each reader, the cars that left, and what the operator ordered. A
-start rests on this card at this very reader, or on an order for this token here; an end that is told as the driver's,
-the operator's or the car's is his doing; and the driver's own card, or the plug pulled, ends it soon where nothing else
-is amiss. It believes nothing that the station says of itself, but for how long a car may be away.
+start rests on this card at this very reader, held up since the last car left, or on an order for this token here; an
+end that is told as the driver's, the operator's or the car's is his doing; and the driver's own card, or the plug
+pulled, ends it soon where nothing else is amiss. It believes nothing that the station says of itself, but for how long
+a car may be away.
 
 Units: ms of virtual time. Limits: the last 64 cards of an outlet and the last 512 orders are remembered.
 Sources: OCPP 2.0.1 C01, E02, E03, E06, E07, F01 to F03; checklist 16-TX.
@@ -164,9 +165,17 @@ class Parties:
             not each.stops and each.token == token and each.evse in (None, running.evse) and each.at_ms >= since_ms
             for each in self._orders
         )
-        if not ordered and (authorized_by == "remote" or not self._was_shown(running.evse, token, since_ms)):
+        shown = self._was_shown(running.evse, token, max(since_ms, self._seen_to_leave_ms(running)))
+        if not ordered and (authorized_by == "remote" or not shown):
             text = f"{running.tx_id} starts for {token} ({authorized_by})"
             self._wrong(running.evse, f"{text}, whose card nobody held up here, and nobody ordered it")
+
+    def _seen_to_leave_ms(self, started: Running) -> int:
+        """When the last car left, where the station must have seen that before this start; else 0. A car that left
+        while it was written may be its own."""
+        left_ms = self._left_ms.get(started.evse, 0)
+        hidden = self._outlets[started.evse].was_struck(_HIDES_CAR, left_ms - WRITTEN_MS)
+        return 0 if hidden or left_ms > started.began_ms - WRITTEN_MS else left_ms
 
     def _look_at_end(self, ended: Running, fact: TransactionFact) -> None:
         evse, reason = ended.evse, fact.stopped_reason or StopReason.LOCAL

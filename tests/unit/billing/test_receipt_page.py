@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from agent.billing.errors import ReceiptError
+from agent.billing.facts import Flags
 from agent.billing.forms import Form, written
 from agent.billing.html import render
 from agent.billing.page import FILE_MAX_BYTES, find, verify_found
@@ -248,3 +249,23 @@ def test_nothing_to_write_without_records(form: Form) -> None:
     bare: Receipt = replace(RECEIPT, records=())
     assert written(bare, form) is None
     assert "Save the meter records" not in render(bare)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("power_failure", "The power failed during this transaction. Time without power is not billed."),
+        ("time_not_billable", "The station&#x27;s clock was not good enough to bill time: time costs nothing here."),
+        ("not_billable", "<dt>Total</dt><dd>7.91 EUR</dd>"),
+        ("substituted_reading", "The meter could not be read at the end. The last good reading counts."),
+    ],
+)
+def test_a_page_in_the_words_of_an_earlier_release_stays_true(flag: str, said: str) -> None:
+    """Some of them said what was not so, and were given away all the same."""
+    usage = making.used((making.TARIFF,))
+    flags = Flags(**{flag: True, "substituted_reading": True})
+    receipt = parse(making.sealed(replace(making.facts(usage=usage), flags=flags), usage))
+    now, before = render(receipt), render(receipt, earlier=True)
+    assert said in before and (said in now) is (flag == "substituted_reading")
+    assert states(now)["display"] is states(before)["display"] is State.GOOD
+    assert states(before.replace("7.91", "7.90"))["display"] is State.BAD

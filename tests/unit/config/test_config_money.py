@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.config.load import check_file, load
 from agent.config.money import AfterDamage, TimePolicy, TokenInRecord
+from agent.config.problem import ConfigError
 from tests.unit.config.test_config_cross import HEAD, evse
 
 TARIFF = {"tariffId": "site", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.4}]}}
@@ -56,6 +59,25 @@ name = "Example"
     assert config.operator.name == "Example"
 
 
+def test_a_tariff_file_that_cannot_be_read_just_now_is_no_mistake_of_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = configured(tmp_path, '[price]\ntariff = "site.json"\n', site=TARIFF)
+    real = Path.open
+
+    def fails(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "site.json":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", fails)
+    with pytest.raises(ConfigError) as raised:
+        load(file)
+    (problem,) = raised.value.problems
+    assert problem.passing
+    assert "Input/output error" in str(problem)
+
+
 def test_without_any_of_it_there_are_defaults(tmp_path: Path) -> None:
     config = load(configured(tmp_path, ""))
     assert (config.price.tariff, config.price.assign) == (None, ())
@@ -78,6 +100,11 @@ ONE = '[[price.assign]]\ntariff = "site.json"\n'
             "price.tariff: site.json: $.energy.prices[0].priceKwh",
         ),
         ('[price]\ntariff = "site.json"\n', {"site": TARIFF | {"x": 1}}, "price.tariff: site.json: $.x"),
+        (
+            '[price]\ntariff = "site.json"\n',
+            {"site": TARIFF | {"tariffId": "spot \ud83d"}},
+            "price.tariff: site.json: $.tariffId",
+        ),
         (
             f'[price]\ntariff = "a.json"\n{ONE}',
             {"a": TARIFF, "site": TARIFF | {"currency": "CHF"}},

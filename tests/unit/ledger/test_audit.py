@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -137,8 +138,10 @@ def test_a_witness_kept_here_is_heard(path: Path) -> None:
 
 
 def test_pages_that_are_damaged_are_named(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'witness'").fetchone()
     with path.open("r+b") as file:
-        file.seek(-4096, 2)
+        file.seek((page - 1) * 4096)
         file.write(b"\xff" * 8)
     with LedgerReader(path) as reader:
         found = reader.audit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from agent.ledger import schema
 from agent.ledger.errors import LedgerUnusable
 from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import Row
-from agent.ledger.side_records import Transaction
+from agent.ledger.side_records import PutTariff, Transaction
 from agent.ledger.state import Namespace
 from agent.ledger.writer import LedgerWriter
 from tests.unit.ledger.making import chained, new_row, numbered, opened, read_all, write
 from tests.unit.ledger.old_ledgers import RELEASED, make_old
+from tests.unit.ledger.test_retention import cut, order
 
 ROWS = chained(
     [
@@ -59,6 +61,24 @@ def test_an_old_ledger_becomes_a_new_one_with_all_it_held(old: Path) -> None:
         assert reader.open_transactions() == []
 
 
+def test_a_tariff_of_before_stays_until_all_that_was_there_then_is_cut(tmp_path: Path) -> None:
+    """Nobody noted which row named it last; and older software may go on writing (ADR 29)."""
+    path, tariff = tmp_path / "ledger.db", PutTariff("old", "live", b"{}")
+    make_old(path, 2, chained([new_row(0, "genesis"), new_row(1, "tariff"), *(new_row(n) for n in range(2, 6))]))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        values = (tariff.hash, tariff.tariff_id, tariff.source, 2, tariff.text)
+        connection.execute("INSERT INTO tariff (hash, tariff_id, source, seq, text) VALUES (?, ?, ?, ?, ?)", values)
+    assert opened(path).head.seq == 6
+    write(path, new_row(7))
+    left = []
+    for up_to_seq in (5, 6):
+        cut(path, order(up_to=up_to_seq))
+        with LedgerReader(path) as reader:
+            assert reader.audit() == [] and reader.counters()[schema.WRITABLE_FROM] == 2
+            left.append(len(reader.tariffs(0, 9)))
+    assert left == [1, 0]
+
+
 def test_both_ways_lead_to_the_same_definitions(old: Path, tmp_path: Path) -> None:
     opened(old)
     fresh = tmp_path / "fresh.db"
@@ -75,7 +95,7 @@ def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.M
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
             if sql == "BEGIN IMMEDIATE":
                 (pages,) = super().execute("PRAGMA page_count").fetchone()
-                super().execute(f"PRAGMA max_page_count = {pages + 4}")
+                super().execute(f"PRAGMA max_page_count = {pages + 1}")
             return super().execute(sql, *args)
 
     with monkeypatch.context() as patch:
@@ -93,9 +113,10 @@ def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.M
 
 def test_an_old_ledger_can_be_read_and_verified_but_not_written(old: Path) -> None:
     with LedgerReader(old) as reader:
+        version = reader.schema_version
         assert reader.verify().seq == 6
-        assert [finding.detail for finding in reader.audit()] == ["schema 1: it is older than 2"]
-    with pytest.raises(LedgerUnusable, match="schema 1 was not brought to 2"):
+        assert [each.detail for each in reader.audit()] == [f"schema {version}: it is older than {schema.VERSION}"]
+    with pytest.raises(LedgerUnusable, match=f"schema {version} was not brought to {schema.VERSION}"):
         LedgerWriter(old, None, lambda _: None)  # type: ignore[arg-type]
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from agent.core.facts import ChargingState, Fact, PriceCause, PriceFact, TransactionFact, Trigger, TxKind
+from agent.ipc.codec import encode_fact
 from agent.ledger import database, retention, tables
 from agent.ledger.book import Book
 from agent.ledger.chain_check import Cut, start_of
@@ -297,25 +299,73 @@ def test_closing_ends_a_cut_early_and_leaves_a_whole_ledger(path: Path, monkeypa
         assert reader.audit() == []
 
 
-def test_a_tariff_goes_when_it_was_replaced(path: Path) -> None:
+def tariffs_of(path: Path) -> list[bytes]:
+    with LedgerReader(path) as reader:
+        assert reader.audit() == []
+        return [tariff.text for tariff in reader.tariffs(0, 1000)]
+
+
+def naming(tariff: PutTariff | None, kind: str) -> NewRow:
+    """A row whose fact names a tariff, or none; a hostile text stands before it."""
+    content = None if tariff is None else tariff.hash.hex()
+    hostile = f'x","tariff":"{"0" * 64}"'
+    fact: Fact
+    if kind == "price":
+        fact = PriceFact(hostile, 1, PriceCause.TARIFF, (), content)
+    else:
+        of_kind = TxKind.STARTED if kind == "tx_started" else TxKind.ENDED
+        state = ChargingState.CHARGING
+        fact = TransactionFact(of_kind, "T", 0, 1, Trigger.AUTHORIZED, state, False, group=hostile, tariff=content)
+    return new_row(0, kind, tx_id="T", evse=1, body=encode_fact(fact))
+
+
+def test_a_tariff_goes_with_the_last_row_that_brought_it(path: Path) -> None:
     first, second, third = PutTariff("A", "csms", b"1"), PutTariff("A", "csms", b"2"), PutTariff("A", "csms", b"3")
     other = PutTariff("B", "csms", b"4")
     for tariff in (first, other, second, first, third):  # rows 2 to 6; the first came back in row 5
         write(path, new_row(0, "tariff"), changes=[tariff])
+    cut(path, order(up_to=4))
+    assert tariffs_of(path) == [b"1", b"3"]
     cut(path, order(up_to=5))
-    with LedgerReader(path) as reader:
-        assert [tariff.text for tariff in reader.tariffs(0, 9)] == [b"4", b"1", b"3"]
-        assert reader.audit() == []
+    assert tariffs_of(path) == [b"3"]
 
 
-def test_a_tariff_in_use_stays_whatever_replaced_it(path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tx_started", "price"])
+def test_a_tariff_stays_as_long_as_a_row_that_names_it(path: Path, kind: str) -> None:
+    """However old it is, and whatever its name: OCPP 2.1 asks for a new tariffId for each change."""
+    named, unnamed, newer = (PutTariff(each, "csms", each.encode()) for each in "ABC")
+    for tariff in (named, unnamed, newer):  # rows 2 to 4
+        write(path, new_row(0, "tariff"), changes=[tariff])
+    rows = [naming(named if each == kind else None, each) for each in ("tx_started", "price")]
+    write(path, *rows, naming(None, "price"), naming(None, "tx_ended"))  # 5 to 8
+    cut(path, order(up_to=4))
+    assert tariffs_of(path) == [b"A"]
+    cut(path, order(up_to=8))
+    assert tariffs_of(path) == []
+
+
+def test_a_tariff_in_use_stays_whatever_names_it(path: Path) -> None:
     in_use, newer = PutTariff("A", "csms", b"1"), PutTariff("A", "csms", b"2")
     for tariff in (in_use, newer):
         write(path, new_row(0, "tariff"), changes=[tariff])
     cut(path, replace(order(), tariffs_in_use=frozenset({in_use.hash.hex()})))
-    with LedgerReader(path) as reader:
-        assert [tariff.text for tariff in reader.tariffs(0, 9)] == [b"1", b"2"]
-        assert reader.audit() == []
+    assert tariffs_of(path) == [b"1"]
+
+
+def test_of_very_many_tariffs_some_wait_for_the_next_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "CHUNK_ROWS", 10)
+    kept = PutTariff("kept", "csms", b"kept")
+    write(path, new_row(0, "tariff"), changes=[kept])  # 2
+    for number in range(25):
+        write(path, new_row(0, "tariff"), changes=[PutTariff(f"{number}", "csms", b"%d" % number)])
+    tamper(path, "UPDATE tariff_use SET seq = 27")  # as in a ledger of before there was this table
+    write(path, *(new_row(number) for number in range(40)))
+    in_use = replace(order(), tariffs_in_use=frozenset({kept.hash.hex()}))
+    left = []
+    for up_to in (27, 37, 47):
+        cut(path, replace(in_use, up_to_seq=up_to))
+        left.append(len(tariffs_of(path)))
+    assert left == [16, 6, 1]
 
 
 def test_a_beginning_that_was_removed_by_other_means_is_named(path: Path) -> None:

@@ -13,6 +13,7 @@ from agent.config.device_model import DeviceModel
 from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import CostToldFact, Token
 from agent.core.station import UNLOCK_ANSWER_MS
+from agent.ipc.codec import to_json
 from agent.ipc.port import PriceView, ToldCost
 from agent.ledger.retention import CutOrder
 from agent.ocpp.session import HANDLER_TIMEOUT_S
@@ -185,6 +186,17 @@ def test_a_refused_tariff_is_a_line_of_the_log_book() -> None:
         assert (made.change_tariff("[]").answer or "").startswith("Rejected: ")
         made.flush()
         assert made.log().count("tariff_refused") == 2
+
+
+def test_a_hacked_gateway_cannot_end_the_station_with_half_a_character() -> None:
+    """The socket lets no half through, but the tariff is a text with escapes of its own."""
+    with world() as made:
+        made.charge(5)
+        for text in (FLAT.replace('"T"', '"T\\ud83d"'), FLAT.replace('"tariffId"', '"\\ud83d": 1, "tariffId"')):
+            for answer in (made.set_default_tariff(text), made.change_tariff(text).answer or ""):
+                assert answer.startswith("Rejected: ") and to_json(answer)
+        made.flush()
+        assert made.log().count("tariff_refused") == 4
 
 
 def test_a_tariff_is_on_disk_before_it_is_accepted_and_cleared_for_good() -> None:

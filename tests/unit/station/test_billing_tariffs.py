@@ -295,13 +295,14 @@ def test_only_what_the_site_priced_follows_the_live_tariff() -> None:
 # ------------------------------------------------------------------------------------------- memory
 
 
-def test_a_content_that_comes_back_is_a_fact_again() -> None:
-    """A cut of the ledger may be on its way that removes it, since another one of its name was newer."""
+@pytest.mark.parametrize("name", ["spot", "spot-{}"])
+def test_a_content_that_comes_back_is_a_fact_again(name: str) -> None:
+    """A cut of the ledger may be on its way that removes it, since nobody used it when that began."""
     ledger = Ledger()
     book = ledger.book()
     news = []
     for price in (0.3, 0.4, 0.3, 0.3):
-        _, facts = book.learn_live(text("spot", price))
+        _, facts = book.learn_live(text(name.format(price), price))
         ledger.keep(facts)
         news.append(len(facts))
     assert news == [1, 1, 1, 0]

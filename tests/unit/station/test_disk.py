@@ -14,6 +14,8 @@ from agent.billing.record import Identity
 from agent.core.effects import Append
 from agent.core.events import Durable
 from agent.core.facts import ChargingState, LogFact, Sample, SampleContext, TransactionFact, Trigger, TxKind
+from agent.ledger.side_records import PutKey
+from agent.security.keys import key_id_of
 from agent.sim.virtual_time import run_virtual
 from agent.station.disk import Disk
 from agent.station.signers import MeterRecords
@@ -41,6 +43,7 @@ class Around:
     meter: SimSigner
     log: list[str] = field(default_factory=list)
     notes: list[LogFact] = field(default_factory=list)
+    learned: list[tuple[str, PutKey]] = field(default_factory=list)  # keys, and the row that each came with
 
     def __post_init__(self) -> None:
         me: Any = self
@@ -49,7 +52,9 @@ class Around:
         self.disk = Disk(me, me, signers, me, "key", {}, me)
 
     # the writer
-    def append(self, rows: list[Row], changes: object, on_durable: Callable[[list[Row]], None]) -> None:
+    def append(self, rows: list[Row], changes: list[Any], on_durable: Callable[[list[Row]], None]) -> None:
+        self.learned += [(rows[0].kind, each) for each in changes if isinstance(each, PutKey)]
+
         def durable() -> None:
             self.log += [f"{row.kind}, meter {self.meter.life.held}" for row in rows]
             on_durable(rows)
@@ -80,6 +85,9 @@ class Around:
     def publish(self, news: object) -> None:
         pass
 
+    def learned_key(self, evse: int, public_der: bytes) -> None:
+        pass
+
     def give(self, event: Durable) -> None:
         self.log.append(f"told {event.ticket}, meter {self.meter.life.held}")
 
@@ -107,6 +115,20 @@ def test_what_ended_with_the_supply_is_the_transactions_where_it_does_not_go_on(
     run_virtual(around.write(TxKind.ENDED, SampleContext.END))
     assert around.log[0] == f"{TxKind.ENDED} with its own, meter {HeldRecord.FINISHED}"
     assert around.meter.life.held is HeldRecord.NOTHING
+
+
+def test_the_key_of_a_record_is_one_commit_with_it() -> None:
+    """Also of one that no transaction claims: the meter may not have answered when it was asked for its key."""
+    around = Around(SimSigner(RecordEvent.SAYS_READY, text=b"theirs"))
+
+    async def story() -> None:
+        await around.write(TxKind.STARTED)
+        await around.write(TxKind.ENDED, SampleContext.END)
+
+    run_virtual(story())
+    key = PutKey(key_id_of(b"key"), b"key")
+    assert around.learned == [("theirs of nobody", key), (f"{TxKind.ENDED} with 1", key)]
+    assert "key" not in around.meter.asked
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +13,22 @@ from agent.auth.policy import Source
 from agent.config.catalogue import key
 from agent.config.load import load
 from agent.config.station_model import build_device_model
-from agent.core.commands import Unlock
+from agent.core.commands import RemoteStart, Unlock
 from agent.core.events import Authorized, Event
 from agent.core.facts import StopReason, Token, TxKind
 from agent.core.session import SessionState
 from agent.core.settings import EvseHardware, StationSettings
-from agent.core.status import ConnectorState
+from agent.core.status import ConnectorState, Outcome
 from agent.ipc.port import News, TokenVerdict
 from agent.ledger.state import Put, StateChange
 from agent.station.tokens import FREE, Tokens
-from hal.ports import Cable, CpState
+from hal.ports import Back, Cable, CpState, LossKind, Lost, PilotState
 from tests.support.core_world import CoreWorld
 
 EXAMPLE = Path(__file__).parents[3] / "packaging" / "evsed.example.toml"
 SITE_TOKEN = Token(tomllib.loads(EXAMPLE.read_text())["token"][0]["id"])
 SOCKET = EvseHardware(1, 32_000, has_lock=True, socket=True)
+ANNA = Token("CARD-OF-ANNA")
 
 
 class Shell:
@@ -172,3 +174,121 @@ def test_16_auth_08_16_tx_14_the_cache_learns_from_the_answers_to_both_ends_of_a
     again = Tokens(again._config, again._model, world.station, Shell(world), saved)
     [row] = again.cached(lambda _id, _group: True)
     assert (row["id"], row["status"], row["group"]) == ("card", status, "FAMILY")
+
+
+def ask(tokens: Tokens, how: str) -> None:
+    """Whether Anna may charge: the CSMS is slow to say so. It is the first thing that it is asked."""
+    if how == "remote start":
+        tokens._model.set(key("AuthCtrlr.AuthorizeRemoteStart"), "true")
+        asyncio.run(remote_start(tokens))
+    else:
+        tokens.verdict(ANNA, TokenVerdict("Accepted"), request_id=None, tx_id=None)
+        assert tokens.present(ANNA, 1) == "asking the CSMS"
+
+
+async def remote_start(tokens: Tokens) -> None:
+    assert tokens.remote_start(RemoteStart(ANNA, 1, 7)).outcome is Outcome.ACCEPTED
+    await asyncio.sleep(0)
+
+
+def answer(world: CoreWorld, tokens: Tokens, how: str) -> None:
+    if how == "link lost":
+        tokens.link(False, None)  # the cache knows her
+    else:
+        tokens.verdict(ANNA, TokenVerdict("Accepted"), request_id=1, tx_id=None)
+    world.run(1_000)
+
+
+def move(world: CoreWorld, how: str) -> None:
+    """One vehicle comes or goes; where nobody can see it, one goes and another comes."""
+    if how == "unseen":
+        world.pilot(1, Lost(LossKind.SILENT, "no keep-alive"))
+        world.run(5_000)
+        world.pilot(1, Back("again"))
+        world.pilot(1, PilotState(CpState.B))
+        world.run(30_000)
+    else:
+        world.pilot(1, Cable(32_000 if how == "plug" else None))
+        world.cp(1, CpState.B if how == "plug" else CpState.A)
+
+
+def charges_on(world: CoreWorld) -> Token | None:
+    """Whose card whoever is there charges on."""
+    world.run(1_000)
+    world.cp(1, CpState.C)
+    world.run(10_000)
+    [token] = {fact.token for fact in world.transactions() if fact.kind is TxKind.STARTED} or {None}
+    assert (token is not None) == (world.state() is ConnectorState.CHARGING)
+    return token
+
+
+@pytest.mark.parametrize("how", ["card", "link lost", "remote start"])
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "afterwards"),
+    [
+        ("plug", "pull", "plug"),
+        ("plug", "pull plug", ""),
+        ("", "plug pull", "plug"),
+        ("", "plug pull plug", ""),
+        ("plug", "unseen", ""),
+    ],
+)
+def test_a_start_is_not_for_the_next_vehicle_when_its_own_has_left_before_the_answer(
+    how: str, before: str, meanwhile: str, afterwards: str, tmp_path: Path
+) -> None:
+    """C01, 16-AUTH-13: Anna has left by the time the CSMS says that she may charge, and Bob has plugged in."""
+    world, tokens = station(tmp_path)
+    move(world, before or "pull")
+    ask(tokens, how)
+    for each in meanwhile.split():
+        move(world, each)
+    answer(world, tokens, how)
+    assert state(world) is (SessionState.IDLE if afterwards else SessionState.PLUGGED)
+    if afterwards:
+        move(world, afterwards)
+    assert charges_on(world) is None
+    [known] = tokens.cached(lambda _id, _group: True)
+    assert known["status"] == "Accepted", "a late answer is worth knowing all the same"
+
+
+@pytest.mark.parametrize("how", ["card", "link lost", "remote start"])
+@pytest.mark.parametrize("answered", ["before the plug", "after it"])
+def test_a_card_that_is_held_up_before_the_plug_is_good_for_the_vehicle_that_comes(
+    answered: str, how: str, tmp_path: Path
+) -> None:
+    world, tokens = station(tmp_path)
+    move(world, "pull")
+    ask(tokens, how)
+    world.run(100_000)
+    if answered == "before the plug":
+        answer(world, tokens, how)
+    move(world, "plug")
+    world.run(20_000)
+    if answered == "after it":
+        answer(world, tokens, how)
+    assert charges_on(world) == ANNA
+
+
+def test_a_late_answer_is_good_for_a_vehicle_that_waited_for_it(tmp_path: Path) -> None:
+    """A contact that chatters is no vehicle that leaves."""
+    world, tokens = station(tmp_path)
+    ask(tokens, "card")
+    world.run(300_000)
+    for cp in (CpState.A, CpState.B):
+        world.pilot(1, PilotState(cp))
+        world.run(50)
+    answer(world, tokens, "card")
+    assert charges_on(world) == ANNA
+
+
+def test_a_card_is_good_that_was_held_up_before_the_board_had_spoken(tmp_path: Path) -> None:
+    """Whoever stands there while the station starts."""
+    _, booted = station(tmp_path)
+    world = CoreWorld(StationSettings(evses=(SOCKET,)))
+    tokens = Tokens(booted._config, booted._model, world.station, Shell(world), {})
+    tokens.link(True, "1.6")
+    ask(tokens, "card")
+    world.boot()
+    move(world, "plug")
+    answer(world, tokens, "card")
+    assert charges_on(world) == ANNA

@@ -15,12 +15,15 @@ import pytest
 import agent.station.upkeep
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, TariffFact
+from agent.ipc.codec import encode_fact
 from agent.ledger.space import Reserve
 from agent.sim.virtual_time import run_virtual
 from agent.sim.world.disk import FreeSpace
 from agent.station.build import make_durable_directory
 from agent.station.logic import PricesChanged
 from agent.station.upkeep import CHECK_EVERY_S, CHECK_FIRST_AFTER_S, ROOM_EVERY_S, Upkeep
+from tests.unit.ledger.making import new_row, opened, write
+from tests.unit.ledger.test_store import tamper
 
 TARIFF = {"tariffId": "live-1", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.4}]}}
 
@@ -44,6 +47,7 @@ class World:
         self.given.append(event)
 
     def append(self, *facts: Fact, on_durable: Callable[[], None] | None = None) -> None:
+        assert all(encode_fact(fact) for fact in facts), "or the process would end here"
         self.facts += facts
 
     def retire(self) -> None:
@@ -154,7 +158,12 @@ def test_a_live_tariff_is_taken_up_once_and_its_text_kept_once(tmp_path: Path) -
     assert world.given == [PricesChanged()] * 2
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"tariffId": "x"}', "\ufeff", "9" * 70_000])
+CUT_EMOJI = json.dumps(TARIFF | {"tariffId": "live \ud83d"})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"tariffId": "x"}', "\ufeff", "9" * 70_000, CUT_EMOJI, json.dumps(TARIFF | {"\ud83d": 1})]
+)
 def test_a_live_tariff_that_is_none_is_told_once_and_changes_nothing(tmp_path: Path, text: str) -> None:
     world, file = World(), tmp_path / "price.json"
     care = upkeep(tmp_path, world, live=file)
@@ -172,33 +181,116 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     assert len(world.facts) == 1
 
 
-def test_what_the_whole_check_finds_is_an_alarm_and_two_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check runs as a process of its own on the configuration's ledger; here that file is no configuration.
-    That it may not lower its priority (the unit's filter) is no harm."""
+EXAMPLE = Path(__file__).parents[3] / "packaging" / "evsed.example.toml"
+
+
+@pytest.fixture
+def checking(tmp_path: Path) -> tuple[Upkeep, World]:
+    """Upkeep that checks the ledger of its configuration by ``evsed ledger verify``, a process of its own."""
+    file = tmp_path / "evsed.toml"
+    file.write_text(EXAMPLE.read_text().replace('data_dir = "/var/lib/evsed"', f'data_dir = "{tmp_path}"'))
+    opened(tmp_path / "ledger.sqlite")
+    write(tmp_path / "ledger.sqlite", new_row(1), new_row(2))
+    world = World()
+    care = upkeep(tmp_path, world)
+    care._config_file = file
+    return care, world
+
+
+def what_it_tells(world: World) -> list[str]:
+    return [each.event_type if isinstance(each, SecurityFact) else type(each).__name__ for each in world.facts]
+
+
+TAMPERED = "TamperDetectionActivated"
+
+
+def test_what_the_whole_check_finds_is_an_alarm_and_two_facts(
+    checking: tuple[Upkeep, World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it may not lower its priority (the unit's filter) is no harm."""
 
     def forbidden(*_: int) -> None:
         raise PermissionError
 
     monkeypatch.setattr("agent.station.upkeep.os.setpriority", forbidden)
-    world = World()
-    care = upkeep(tmp_path, world)
-    care._config_file = tmp_path / "evsed.toml"
+    care, world = checking
     asyncio.run(care._check_ledger())
-    assert care.alarm()
-    assert [type(fact) for fact in world.facts] == [LogFact, SecurityFact]
+    assert (care.alarm(), world.facts) == ("", [])
+    tamper(tmp_path / "ledger.sqlite", "UPDATE ledger SET body = x'7b7d' WHERE seq = 2")
+    asyncio.run(care._check_ledger())
+    assert care.alarm() and what_it_tells(world) == ["LogFact", TAMPERED]
+
+
+def test_a_ledger_that_cannot_be_read_is_a_finding(checking: tuple[Upkeep, World], tmp_path: Path) -> None:
+    care, world = checking
+    (tmp_path / "ledger.sqlite").write_bytes(b"no ledger" * 1_000)
+    asyncio.run(care._check_ledger())
+    assert care.alarm() and what_it_tells(world) == ["LogFact", TAMPERED]
+
+
+@pytest.mark.parametrize("before", ["", "row 7: hash does not fit"])
+def test_a_configuration_that_is_being_edited_is_no_tampering(checking: tuple[Upkeep, World], before: str) -> None:
+    """Nor does it take back what was found before."""
+    care, world = checking
+    assert care._config_file is not None
+    care._config_file.write_text("[station]\nidentiy = 'typo'\n")
+    care.found = before
+    asyncio.run(care._check_ledger())
+    assert care.alarm() == before
+    [fact] = world.facts
+    assert isinstance(fact, LogFact) and fact.entry is LogEntry.VERIFICATION_FAILED
+    assert "exit code 78" in dict(fact.details)["why"]
+
+
+def test_a_check_that_the_kernel_ends_is_no_tampering(
+    checking: tuple[Upkeep, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For want of memory."""
+    care, world = checking
+    begin = asyncio.create_subprocess_exec
+
+    async def begin_and_end(*command: str, **pipes: Any) -> asyncio.subprocess.Process:
+        process = await begin(*command, **pipes)
+        process.kill()
+        return process
+
+    monkeypatch.setattr("agent.station.upkeep.asyncio.create_subprocess_exec", begin_and_end)
+    asyncio.run(care._check_ledger())
+    assert care.alarm() == "" and what_it_tells(world) == ["LogFact"]
+
+
+@pytest.mark.parametrize("said", [b"", b"Killed", b"[]", b'{"findings": []}', b'{"findings": [{"text": "\\ud83d!"}]}'])
+def test_only_what_it_says_it_found_is_a_finding(
+    said: bytes, checking: tuple[Upkeep, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a forged row it may quote half a character, which no fact can hold."""
+    care, world = checking
+
+    async def begin(*_: object, **__: object) -> Process:
+        process = Process(said)
+        process.returncode = 1
+        return process
+
+    monkeypatch.setattr("agent.station.upkeep.asyncio.create_subprocess_exec", begin)
+    monkeypatch.setattr("agent.station.upkeep.os.setpriority", lambda *_: None)
+    asyncio.run(care._check_ledger())
+    assert care.alarm() == ("?!" if b"text" in said else "")
+    assert (TAMPERED in what_it_tells(world)) is (b"text" in said)
 
 
 class Process:
-    """A whole check that says nothing until it is killed."""
+    """A whole check that says this, or nothing until it is killed."""
 
     pid = 1
 
-    def __init__(self) -> None:
+    def __init__(self, said: bytes | None = None) -> None:
         self.returncode: int | None = None
+        self._said = said
 
     async def communicate(self) -> tuple[bytes, bytes]:
-        await asyncio.Future()
-        raise AssertionError
+        if self._said is None:
+            await asyncio.Future()
+        return self._said or b"", b""
 
     def kill(self) -> None:
         self.returncode = -9

@@ -56,6 +56,20 @@ def test_energy_over_a_boundary_without_reading_goes_to_the_cheapest_price_and_i
     assert [period.estimated_split for period in found.usage().periods] == [False, True]
 
 
+BY_POWER = parsed(energy=kwh((0.9, {"minPower": 5_000}), 0.3))
+
+
+@pytest.mark.parametrize("lag_ms, unsure", [(0, False), (1, False), (3_000, False), (3_001, True)])
+def test_what_a_reading_chooses_holds_from_the_reading_on_though_its_row_comes_later(lag_ms: int, unsure: bool) -> None:
+    """A wire and a meter take their time. Where the row comes much later, nobody knows."""
+    rows = [at(0, 0, power_w=1_000)]
+    for number, power_w in enumerate((9_000, 1_000, 9_000, 1_000), 1):
+        rows.append(at(number * MINUTE_MS, number * 1_000, power_w=power_w, read_ms=number * MINUTE_MS - lag_ms))
+    found = run(BY_POWER, *rows)
+    assert energies(found) == ({(0, 1): 4_000} if unsure else {(0, 0): 2_000, (0, 1): 2_000})
+    assert found.usage().estimated_split is unsure
+
+
 def test_a_reading_just_beside_the_boundary_is_as_good_as_one_at_it() -> None:
     found = run(AFTERNOON, at(0, 0), at(HOUR_MS - 1_000, 5_000), at(HOUR_MS + 1_000, 5_010), at(HOUR_MS + 9_000, 6_000))
     assert energies(found) == {(0, 0): 5_000, (0, 1): 1_000}

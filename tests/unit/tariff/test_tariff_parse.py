@@ -183,6 +183,41 @@ def test_negative_prices_are_read_where_allowed() -> None:
     assert tariff.energy.prices[0].amount == Fraction(-1, 100)
 
 
+WITH_ALL_TEXTS = """{"tariffId": "t#", "currency": "EUR",
+  "description": [{"format": "UTF8", "language": "de#", "content": "Nacht#"}],
+  "energy": {"prices": [{"priceKwh": 0.3}], "taxRates": [{"type": "VAT#", "tax": 19}]},
+  "fixedFee": {"prices": [{"priceFixed": 1, "conditions": {"paymentBrand": "V#", "paymentRecognition": "CC#"}}]},
+  "maxCost": {"exclTax": 50, "taxRates": [{"type": "VAT#", "tax": 19}]}}"""
+HALVES = ("\\ud83d", "\\udd0c", "\\uDD0C\\uD83D")
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("place", range(WITH_ALL_TEXTS.count("#")))
+def test_half_a_character_is_refused_in_every_text(place: int, half: str) -> None:
+    """As an escape it is good JSON, and whoever would store or send it could not."""
+    before, after = WITH_ALL_TEXTS.split("#")[: place + 1], WITH_ALL_TEXTS.split("#")[place + 1 :]
+    [found] = problems("".join(before) + half + "".join(after))
+    assert "expected a text without half characters" in found
+    assert found.isascii()
+    assert parse_tariff("".join(before) + "\\ud83d\\udd0c" + "".join(after))  # the two halves of one
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize(
+    "more", ['"#": 1', '"#": 1, "#": 1', '"customData": {"#": {"x": 1, "x": 1}}', '"customData": {"#": NaN}']
+)
+def test_a_problem_can_be_stored_whatever_the_names_of_the_text_are(more: str, half: str) -> None:
+    for each in problems('{"tariffId": "T", "currency": "EUR", ' + more.replace("#", half) + "}"):
+        assert each.encode()
+
+
+def test_custom_data_may_hold_anything() -> None:
+    """It is in the canonical form, which is ASCII, and nowhere else."""
+    text = '{"tariffId": "T", "currency": "EUR", "customData": {"\\ud83d": "\\ud83d"}}'
+    assert parse_tariff(text).tariff_id == "T"
+    assert canonical(load(text)).isascii()
+
+
 # --------------------------------------------------------------------------------------------- hash
 
 

@@ -13,8 +13,9 @@ from agent.billing.read import Receipt
 from agent.core.facts import Sample
 from agent.sim.virtual_time import now_ms, run_virtual
 from agent.sim.world.agreed import ALL, LATE_MS, NO_LIMIT, Agreed, Agreements, Limit
-from agent.sim.world.mirror import Seen, Truth
+from agent.sim.world.mirror import Mirror, Seen, Truth
 from agent.sim.world.prices import Prices
+from tests.unit.billing import making
 
 HOUR_MS = 3_600_000
 KWH = 1_000_000
@@ -177,3 +178,25 @@ def test_one_that_ends_for_its_limit_may_be_given_another_meanwhile(ago_ms: int,
         assert said in found
 
     run_virtual(live())
+
+
+@pytest.mark.parametrize("state", ["M", "X", "O"])
+@pytest.mark.parametrize(("cents", "said"), [(0, ""), (200, "cannot be believed")])
+def test_what_the_meter_cannot_prove_costs_nothing(cents: int, said: str, state: str) -> None:
+    end = cast("Sample", SimpleNamespace(meter_state=state, substituted=True))
+    heard = Rig().judge([Limit(cents=200)], cents=cents, end=end, reason="LocalOutOfCredit")
+    assert said in heard and bool(heard) is bool(said)
+
+
+@pytest.mark.parametrize(("cost", "right"), [("7.91", True), ("7.9", False), (None, False)])
+def test_the_end_of_a_transaction_costs_what_its_receipt_says(cost: str | None, right: bool) -> None:
+    said: list[str] = []
+    nobody = cast("Any", SimpleNamespace(judge=lambda *_: None))
+    truth = Truth(20 * KWH, 0, HOUR_MS, 10_000, 0, HOUR_MS, True)
+    mirror = Mirror(
+        lambda _: truth, lambda _: False, lambda _: False, nobody, nobody, nobody, lambda _, text: said.append(text)
+    )
+    began = Truth(0, 0, 0, 10_000, 0, 0, True)
+    mirror.ended = [Seen("tx", 1, cast("Sample", None), began, nobody, ended_truth=truth, cost=cost)]
+    mirror.rows([cast("Any", SimpleNamespace(seq=1, kind="receipt", tx_id="tx", evse=1, body=making.sealed()))])
+    assert any("its receipt says 791 cents" in each for each in said) is not right

@@ -138,6 +138,26 @@ def test_a_card_of_an_hour_ago_starts_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("left_s", "hidden", "right"),
+    [(120, False, False), (120, True, True), (1, False, True), (None, False, True), (500, False, True)],
+    ids=["left since", "nobody saw it", "left as it was written", "nobody left", "left before the card"],
+)
+def test_a_card_whose_car_has_left_starts_nothing(left_s: int | None, hidden: bool, right: bool) -> None:
+    async def act(made: Place) -> None:
+        if hidden:
+            made.rig.outlet.fault(Fault.PILOT_SILENT)
+        for at_s in range(600, 0, -1):
+            if at_s == 400:
+                made.parties.card(1, CARD)
+            if at_s == left_s:
+                made.parties.left(1)
+            await asyncio.sleep(1)
+        made.start()
+
+    assert bool(lived(act)) is not right
+
+
+@pytest.mark.parametrize(
     ("reason", "token", "done", "right"),
     [
         (StopReason.LOCAL, CARD, "card", True),
