@@ -279,11 +279,13 @@ class Gateway:
         )
 
     def _dialect(self, version: Version) -> Dialect:
-        self._spoken = version
+        before, self._spoken = self._spoken, version
         if version not in self._dialects:
             assert self._view is not None
             station = cast(StationPort, self._port)
             self._dialects[version] = _load(version, station, self._view, self._outside.rng, self._uploads)
+        elif version is not before:
+            self._dialects[version].forget_statuses()
         return self._dialects[version]
 
     def _registration(self) -> str:

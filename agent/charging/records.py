@@ -54,20 +54,21 @@ def set_from_plain(plain: object) -> tuple[ProfileSet, list[MalformedRecord]]:
     version = record.integer("format")
     if version != FORMAT:
         raise MalformedRecord("profiles.format", f"is {version}, not {FORMAT}")
-    read: dict[int, Installed] = {}
+    read: dict[tuple[int, Purpose, int, LimitSource], Installed] = {}
     unread: list[object] = []
     wrong: list[MalformedRecord] = []
 
     def one(item: object, path: str) -> None:
         try:
             entry = _installed(item, path)
-            if entry.profile.id in read:
-                raise MalformedRecord(path, f"another profile has the id {entry.profile.id}, too")
+            key = entry.profile.id, entry.profile.purpose, entry.evse_id, entry.source
+            if key in read:
+                raise MalformedRecord(path, f"another profile in its place has the id {entry.profile.id}, too")
         except MalformedRecord as error:
             unread.append(item)
             wrong.append(error)
         else:
-            read[entry.profile.id] = entry
+            read[key] = entry
 
     record.items("installed", one)
     return ProfileSet(tuple(read.values()), tuple(unread)), wrong

@@ -80,13 +80,9 @@ class ProfileSet:
             return refusal
         new = Installed(evse_id, _bound(profile, evse_id, running, wall_ms), source, wall_ms)
         over = [entry for entry in self.entries if expired(entry.profile, wall_ms)]
-        others = [
-            entry
-            for entry in self.entries
-            if not (_takes_place(new, entry) if entry in over else _replaces(new, entry, rules))
-        ]
+        others = [entry for entry in self.entries if not _replaces(new, entry, rules, is_over=entry in over)]
         for other in others:
-            if other not in over and (refusal := _conflict(new, other, rules)) is not None:
+            if (refusal := _conflict(new, other, rules, is_over=other in over)) is not None:
                 return refusal
         while (count := len(others) + len(self.unread)) >= capabilities.max_installed:
             oldest = next((entry for entry in others if entry in over and _has_another(entry, (*others, new))), None)
@@ -97,12 +93,13 @@ class ProfileSet:
         return replace(self, entries=(*others, new))
 
     def bind(self, profile: ChargingProfile, evse_id: int, transaction_id: str, wall_ms: int) -> ProfileSet:
-        """The set with the TxProfile that came with the start of this transaction, in place of one with its id.
+        """The set with the TxProfile that came with the start of this transaction, in place of one with its id on this
+        EVSE.
 
         That it may be installed was said when the start was asked for; now that energy may flow, nothing keeps it
-        out any more."""
-        others = (entry for entry in self.entries if entry.profile.id != profile.id)
+        out any more. What else has its id by now limits something else, and stays."""
         new = Installed(evse_id, replace(profile, transaction_id=transaction_id), installed_ms=wall_ms)
+        others = (entry for entry in self.entries if entry.profile.id != profile.id or _stack(entry) != _stack(new))
         return replace(self, entries=(*others, new))
 
     def hand_on(self, transaction_id: str, to: str) -> ProfileSet:
@@ -166,21 +163,31 @@ def _bound(profile: ChargingProfile, evse_id: int, running: Mapping[int, str], w
     return profile
 
 
-def _replaces(new: Installed, old: Installed, rules: Rules) -> bool:
-    """16-SC-02: same id, or same purpose, stack level and EVSE. 2.0.1 replaces by id alone (K01.FR.05)."""
-    if old.source is not new.source:
-        return False
-    return old.profile.id == new.profile.id or (rules is Rules.OCPP16 and _same_place(new, old))
+def _replaces(new: Installed, old: Installed, rules: Rules, *, is_over: bool) -> bool:
+    """Whether ``old`` leaves for ``new``.
+
+    1.6: same id or same stack level, of one purpose and EVSE (which has one transaction at a time). 16-SC-02 has the id
+    alone replace, but CSMSs use one id for all connectors: evcc, which is to work with no switch set, would lift the
+    pause of connector 1 with its limit for connector 2. So both are kept, and no limit goes that nobody cleared.
+
+    2.0.1: same id, which is unique in the station (K01.FR.05), unless the limit of another transaction or of the whole
+    station would go that way (``_conflict``). One that is over goes whoever's id it was, and for its place, too."""
+    same_id = new.profile.id == old.profile.id
+    if rules is Rules.OCPP16:
+        return _stack(new) == _stack(old) and (same_id or _same_place(new, old))
+    if same_id:
+        return (is_over or old.source is new.source) and not _must_stay(old, new)
+    return is_over and _same_place(new, old)
+
+
+def _must_stay(old: Installed, new: Installed) -> bool:
+    """Whether another purpose or EVSE must not take its id. A TxProfile that is installed has a running transaction."""
+    return old.profile.purpose in (Purpose.TX, Purpose.STATION_MAX) and _stack(old) != _stack(new)
 
 
 def _has_another(entry: Installed, all_of_them: Iterable[Installed]) -> bool:
     """Whether its stack is told of by another, too: with the last one its lapse would be forgotten."""
     return any(other is not entry and _stack(other) == _stack(entry) for other in all_of_them)
-
-
-def _takes_place(new: Installed, over: Installed) -> bool:
-    """Of one that is over: in both versions, and whoever's id it was, because an id is used once."""
-    return over.profile.id == new.profile.id or _same_place(new, over)
 
 
 def _stack(entry: Installed) -> tuple[Purpose, int, LimitSource]:
@@ -191,12 +198,14 @@ def _same_place(one: Installed, other: Installed) -> bool:
     return _stack(one) == _stack(other) and one.profile.stack_level == other.profile.stack_level
 
 
-def _conflict(new: Installed, old: Installed, rules: Rules) -> Refusal | None:
+def _conflict(new: Installed, old: Installed, rules: Rules, *, is_over: bool) -> Refusal | None:
     """Why ``old``, which ``new`` does not replace, keeps it out."""
-    if old.profile.id == new.profile.id:
-        detail = f"id {new.profile.id} is a profile of {old.source}"
-        return Refusal(Reason.DUPLICATE, "K01.FR.05", detail)
     if rules is Rules.OCPP16:
+        return None
+    if old.profile.id == new.profile.id:
+        detail = f"id {new.profile.id} is a {old.profile.purpose} of {old.source} on EVSE {old.evse_id}"
+        return Refusal(Reason.DUPLICATE, "K01.FR.05", detail)
+    if is_over:
         return None
     clash = f"profile {old.profile.id} has stackLevel {old.profile.stack_level}"
     if _same_place(new, old) and _valid_together(new.profile, old.profile):

@@ -129,7 +129,7 @@ class StatusChanged:
 
 @dataclass(frozen=True, slots=True)
 class SampleTaken:
-    """The reading that ``TakeSample`` asked for, outside a transaction."""
+    """The reading that ``TakeSample`` asked for, where no transaction runs or room is scarce."""
 
     evse: int
     sample: Sample

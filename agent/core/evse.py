@@ -181,7 +181,7 @@ class Evse:
         offered_ma = self.limit.offered_ma
         if state is not SessionState.BEGIN_READING or not self.register.behind:
             self.flow.reading(reading, offered_ma)
-        if self.sample_wanted and self.flow.active:
+        if self.sample_wanted and self.flow.active and not self._ctx.ledger_scarce:  # else told without a row
             self.sample_wanted = False
             self.flow.triggered_sample(reading, offered_ma)
         behaviour, trusted = self._ctx.behaviour, self._ctx.time_status != "U"

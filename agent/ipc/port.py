@@ -192,8 +192,8 @@ class AuthorizeWanted:
 
 @dataclass(frozen=True, slots=True)
 class SampleTaken:
-    """The reading asked for by ``TakeSample`` where no transaction runs (it goes out as a plain
-    MeterValues message; inside a transaction it is a ledger row)."""
+    """The reading asked for by ``TakeSample`` where no transaction runs or room is scarce (it goes out as a plain
+    MeterValues message; else it is a ledger row of the transaction)."""
 
     record: Record
 

@@ -4,7 +4,8 @@ Charter: pure; names and limits of variables come from the device model. What is
 cleared (N04.FR.18, N06.FR.03). Of the standard's checks the first that fails is told.
 
 A variable's monitors of one type differ in severity (N04.FR.10). Secrets are not watched at all (N04.FR.07). A
-threshold needs a number, or a boolean, which counts as 0 or 1.
+threshold needs a number, or a boolean, which counts as 0 or 1. A monitor's own value is a number that a variable could
+reach: nothing has looked at its text before.
 
 Sources: OCPP 2.0.1 part 2 N03, N04, N06.
 """
@@ -27,10 +28,13 @@ from agent.ipc.monitors import (
     MonitorWrite,
     SetMonitorStatus,
 )
+from agent.monitoring.rules import decimal
 
 CUSTOM_MAX: Final = 64
 FIRST_CUSTOM_ID: Final = 100_000  # hard-wired ones count from 1
 SEVERITIES: Final = range(10)
+VALUE_MAX: Final = 10**15
+VALUE_MAX_CHARS: Final = 40
 _INTERVAL_MAX_S: Final = 31_536_000
 _DAY_S: Final = 86_400
 _NUMBERS: Final = (DataType.INTEGER, DataType.DECIMAL)
@@ -51,8 +55,9 @@ class MonitorBook:
         self._model = model
         self._hard_wired = {each.id: each for each in sorted(hard_wired, key=lambda monitor: monitor.id)}
         assert all(monitor_id < FIRST_CUSTOM_ID for monitor_id in self._hard_wired), "ids of hard-wired ones"
-        # A variable may be gone with new firmware, and its monitor with it (N04).
-        self._custom = {each.id: each for each in custom if model.find(key_of(each.name)) is not None}
+        # A variable may be gone with new firmware, and its monitor with it (N04); older software kept any value.
+        fit = (each for each in custom if _value(each.value) is not None)
+        self._custom = {each.id: each for each in fit if model.find(key_of(each.name)) is not None}
         self.next_id = max([next_id, *(each + 1 for each in self._custom)])
 
     def all(self) -> list[Monitor]:
@@ -138,10 +143,15 @@ def _unfit(write: MonitorWrite, spec: VariableSpec) -> MonitorAnswer | None:
     if write.severity not in SEVERITIES:
         return MonitorAnswer(_REJECTED, reason="severity: 0 to 9")
     low, high = _bounds(write.type, spec)
-    value = Decimal(write.value)
-    if (low is not None and value < low) or (high is not None and value > high):
+    value = _value(write.value)
+    if value is None or (low is not None and value < low) or (high is not None and value > high):
         return MonitorAnswer(_REJECTED, reason=f"value: {'any' if low is None else low} to {high or 'any'}")
     return None
+
+
+def _value(text: str) -> Decimal | None:
+    found = decimal(text) if len(text) <= VALUE_MAX_CHARS else None
+    return found if found is not None and -VALUE_MAX <= found <= VALUE_MAX else None
 
 
 def _bounds(kind: MonitorType, spec: VariableSpec) -> tuple[int | None, int | None]:

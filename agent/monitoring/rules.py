@@ -77,9 +77,12 @@ def evaluate(
 
 
 def number(text: str) -> Decimal | None:
-    """A value as a number, a boolean as 0 or 1; None: it is none."""
-    if text in _BOOLEANS:
-        return _BOOLEANS[text]
+    """A variable's value as a number, a boolean as 0 or 1; None: it is none."""
+    return _BOOLEANS[text] if text in _BOOLEANS else decimal(text)
+
+
+def decimal(text: str) -> Decimal | None:
+    """A finite number; None: it is none."""
     try:
         found = Decimal(text)
     except InvalidOperation:

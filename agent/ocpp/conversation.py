@@ -62,7 +62,8 @@ class Statuses(Protocol):
     def hear(self, status: ConnectorStatus) -> None: ...
 
     def forget(self) -> None:
-        """The CSMS is about to be told of a boot and knows nothing of us: all connectors are told anew."""
+        """The CSMS is about to be told of a boot and knows nothing of us, or was told in another version since: all
+        connectors are told anew."""
         ...
 
     async def run(self, line: Line) -> None: ...
@@ -132,11 +133,16 @@ class Conversation(ABC):
 
     # --------------------------------------------------------------------------------- connection
 
+    def forget_statuses(self) -> None:
+        """See ``Dialect.forget_statuses``."""
+        self._reporter.forget()
+
     async def run(self, session: Caller) -> None:
         """See ``Dialect.run``."""
-        registration, is_over = self._registration, False
+        line = Line(session, self._registration.may_talk, self._registration.was_denied)
+        is_over = False
         while not is_over:
-            line = Line(session, registration.may_talk, registration.was_denied)
+            line.is_forgotten = False
             await until_link_gone(self._converse(line))
             is_over = not line.is_forgotten
 

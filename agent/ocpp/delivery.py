@@ -14,6 +14,9 @@ Message ids derive from the row, so that a message repeated on a new connection 
 had on the old one and the CSMS can spot the duplicate. A retry on the same connection takes a new id
 in 1.6, where ids must differ, and keeps its id in 2.x (16-TX-05).
 
+Where the conversation begins anew on the same connection, what is on its way is waited for before: the CSMS may book
+it, and that must be heard (``_unbroken``).
+
 Sources: OCPP 1.6 section 4.1, 3.7.1; OCPP 2.0.1 part 2 E04, E13; checklist 16-TX-01 to 05, WS-11.
 """
 
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -38,6 +41,8 @@ log = structlog.get_logger("ocpp")
 PAGE_ROWS: Final = 16
 MINOR_REFUSED_MAX: Final = 3
 """So many readings in a row that were refused to the end say that the CSMS wants none."""
+LIFE_EVERY_S: Final = 60.0  # between two Heartbeats to a CSMS that answers nothing
+_Outcome = CallResult | CallError | TimedOut
 _ID_SPACE: Final = uuid.UUID("6f2b1d1e-6d0c-4f0c-9a53-2b8f6c1f7a40")
 
 
@@ -111,6 +116,7 @@ class Delivery:
         self._policy = policy
         self._new_id_on_retry = new_id_on_retry
         self._rows_appended = asyncio.Event()
+        self._line: Line | None = None  # the last one
         self._retry = Retry(0)  # of the row whose turn it is, over reconnects
         self._minor_refused = 0  # to the end, since one was taken
 
@@ -143,53 +149,60 @@ class Delivery:
             return False
         if self._retry.seq != record.seq:
             self._retry = Retry(record.seq)
-        retry, loop, sends = self._retry, asyncio.get_running_loop(), self._retry.denials
-        retry.connected(loop.time(), 1 + len(message.shorter))
+        retry, loop = self._retry, asyncio.get_running_loop()
+        if line is not self._line:
+            self._line = line
+            retry.connected(loop.time(), 1 + len(message.shorter))
+        if retry.needs_proof and await _lives(line):
+            retry.proven()
         while not retry.is_over(self._policy()):
             if (wait_s := retry.not_before_s - loop.time()) > 0:
                 await asyncio.sleep(wait_s)
-            outcome = await self._send(line, record, message, sends if self._new_id_on_retry else 0)
-            sends += 1
-            match outcome:
-                case CallResult(answer):
-                    kept = await self._translator.answered(record, message, answer)
-                    await self._station.delivered(record.seq, kept)
-                    self.counters.delivered += 1
-                    if message.minor:
-                        self._minor_refused = 0
-                    return True
-                case CallError():
-                    retry.refused(loop.time(), self._policy())
-                    if message.once or (message.minor and self._minor_refused >= MINOR_REFUSED_MAX):
-                        break
-                    if message.minor and retry.is_over(self._policy()):
-                        self._minor_refused += 1
-                case TimedOut():
-                    retry.timed_out(loop.time(), self._policy())
+            outcome = await _unbroken(line, self._attempt(line, record, message))
+            if isinstance(outcome, CallResult):
+                return True
+            if isinstance(outcome, TimedOut):
+                await self._until_it_lives(line)
             if not retry.is_over(self._policy()):
                 self.counters.retried += 1
                 log.warning("delivery_retry", seq=record.seq, action=message.action, failures=retry.failures)
         await self._give_up(record, message)
         return True
 
-    async def _send(
-        self, line: Line, record: Record, message: Message, attempt: int
-    ) -> CallResult | CallError | TimedOut:
+    async def _attempt(self, line: Line, record: Record, message: Message) -> _Outcome:
+        """Send the message once, and keep what came of it. Raises ``LinkGone``."""
+        outcome = await self._send(line, record, message)
+        retry, now_s = self._retry, asyncio.get_running_loop().time()
+        match outcome:
+            case CallResult(answer):
+                kept = await self._translator.answered(record, message, answer)
+                await self._station.delivered(record.seq, kept)
+                self.counters.delivered += 1
+                if message.minor:
+                    self._minor_refused = 0
+            case CallError():
+                last = message.once or (message.minor and self._minor_refused >= MINOR_REFUSED_MAX)
+                retry.refused(now_s, self._policy(), last=last)
+                if message.minor and not last and retry.is_over(self._policy()):
+                    self._minor_refused += 1
+            case TimedOut():
+                retry.timed_out(now_s, self._policy())
+        return outcome
+
+    async def _send(self, line: Line, record: Record, message: Message) -> _Outcome:
         """Send the message once, in the form that is due. Raises ``LinkGone``."""
         retry = self._retry
-        if retry.needs_proof and not isinstance(
-            await line.call("Heartbeat", {}, priority=Priority.TRANSACTION), TimedOut
-        ):
-            retry.proven()
+        number = retry.sends if self._new_id_on_retry else 0
+        retry.sends += 1
         try:
             return await line.call(
                 message.action,
                 message.form(retry.form),
                 priority=Priority.STATUS if message.once else Priority.TRANSACTION,
-                message_id=message_id(self._identity, record, attempt),
+                message_id=message_id(self._identity, record, number),
             )
         except NotRegistered:
-            retry.denials += 1
+            retry.denied()
             raise
         except LinkGone as gone:
             if gone.lost.sent:
@@ -204,12 +217,38 @@ class Delivery:
                 )
             raise
 
+    async def _until_it_lives(self, line: Line) -> None:
+        """After a time-out: was it the message, or does the CSMS answer nothing at all? Raises ``LinkGone``."""
+        lives = await _lives(line)
+        if lives:
+            self._retry.swallowed()
+        while not lives:
+            await asyncio.sleep(LIFE_EVERY_S)
+            lives = await _lives(line)
+
     async def _give_up(self, record: Record, message: Message) -> None:
         self.counters.dropped += 1
         failures, hang_ups = self._retry.failures, self._retry.hang_ups
         log.error("delivery_dropped", seq=record.seq, action=message.action, failures=failures, hang_ups=hang_ups)
         kept = await self._translator.given_up(record)
         await self._station.delivered(record.seq, kept)
+
+
+async def _lives(line: Line) -> bool:
+    """Whether the CSMS answers a Heartbeat. Raises ``LinkGone``."""
+    return not isinstance(await line.call("Heartbeat", {}, priority=Priority.TRANSACTION), TimedOut)
+
+
+async def _unbroken(line: Line, attempt: Coroutine[object, object, _Outcome]) -> _Outcome:
+    """Await ``attempt``; cancelled where the CSMS has forgotten this station, not before it is over."""
+    task = asyncio.create_task(attempt)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not line.is_forgotten:
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def message_id(identity: str, record: Record, attempt: int) -> str:

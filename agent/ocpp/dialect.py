@@ -82,6 +82,10 @@ class Dialect(Protocol):
         Raises ``StationLost``."""
         ...
 
+    def forget_statuses(self) -> None:
+        """Another version was spoken meanwhile: what the CSMS was told of connectors by this one stands no more."""
+        ...
+
     async def run(self, session: Caller) -> None:
         """Converse over this connection until it ends. Raises ``StationLost``."""
         ...
@@ -104,7 +108,7 @@ class Line:
 
     While ``may_talk`` is not set (a boot is not answered, or was rejected) every call but BootNotification waits
     (16-BOOT-04, B03). ``on_denied`` hears of each SecurityError; True: the CSMS has forgotten this
-    station. ``is_forgotten``: it has, and the conversation begins anew, with a boot."""
+    station. ``is_forgotten``: it has, and the conversation is to begin anew, with a boot."""
 
     def __init__(
         self,
@@ -151,7 +155,7 @@ class Line:
         if not isinstance(outcome, TimedOut):
             self.last_answer_s = asyncio.get_running_loop().time()
         denied = isinstance(outcome, CallError) and outcome.code == ErrorCode.SECURITY_ERROR
-        if denied and action != "BootNotification" and self._on_denied():
+        if denied and action != "BootNotification" and (self.is_forgotten or self._on_denied()):
             self.is_forgotten = True
             raise NotRegistered(LinkLost(f"{action} is refused: not registered any more"))
         return outcome

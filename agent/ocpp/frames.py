@@ -132,8 +132,10 @@ def _read_request(array: list[Any], message_id: MessageId | None, version: Versi
 
 
 def _read_result(array: list[Any], message_id: MessageId | None) -> Result | Malformed:
-    if message_id is not None and len(array) == 3 and isinstance(array[2], dict):
-        return Result(message_id, array[2])
+    """Lenient: what has nothing to say says so in many ways, and PHP writes an empty object as an empty array. Where
+    fields are required, the schema misses them."""
+    if message_id is not None and len(array) == 3 and (isinstance(array[2], dict) or array[2] in ([], None)):
+        return Result(message_id, array[2] or {})
     return Malformed("result is not [3, id, payload object]", answer_to=message_id)
 
 

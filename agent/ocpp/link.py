@@ -35,6 +35,10 @@ PONG_TIMEOUT_S: Final = 20.0
 PONG_TIMEOUT_MIN_S: Final = 1.0
 SETTLE_S: Final = 5.0
 PROVEN_AFTER_MS: Final = 60_000
+UNANSWERED_CALLS: Final = 5
+UNANSWERED_FOR_MS: Final = 600_000
+"""So many calls in a row without an answer, the first so long ago, and nothing came but pongs: the CSMS behind them is
+dead, and the next connection may reach one that lives (field fault 7)."""
 _FAILURES: Final = count(1)
 """Numbers the lines of this process, also of a new link after a start of the station: the log drops lines that are the
 same."""
@@ -132,6 +136,7 @@ class Link:
         self._ping_interval_s = ping_interval_s
         self._ping_wake = asyncio.Event()
         self._ping_wanted = False
+        self._unanswered_since_ms = 0
         self._ended: asyncio.Future[LinkFailure] | None = None  # of the attempt or link in progress
         self._drop_wanted = asyncio.Event()
         self._drop_reason = ""
@@ -223,7 +228,7 @@ class Link:
             validate_outgoing=self._validate_outgoing,
             hooks=self._hooks,
             on_result=self._answered,
-            on_timed_out=self._want_ping,
+            on_timed_out=lambda: self._timed_out(session.counters.unanswered_calls),
             clock_ms=self._clock_ms,
             new_id=self._new_id,
         )
@@ -241,8 +246,8 @@ class Link:
             failure = await ended
             for child in children:
                 child.cancel()
-        if self._clock_ms() - connected_ms >= PROVEN_AFTER_MS:  # WS-05, without a single answer
-            self._backoff.reset()
+        if self._clock_ms() - connected_ms >= PROVEN_AFTER_MS and not session.counters.unanswered_calls:
+            self._backoff.reset()  # WS-05, without a single answer, but it did not owe one
         return failure
 
     def _answered(self) -> None:
@@ -269,8 +274,12 @@ class Link:
 
     # ---------------------------------------------------------------------------------- keep alive
 
-    def _want_ping(self) -> None:
-        """A call got no answer: a ping tells a slow CSMS from a dead link (WS-07)."""
+    def _timed_out(self, in_a_row: int) -> None:
+        """A call got no answer: a ping tells a slow CSMS from a dead link (WS-07), patience from a dead one."""
+        if in_a_row == 1:
+            self._unanswered_since_ms = self._clock_ms()
+        if in_a_row >= UNANSWERED_CALLS and self._clock_ms() - self._unanswered_since_ms >= UNANSWERED_FOR_MS:
+            self._end(LinkFailure(FailureKind.SILENT, "answers nothing, though it pongs"))
         self._ping_wanted = True
         self._ping_wake.set()
 

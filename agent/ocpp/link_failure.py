@@ -36,7 +36,7 @@ class FailureKind(enum.StrEnum):
     TLS = "tls"
     TLS_FILES = "tls_files"  # our own certificate files cannot be used
     CLOSED = "closed"  # an established link ended
-    SILENT = "silent"  # no pong
+    SILENT = "silent"  # no pong, or nothing else
     DROPPED = "dropped"  # by our own wish
 
 

@@ -3,10 +3,14 @@
 Charter: the story of one ledger row's message, over connections: refusals, time-outs, and links that ended at it.
 Nobody sends or sleeps here; time is an argument.
 
-Refused, or without an answer (16-TX-03, 20-TE-04): the same message goes again after ``interval`` x the number of
-failures so far, ``attempts`` sends in total. Refusals and the wait after one hold over reconnects, so that a link that
-comes and goes does not use up the attempts early. A time-out counts only on the connection it happened on: it may have
-been the link that was dead.
+Refused, or swallowed by a CSMS that lives (16-TX-03, 20-TE-04): the same message goes again after ``interval`` x the
+number of sends that failed so, ``attempts`` in total. These and the wait after one hold over reconnects, so that a link
+that comes and goes does not use up the attempts early.
+
+A time-out alone says nothing of the message: the link may be dead, or the CSMS behind a balancer that holds it open,
+and each row would be given up in its turn. So a Heartbeat is asked right after it. Answered: the message was swallowed,
+an attempt. Else nothing is counted, and the message goes again when a Heartbeat is answered: a CSMS that was only slow
+may book each of them.
 
 A link that ended is no attempt (16-TX-04): the message goes again on the next one. But some messages end the link
 themselves: one that is too big for the CSMS, or at which it crashes. Billing must not stop for ever behind one, and no
@@ -20,7 +24,7 @@ bill may be lost to a bad link. So:
   given up. ``PATIENCE_S`` is below the time between two nightly restarts, which forget this story.
 
 Units: seconds of one clock that never steps.
-Sources: checklist 16-TX-03, 16-TX-04, 20-TE-04; RFC 6455 section 7.4.1 (close codes); field fault 5.
+Sources: checklist 16-TX-03, 16-TX-04, 20-TE-04; RFC 6455 section 7.4.1 (close codes); field faults 5, 7.
 """
 
 from __future__ import annotations
@@ -51,17 +55,13 @@ class Retry:
     form: int = 0
     not_before_s: float = float("-inf")
     hang_ups: int = 0
-    denials: int = 0  # sent to a CSMS that had forgotten the registration: no attempts
-    _refusals: int = 0
-    _timeouts: int = 0
+    failures: int = 0  # refused, or swallowed
+    sends: int = 0  # on this connection; one that was denied counts on the next as well: its id is used up
+    _denied_sends: int = 0
     _first_hang_up_s: float = 0.0
     _proven: bool = False  # the CSMS answered on this connection
     _unanswered: bool = False  # sent on this connection, and not a word on it since
     _given_up: bool = False
-
-    @property
-    def failures(self) -> int:
-        return self._refusals + self._timeouts
 
     @property
     def needs_proof(self) -> bool:
@@ -77,24 +77,31 @@ class Retry:
         if self._unanswered:  # the last one ended without a word on this message
             self.hung_up(now_s, None, forms)
             self.not_before_s = now_s
-        self._timeouts = 0
         self._proven = False
+        self.sends = self._denied_sends
 
     def proven(self) -> None:
         """The CSMS answered a Heartbeat on this connection."""
         self._proven = True
 
-    def refused(self, now_s: float, policy: RetryPolicy) -> None:
-        """A CALLERROR, or an answer that cannot be used."""
-        self._refusals += 1
-        self.hang_ups, self._unanswered = 0, False
+    def denied(self) -> None:
+        """It was sent to a CSMS that had forgotten the registration: no attempt."""
+        self._denied_sends = self.sends
+
+    def refused(self, now_s: float, policy: RetryPolicy, *, last: bool = False) -> None:
+        """A CALLERROR, or an answer that cannot be used. ``last``: it does not go again."""
         self._wait(now_s, policy)
+        self._failed()
+        self._given_up = last
 
     def timed_out(self, now_s: float, policy: RetryPolicy) -> None:
         """No answer in time."""
-        self._timeouts += 1
-        self._unanswered = True
         self._wait(now_s, policy)
+        self._unanswered = True
+
+    def swallowed(self) -> None:
+        """A Heartbeat was answered right after the time-out."""
+        self._failed()
 
     def hung_up(self, now_s: float, code: int | None, forms: int) -> None:
         """The link ended after this was sent, before its answer; ``code``: with which the CSMS closed it."""
@@ -111,5 +118,9 @@ class Retry:
         elif tired:
             self._given_up = True
 
+    def _failed(self) -> None:
+        self.failures += 1
+        self.hang_ups, self._unanswered = 0, False
+
     def _wait(self, now_s: float, policy: RetryPolicy) -> None:
-        self.not_before_s = now_s + min(policy.interval_s * self.failures, INTERVAL_MAX_S)
+        self.not_before_s = now_s + min(policy.interval_s * (self.failures + 1), INTERVAL_MAX_S)

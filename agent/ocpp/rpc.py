@@ -164,6 +164,7 @@ class Counters:
     duplicate_calls: int = 0
     invalid_messages: int = 0
     timed_out_calls: int = 0
+    unanswered_calls: int = 0  # timed out in a row, and no answer, not even a late one, and no call came since
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,7 @@ class Rpc:
         if self._in_flight is None or now_ms < self._in_flight.deadline_ms:
             return []
         self.counters.timed_out_calls += 1
+        self.counters.unanswered_calls += 1
         self._expired.append(self._in_flight.call.message_id)
         return self._settle(TimedOut(), now_ms)
 
@@ -296,7 +298,10 @@ class Rpc:
 
     def receive(self, data: bytes, now_ms: int) -> list[Effect]:
         """Take one message from the peer. Never raises, whatever it holds."""
-        match frames.parse(data, self.version):
+        frame = frames.parse(data, self.version)
+        if not isinstance(frame, frames.Malformed):
+            self.counters.unanswered_calls = 0
+        match frame:
             case frames.Call() as call:
                 return self._incoming(call, hashlib.sha256(data).digest(), now_ms)
             case frames.Result(message_id, payload):

@@ -2,18 +2,22 @@
 
 Charter: what is accepted is durable before it is confirmed, and holds at once in the core and for tokens, unless it
 waits for the next start. What a value may be is the device model's; of an order of networks ``networks`` judges, too.
+Each change is a row that stays for years: a value that is there already is none, and where the disk has no room left
+nothing is changed but the password, since what is left is for the ends of transactions.
 
 Source: OCPP 2.0.1 part 2 B05 to B07.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
 
+from agent.config.catalogue import PASSWORD
 from agent.config.device_model import DeviceModel, ReportBase, SetResult, SetStatus
 from agent.config.model import Config
 from agent.config.networks import PRIORITY
@@ -67,20 +71,26 @@ class Settings:
         self._networks = networks
         self._shell = shell
         self._wall_ms = wall_ms
+        self._turn = asyncio.Lock()  # what a write finds holds until its own values do
 
     async def set(self, writes: list[SettingWrite], dialect: str | None) -> list[str]:
         """See ``StationPort.set_settings``; ``dialect`` of the CSMS on the link."""
+        async with self._turn:
+            return await self._set(writes, dialect)
+
+    async def _set(self, writes: list[SettingWrite], dialect: str | None) -> list[str]:
         results = [self._check(write) for write in writes]
         accepted = {r.key: r.value for r in results if r.key is not None and r.value is not None}
-        if accepted:
-            await self._shell.save([Put(Namespace.SETTING, str(key), value) for key, value in accepted.items()])
-            before = {key: self._model.text(key) for key in accepted}
-            for key, value in accepted.items():
+        changed = {key: value for key, value in accepted.items() if value != self._model.text(key)}
+        if changed:
+            await self._shell.save([Put(Namespace.SETTING, str(key), value) for key, value in changed.items()])
+            before = {key: self._model.text(key) for key in changed}
+            for key, value in changed.items():
                 self._model.set(key, value)
-            self._shell.append(*facts_of(self._model, before, accepted, dialect))
+            self._shell.append(*facts_of(self._model, before, changed, dialect))
             self._shell.give(Configured(behaviour_of(self._model, self._config)))
             self._tokens.configure()
-            self._shell.publish(SettingsChanged({str(key): value for key, value in accepted.items()}))
+            self._shell.publish(SettingsChanged({str(key): value for key, value in changed.items()}))
             self._monitoring.look_soon()
         for write, result in zip(writes, results, strict=True):
             if result.reason:
@@ -113,7 +123,14 @@ class Settings:
         result = self._model.check(_key(write), write.value, write.attribute)
         if result.key == PRIORITY and result.value is not None and (why := self._networks.wrong_order(result.value)):
             return SetResult(SetStatus.REJECTED, reason=why)
+        if result.key not in (None, PASSWORD) and result.value != self._model.text(result.key) and self._is_full():
+            return SetResult(SetStatus.REJECTED, reason="no room on the ledger's disk")
         return result
+
+    def _is_full(self) -> bool:
+        """After damage no transaction may begin either, but there is room."""
+        ctx = self._core.ctx
+        return ctx.ledger_scarce and not ctx.ledger_room
 
 
 def _key(write: SettingWrite) -> Key:

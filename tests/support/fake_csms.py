@@ -75,6 +75,7 @@ class FakeCsms:
     """Cut the link at this CALL: "before" it is taken, or "after" it was taken and before the answer."""
     close_code: int | None = None  # of such a cut
     latency_s: float = 0.02  # from a CALL to its answer
+    is_dead: bool = False  # it takes all and answers nothing; the wire stays
     knows_us: bool = True  # False: all but BootNotification is refused with SecurityError, until there was one
 
     _wire: Wire | None = None
@@ -138,6 +139,8 @@ class FakeCsms:
                 wire.to_station.put_nowait(json.dumps([3, frame[1], answer]).encode())
 
     def _answer(self, received: Received) -> Answer:
+        if self.is_dead:
+            return None
         self.knows_us = self.knows_us or received.action == "BootNotification"
         if not self.knows_us:
             return "SecurityError"

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from agent.core.facts import VariableName
 from agent.ipc.codec import CodecError, to_plain
+from agent.ipc.monitors import MonitorType, MonitorWrite, SetMonitorStatus
 from agent.ipc.profiles import CompositeSchedule
 from agent.ipc.server import METHODS, _arguments
 from agent.ipc.wire import MAX_CALL_BYTES, TooLarge, frame
@@ -93,6 +95,20 @@ def test_no_text_that_fits_into_a_call_ends_the_station(text: str) -> None:
         assert asked > len(METHODS) / 2
 
     on_a_world_rig("2.0.1", story)
+
+
+def test_a_monitor_of_a_known_variable_takes_no_value_that_is_no_number() -> None:
+    async def story(rig: WorldRig) -> set[SetMonitorStatus]:
+        name = VariableName("OCPPCommCtrlr", "HeartbeatInterval")
+        values = ("abc", "true", "NaN", "sNaN", "1e999999999", "Infinity", "-Infinity")
+        writes = [MonitorWrite(name, kind, value, 5) for value in values for kind in MonitorType]
+        given = _arguments("set_monitors", {"writes": to_plain(writes, list[MonitorWrite])})
+        answers = await service(rig).set_monitors(**given)
+        await rig.wait(5_000)
+        assert (await rig.look()).online
+        return {each.status for each in answers}
+
+    assert on_a_world_rig("2.0.1", story) == {SetMonitorStatus.REJECTED}
 
 
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])

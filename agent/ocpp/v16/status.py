@@ -86,7 +86,7 @@ def _told_state(status: ConnectorStatus) -> ConnectorState:
 
 
 class StatusReporter:
-    """Keeps what the CSMS was told of each connector, over connections of one boot."""
+    """Keeps what the CSMS was told of each connector, over connections of one boot, until another version is spoken."""
 
     def __init__(self, view: StationView) -> None:
         self._view = view
@@ -103,7 +103,7 @@ class StatusReporter:
         self._heard.set()
 
     def forget(self) -> None:
-        """The CSMS knows nothing of us: all connectors are told anew (16-BOOT-07)."""
+        """The CSMS knows nothing of us, or was told in another version since: all are told anew (16-BOOT-07)."""
         self._told.clear()
 
     async def run(self, line: Line) -> None:

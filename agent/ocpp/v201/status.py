@@ -69,7 +69,7 @@ class StatusReporter:
             self._heard.set()
 
     def forget(self) -> None:
-        """The CSMS knows nothing of us: all connectors are told anew (B01)."""
+        """The CSMS knows nothing of us, or was told in another version since: all are told anew (B01)."""
         self._told.clear()
 
     async def run(self, line: Line) -> None:

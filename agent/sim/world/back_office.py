@@ -45,6 +45,7 @@ REMEMBERED_MAX: Final = 4_096
 MARGIN_S: Final = 0.05  # nearer to the time-out than this an answer may have been in time or not
 
 _FAILURES: Final = (Manner.ERROR, Manner.SILENCE, Manner.CLOSE, Manner.GARBAGE, Manner.MALFORMED)
+_ANSWERS: Final = (Manner.GOOD, Manner.TWICE, Manner.STRAY, Manner.ERROR, Manner.MALFORMED)  # in time
 BILLING: Final = frozenset({"Authorize", "StartTransaction", "StopTransaction", "TransactionEvent"})
 
 
@@ -195,10 +196,7 @@ class BackOffice:
         if peer is None or peer.wire is not wire:
             return
         self._peer = None
-        ended_s = asyncio.get_running_loop().time() if wire.ended_s is None else wire.ended_s
-        sending = _over(peer)
-        if sending is not None and ended_s - sending.sent_s >= self.timeout_s - MARGIN_S:
-            self._count_time_out(peer, sending)
+        _over(peer)
         self._asking.lost(wire)
 
     def spoiled(self, wire: Wire, frame: bytes, sent_s: float) -> None:
@@ -306,6 +304,9 @@ class BackOffice:
         if manner is not Manner.GOOD:
             self.counts[f"manner {manner}"] += 1
         row = self._rows_by_id.get(message_id)
+        if manner in _ANSWERS:
+            for dropped in self.excuses.answered(row, peer.number):
+                self._excuse(dropped)
         answer: Payload = {}
         if peer.said is not None and peer.said[0] == message_id and not is_new:
             answer = peer.said[1]
@@ -396,9 +397,8 @@ class BackOffice:
             self._count_time_out(peer, sending)
 
     def _count_time_out(self, peer: _Peer, sending: _Sending) -> None:
-        row = sending.row
-        if row is not None and self.excuses.timed_out(row, sending.message_id, peer.number):
-            self._excuse(row)
+        if sending.row is not None:
+            self.excuses.timed_out(sending.row, sending.message_id, peer.number)
 
     def _excuse(self, row: Row) -> None:
         booked = self.book.named(row)

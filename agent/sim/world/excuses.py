@@ -9,8 +9,9 @@ What the station may drop (``agent.ocpp.retry``; 16-TX-03, 16-TX-04, 20-TE-04), 
   connections (they are counted here over restarts of the gateway too, which forgets them: that errs on the lenient
   side, and then the row comes again anyway).
 - No answer within the message time-out while the connection lives is a time-out. So is an answer that comes late,
-  one that was spoiled, and a message that was spoiled or swallowed on its way: to the station all look alike.
-  Time-outs of a row add up on one connection only; a new connection counts from nothing.
+  one that was spoiled, and a message that was spoiled or swallowed on its way: to the station all look alike. It counts
+  where the back office answers another CALL on the same connection afterwards; the station asks for one at once, and
+  takes only that (again on the lenient side). While nothing is answered nothing may be dropped.
 - A connection that ends before the time-out is no attempt at all. (Of very many at the same row the station makes one,
   ``agent.ocpp.retry``: more than anything here brings about.)
 - Refusals and time-outs together reach ``attempts`` (OCPPCommCtrlr.MessageAttempts): the row is dropped, and the
@@ -43,11 +44,10 @@ Row = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class Tally:
-    """What the station saw of one row so far. ``wire`` is the number of the connection of its time-outs."""
+    """What the station saw of one row so far."""
 
     refusals: int = 0
     timeouts: int = 0
-    wire: int = 0
     message_id: str = ""
 
 
@@ -58,24 +58,39 @@ class Excuses:
         self.attempts = attempts
         self.excused: OrderedDict[Row, Tally] = OrderedDict()
         self._under_way: OrderedDict[Row, Tally] = OrderedDict()
+        self._unproven: dict[Row, tuple[int, Tally]] = {}  # time-outs that do not count yet, and on which connection
 
     def refused(self, row: Row, message_id: str, *, once: bool) -> bool:
         """The station got a refusal or an unusable answer in time. True: it may have dropped the row now."""
+        self._unproven.pop(row, None)
         tally = self._tally(row, message_id)
         tally.refusals += 1
         return self._judge(row, tally, self.attempts if not once else 1)
 
-    def timed_out(self, row: Row, message_id: str, wire: int) -> bool:
-        """The station got nothing in time on the connection of this number. True: it may have dropped the row now."""
-        tally = self._tally(row, message_id)
-        if tally.wire != wire:
-            tally.wire, tally.timeouts = wire, 0
-        tally.timeouts += 1
-        return self._judge(row, tally, self.attempts)
+    def timed_out(self, row: Row, message_id: str, wire: int) -> None:
+        """The station got nothing in time on the connection of this number."""
+        self._unproven[row] = (wire, self._tally(row, message_id))
+
+    def answered(self, row: Row | None, wire: int) -> list[Row]:
+        """The station got an answer to a CALL, of this row if any, on that connection. Returns what it may have dropped
+        now."""
+        before, self._unproven = self._unproven, {}
+        dropped = []
+        for each, (number, tally) in before.items():
+            if number != wire:
+                continue  # the next connection counts from nothing
+            if each == row:
+                self._unproven[each] = (number, tally)
+                continue
+            tally.timeouts += 1
+            if self._judge(each, tally, self.attempts):
+                dropped.append(each)
+        return dropped
 
     def settled(self, row: Row) -> None:
         """The station got a good answer in time."""
         self._under_way.pop(row, None)
+        self._unproven.pop(row, None)
 
     def _tally(self, row: Row, message_id: str) -> Tally:
         tally = self._under_way.get(row)

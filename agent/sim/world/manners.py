@@ -112,10 +112,10 @@ GARBAGE: Final = (
 
 
 def spoil(answer: Payload, rng: random.Random) -> object:
-    """``answer`` so that no schema allows it: a field of a wrong type, or no object at all."""
+    """``answer`` so that no schema allows it: a field of a wrong type, or no object at all ([] and null may be one)."""
     if answer and rng.random() < 0.8:
         return answer | {rng.choice(list(answer)): [None]}
-    return rng.choice(([], "Accepted", None, 0))
+    return rng.choice(([None], "Accepted", False, 0))
 
 
 # ------------------------------------------------------------------------------------------- times

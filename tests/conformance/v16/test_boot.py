@@ -206,6 +206,35 @@ def test_16_boot_06_a_driver_finds_out_that_the_registration_is_forgotten() -> N
     run_virtual(main())
 
 
+@pytest.mark.parametrize("answer", ["taken", "SecurityError", "InternalError", None])
+def test_16_boot_06_what_is_on_its_way_when_the_csms_is_found_to_have_forgotten_us_is_heard_of(answer: Answer) -> None:
+    """StartTransaction follows an Authorize that is refused so: booked once, or again under another id."""
+
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.latency_s = 0.5
+        rig.csms.on["Authorize"] = ["SecurityError"]
+        if answer != "taken":
+            rig.csms.on["StartTransaction"] = [answer]
+        if answer == "SecurityError":  # which is no attempt
+            await rig.station.set("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            await asyncio.sleep(5)
+            await rig.station.tell(AuthorizeWanted(7, TOKEN, 1))
+            await asyncio.sleep(0.1)
+            await rig.station.append(*session_facts("tx-1"))
+            await rig.drained()
+        assert len(rig.csms.of("BootNotification")) == 2
+        starts = rig.csms.of("StartTransaction")
+        assert len({call.message_id for call in starts}) == len(starts) == (1 if answer == "taken" else 2)
+        told = [payload["transactionId"] for _, payload in rig.transaction_calls()[len(starts) :]]
+        assert told == [100, 100]
+        assert rig.dialect.delivery.counters.dropped == 0
+
+    run_virtual(main())
+
+
 def test_16_boot_06_a_message_that_is_always_refused_so_causes_no_loop_of_boots() -> None:
     async def main() -> None:
         rig = Rig()

@@ -1,12 +1,14 @@
-"""16-TX-01: clock-aligned readings outside transactions wait in the queue as all that is billed does."""
+"""16-TX-01, 16-TX-03: the queue keeps its order, readings outside transactions too, and outlives a dead CSMS."""
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 from agent.core.facts import MeterFact, SampleContext
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v16.rig import Rig
+from tests.support.fake_csms import until
 from tests.support.fake_station import sample, session_facts
 
 
@@ -40,5 +42,29 @@ def test_16_tx_01_aligned_readings_of_the_time_offline_come_in_their_place_betwe
         assert aligned[0] == aligned[1] and not any("transactionId" in payload for payload in aligned)
         times = [call.at_ms for call in rig.csms.of("StartTransaction", "MeterValues", "StopTransaction")]
         assert all(later - earlier >= 5_000 for earlier, later in pairwise(times))
+
+    run_virtual(main())
+
+
+def test_16_tx_03_a_csms_that_answers_nothing_behind_an_open_link_costs_no_session() -> None:
+    """A balancer before a dead back end: two hours of it, then all is told, each once, and in its order."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            rig.csms.is_dead = True
+            for number in range(10):
+                await rig.station.append(*session_facts(f"tx-{number}"))
+            await asyncio.sleep(7_200)
+            assert [action for action, _ in rig.transaction_calls()] == ["StartTransaction"]
+            assert rig.station.delivered_seq == 0
+            rig.csms.is_dead = False
+            await rig.drained(within_s=120)
+        told = [action for action, _ in rig.transaction_calls()][1:]
+        assert told == ["StartTransaction", "MeterValues", "StopTransaction"] * 10
+        assert rig.dialect.delivery.counters.dropped == 0
+        times = [call.at_ms for call in rig.csms.received if call.at_ms < 7_200_000]
+        assert all(later - earlier >= 30_000 for earlier, later in pairwise(times[4:])), "one at a time"
 
     run_virtual(main())

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from agent.charging.composite import Feed, Transaction
 from agent.charging.records import criteria_from_plain, profile_from_plain, profile_to_plain
+from agent.charging.rules import Capabilities, Rules
 from agent.core.commands import RemoteStart
 from agent.core.facts import Token
 from agent.core.status import Outcome
@@ -14,6 +16,7 @@ from agent.ipc.port import CommandAnswer
 from agent.ipc.profiles import CompositeSchedule, ProfileAnswer, ProfileOutcome, SchedulePeriod
 from agent.ocpp.v16.charging import read_profile
 from agent.sim.virtual_time import run_virtual
+from agent.station.limits import Limits
 from tests.conformance.v16.rig import Rig
 from tests.support.fake_station import T0_MS, session_facts
 
@@ -152,6 +155,46 @@ def test_16_sc_09_clear(request_: dict[str, Any], criteria: dict[str, Any]) -> N
             assert await rig.csms.ask("ClearChargingProfile", request_) == {"status": "Unknown"}
         assert rig.station.cleared == [criteria] * 2
         criteria_from_plain(criteria)
+
+    run_virtual(main())
+
+
+def test_16_sc_02_evcc_steers_two_connectors_with_one_id() -> None:
+    """evcc calls each TxDefaultProfile by MaxChargingProfilesInstalled, whatever the connector. What it says of one
+    must not lift what it said of the other, as by the letter of 16-SC-02 it would: it is to work with no switch set."""
+
+    def limit(amperes: int) -> dict[str, Any]:
+        period = {"startPeriod": 0, "limit": amperes, "numberPhases": 3}
+        schedule = {"startSchedule": "2026-11-24T07:59:00Z", "chargingRateUnit": "A"}
+        steered = {"chargingProfileId": 20, "stackLevel": 9, "chargingProfilePurpose": "TxDefaultProfile"}
+        absolute = {
+            "chargingProfileKind": "Absolute",
+            "chargingSchedule": schedule | {"chargingSchedulePeriod": [period]},
+        }
+        return steered | absolute
+
+    charging = {evse: Transaction(f"tx-{evse}", T0_MS) for evse in (1, 2)}
+    limits = Limits(tuple(Feed(evse, 32_000, 230_000, 3) for evse in charging), None, Capabilities(2, 9, 24, 20))
+
+    def currents_ma() -> list[int | None]:
+        """With what the station was told."""
+        for evse, plain, rules in rig.station.profiles:
+            assert limits.install(profile_from_plain(plain), evse, Rules(rules), charging, T0_MS) is None
+        return [each.limit_ma for each in limits.outlook(charging, T0_MS, clock_known=True).limits]
+
+    rig = Rig()
+
+    async def main() -> None:
+        async with rig.online():
+            for connector, amperes in ((1, 0), (2, 16)):
+                request = {"connectorId": connector, "csChargingProfiles": limit(amperes)}
+                assert await rig.csms.ask("SetChargingProfile", request) == {"status": "Accepted"}
+            assert currents_ma() == [0, 16_000]
+            rig.station.profiles.clear()
+            await rig.csms.ask("SetChargingProfile", {"connectorId": 1, "csChargingProfiles": limit(10)})
+            assert currents_ma() == [10_000, 16_000]
+            assert await rig.csms.ask("ClearChargingProfile", {"id": 20}) == {"status": "Accepted"}
+        assert limits.clear(criteria_from_plain(rig.station.cleared[0])) == 2
 
     run_virtual(main())
 

@@ -297,6 +297,7 @@ def test_time_out_of_a_dead_link_is_no_attempt_but_refusals_count_over_reconnect
         await rig.station.set("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "2")
         await rig.station.append(*session_facts("tx-1"))
         rig.csms.on["StartTransaction"] = [None, None, "InternalError", "InternalError"]
+        rig.csms.on["Heartbeat"] = [None, None]
         for sends in (1, 2, 3):
             async with rig.online():
                 await until(lambda sends=sends: len(rig.csms.of("StartTransaction")) == sends)  # type: ignore[misc]

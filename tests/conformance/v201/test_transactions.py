@@ -194,6 +194,25 @@ def test_part_8_7_tc_e_41_50_retry_spacing_and_then_on(answer: str | None) -> No
     run_virtual(main())
 
 
+def test_20_te_04_a_csms_that_answers_nothing_behind_an_open_link_costs_no_event() -> None:
+    """A balancer before a dead back end: two hours of it, then all is told, and in its order."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.registered():
+            rig.csms.is_dead = True
+            for number in range(10):
+                await rig.station.append(*session_facts(f"tx-{number}"))
+            await asyncio.sleep(7_200)
+            assert rig.station.delivered_seq == 0
+            rig.csms.is_dead = False
+            await rig.drained(within_s=120)
+        assert [event["seqNo"] for event in rig.events()] == [0, *[0, 1, 2, 3] * 10]
+        assert rig.dialect.delivery.counters.dropped == 0
+
+    run_virtual(main())
+
+
 def test_20_te_04_a_csms_that_wants_no_updates_holds_up_no_bill() -> None:
     """Three are refused to the end, each further one goes once; begin and end are asked for as often as ever."""
 

@@ -1,11 +1,22 @@
-"""WS-03 and test 3 of part 8: the CSMS picks another OCPP version in mid-transaction."""
+"""WS-03 and test 3 of part 8: the CSMS picks another OCPP version, in mid-transaction, too."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from agent.config.model import OcppVersion
 from agent.ipc.port import News
 from agent.ocpp.v16.dialect import Dialect16
+from agent.ocpp.version import Version
+from agent.sim.scenario.expectations import available, offline, online, preparing
+from agent.sim.scenario.play import expect, play, scenario
+from agent.sim.scenario.quiet_world import QuietWorld
+from agent.sim.scenario.verbs import drop_link, plug, restore_link, unplug
+from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
 from tests.support.fake_csms import FakeCsms, linked
@@ -78,3 +89,38 @@ def test_from_201_to_16_the_transaction_has_no_number() -> None:
         assert [event["seqNo"] for event in rig.events()] == [0, 1]
 
     run_virtual(main())
+
+
+class OfBothVersions(QuietWorld):
+    """The station offers both; the CSMS picks one at each connection."""
+
+    def __init__(self, version: str, folder: Path) -> None:
+        super().__init__(version, folder)
+        assert self.config.csms is not None
+        self.config = replace(self.config, csms=replace(self.config.csms, versions=(OcppVersion.V201, OcppVersion.V16)))
+        self._grounds = replace(self._grounds, config=self.config)
+
+
+@pytest.mark.parametrize(("version", "other"), [(Version.V16, Version.V201), (Version.V201, Version.V16)])
+def test_back_at_a_version_the_csms_hears_what_changed_since_the_other(version: Version, other: Version) -> None:
+    """The other one told that a car came; that it left again is no news for the one that knew of none."""
+
+    async def story(rig: WorldRig) -> None:
+        async def switch(to: Version) -> None:
+            await play(scenario("the link ends", drop_link(), expect(offline())), rig)
+            rig.world.office.versions = (to,)
+            await play(scenario(f"and comes back with {to}", restore_link(), expect(online())), rig)
+            await rig.wait(2_000)
+
+        told = rig.world.office.book.statuses
+        await switch(version)
+        assert told[1] == "Available"
+        await switch(other)
+        await play(scenario("a car comes", plug(), expect(preparing())), rig)
+        await rig.wait(2_000)
+        assert told[1] == {Version.V16: "Preparing", Version.V201: "Occupied"}[other]
+        await play(scenario("and leaves", drop_link(), expect(offline()), unplug(), expect(available())), rig)
+        await switch(version)
+        assert told[1] == "Available"
+
+    on_a_world_rig(version.value, story, OfBothVersions)

@@ -177,7 +177,9 @@ def with_first(rules: Rules) -> ProfileSet:
     ("row", "new", "evse_id", "expected"),
     [
         ("same id, same place", profile(1, stack_level=2), 1, [1]),
-        ("same id moves", profile(1, stack_level=5), 2, [1]),
+        ("same id, other level", profile(1, stack_level=5), 1, [1]),
+        ("same id, other connector", profile(1, stack_level=5), 2, [1, 1]),
+        ("same id, other purpose", profile(1, TX, stack_level=2, transaction_id="tx-1"), 1, [1, 1]),
         ("same key, other id", profile(9, stack_level=2), 1, [9]),
         ("other stack level", profile(9, stack_level=3), 1, [1, 9]),
         ("other connector", profile(9, stack_level=2), 2, [1, 9]),
@@ -186,6 +188,7 @@ def with_first(rules: Rules) -> ProfileSet:
     ],
 )
 def test_16_sc_02_replacement(row: str, new: ChargingProfile, evse_id: int, expected: list[int]) -> None:
+    """The id replaces in its own place only; why, ``test_charging_ids`` says."""
     assert ids(accepted(install(new, evse_id, Rules.OCPP16, with_first(Rules.OCPP16)))) == expected
 
 

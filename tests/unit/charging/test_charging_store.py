@@ -187,9 +187,11 @@ def test_what_cannot_be_read_is_stored_again_as_it_was() -> None:
     assert unread not in set_to_plain(read.clear(Criteria())[0])["installed"]
 
 
-def test_of_two_profiles_with_one_id_the_first_holds() -> None:
-    read, [wrong] = set_from_plain(_changed(("installed", 1, "profile", "id"), 1))
-    assert ids(read.entries) == [1, 3, 4, 5, 6, 7] and "another profile has the id 1" in str(wrong)
+def test_of_two_profiles_with_one_id_in_one_place_the_first_holds() -> None:
+    plain = set_to_plain(PROFILES)
+    plain["installed"][1] |= {"profile": plain["installed"][0]["profile"]}
+    read, [wrong] = set_from_plain(plain)
+    assert ids(read.entries) == [1, 3, 4, 5, 6, 7] and "another profile in its place has the id 1" in str(wrong)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,9 @@ def test_a_set_of_older_software_was_installed_before_any_clock() -> None:
     assert {entry.installed_ms for entry in set_from_plain(plain)[0].entries} == {0}
 
 
-def test_a_profile_is_bound_in_place_of_one_with_its_id_and_of_no_other() -> None:
-    bound = PROFILES.bind(profile(4, Purpose.TX, 1), 2, "tx-3", 77)
-    assert ids(bound.entries) == [1, 2, 3, 5, 6, 7, 4]
-    assert bound.entries[-1] == Installed(2, profile(4, Purpose.TX, 1, transaction_id="tx-3"), installed_ms=77)
+def test_a_profile_is_bound_in_place_of_one_with_its_id_on_its_evse_and_of_no_other() -> None:
+    """4 is of the transaction on EVSE 1, and goes on limiting it."""
+    for number, bound_ids in ((4, [1, 2, 3, 4, 5, 6, 7, 4]), (5, [1, 2, 3, 4, 6, 7, 5]), (6, [1, 2, 3, 4, 5, 6, 7, 6])):
+        bound = PROFILES.bind(profile(number, Purpose.TX, 1), 2, "tx-3", 77)
+        assert ids(bound.entries) == bound_ids
+        assert bound.entries[-1] == Installed(2, profile(number, Purpose.TX, 1, transaction_id="tx-3"), installed_ms=77)

@@ -12,6 +12,7 @@ from agent.core.events import (
     Authorized,
     ClockSet,
     FromMeter,
+    LedgerRoom,
     LimitSet,
 )
 from agent.core.facts import (
@@ -156,6 +157,11 @@ def test_a_sample_the_csms_wants_is_a_row_inside_a_transaction_and_an_answer_out
     assert row.samples[0].offered_current_ma == 32_000
     made.run(5_000)
     assert len(made.transactions()) == before + 1, "one for each wish"
+    made.give(LedgerRoom(enough=True, scarce=True))
+    effects = made.command(TakeSample(1))
+    assert [type(effect) for effect in effects].count(SampleTaken) == 1
+    made.run(5_000)
+    assert len(made.transactions()) == before + 1, "the room is for starts and ends"
 
 
 def test_an_exchanged_meter_is_no_reason_to_end_what_has_not_begun() -> None:

@@ -41,6 +41,7 @@ class Peer:
     forms: list[str] = field(default_factory=list)
     beats: int = 0
     answers_beats: bool = True
+    silent_until_ms: int = 0  # nothing at all is answered before
 
     async def call(
         self,
@@ -53,11 +54,13 @@ class Peer:
     ) -> CallOutcome:
         if action == "Heartbeat":
             self.beats += 1
-            return OK if self.answers_beats else TimedOut()
+            return OK if self.answers_beats and now_ms() >= self.silent_until_ms else TimedOut()
         assert message_id is not None
         self.forms.append(payload.get("form", "full"))
         self.sent.append((payload["row"], message_id, priority, now_ms()))
         await asyncio.sleep(0)
+        if now_ms() < self.silent_until_ms:
+            return TimedOut()
         return self.script.pop(0) if self.script else OK
 
 
@@ -181,14 +184,30 @@ def test_16_tx_04_lost_links_never_count_and_repeat_the_id() -> None:
     run_virtual(main())
 
 
-def test_refusals_count_over_reconnects_time_outs_do_not() -> None:
+@pytest.mark.parametrize(("lives", "links"), [(True, 3), (False, 5)])
+def test_refusals_count_over_reconnects_and_so_do_time_outs_where_the_csms_lives(lives: bool, links: int) -> None:
     async def main() -> None:
         pump = Pump(TOLD)
-        for outcome in (NO, TimedOut(), TimedOut(), NO):
-            await pump.run(Peer([outcome, CUT]))
-        assert pump.translator.given == []
-        await pump.run(Peer([NO]))
+        outcomes: list[CallOutcome] = [TimedOut(), NO, TimedOut(), NO, NO]
+        for outcome in outcomes[:links]:
+            assert pump.translator.given == []
+            await pump.run(Peer([outcome, CUT], answers_beats=lives))
         assert pump.translator.given == [1]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_16_tx_03_nothing_is_given_up_while_nothing_is_answered(attempts: int) -> None:
+    """Nor is it told again and again meanwhile: a CSMS that is only slow may book each."""
+
+    async def main() -> None:
+        pump, peer = Pump(TOLD, TOLD, TOLD), Peer(silent_until_ms=7_200_000)
+        pump.policy = RetryPolicy(attempts, 60)
+        await pump.run(peer)
+        assert [row for row, *_ in peer.sent] == [1, 1, 2, 3]
+        assert peer.sent[1][3] == 7_200_000, "at the first Heartbeat that is answered"
+        assert pump.delivery.counters.dropped == 0
 
     run_virtual(main())
 

@@ -27,6 +27,8 @@ NOT_A_TYPE = ErrorCode.MESSAGE_TYPE_NOT_SUPPORTED
         (' [ 3 , "a" , { } ] \n', Result("a", {})),
         ('[2,17,"Reset",{}]', Call(17, "Reset", {})),
         ('[3.0,"a",{}]', Result("a", {})),
+        ('[3,"a",[]]', Result("a", {})),  # PHP
+        ('[3,"a",null]', Result("a", {})),
         ('[4,"a","FormationViolation"]', Error("a", "FormatViolation", "", {})),
         ('[4,"a","OccurenceConstraintViolation",null,null]', Error("a", "OccurrenceConstraintViolation", "", {})),
         ('[4,"a","VendorMood",""]', Error("a", "VendorMood", "", {})),
@@ -112,7 +114,7 @@ def test_rpc_07_rpc_08_what_may_be_answered(text: str, in_16: object, in_2x: obj
 
 
 @pytest.mark.parametrize(
-    "text", ['[3,"a"]', '[3,"a",null]', '[3,"a",[]]', '[3,"a",{},1]', '[4,"a"]', '[4,"a",7,"",{}]']
+    "text", ['[3,"a"]', '[3,"a",0]', '[3,"a",""]', '[3,"a",[{}]]', '[3,"a",{},1]', '[4,"a"]', '[4,"a",7,"",{}]']
 )
 @pytest.mark.parametrize("version", list(Version))
 def test_rpc_08_a_bad_answer_is_never_refused_but_ends_its_call(text: str, version: Version) -> None:

@@ -40,21 +40,24 @@ def test_whatever_the_code_hanging_up_for_ever_is_given_up_but_never_soon(count:
     assert retry.form == count - 1, "every form had its turn"
 
 
-@given(st.lists(st.sampled_from(["cut", "silent", "refused"]), max_size=200))
-def test_only_refusals_and_time_outs_of_one_connection_end_it_while_nobody_proves_the_csms(steps: list[str]) -> None:
-    retry, now_s, refusals = Retry(1), 0.0, 0
+@given(st.lists(st.sampled_from(["cut", "silent", "swallowed", "refused"]), max_size=200))
+def test_only_what_was_refused_or_swallowed_ends_it_while_nobody_proves_the_csms(steps: list[str]) -> None:
+    retry, now_s, failures = Retry(1), 0.0, 0
     for step in steps:
         now_s += PATIENCE_S
         retry.connected(now_s, 1)
         match step:
             case "cut":
                 retry.hung_up(now_s, None, 1)
-            case "silent":
-                retry.timed_out(now_s, POLICY)
-            case _:
+            case "refused":
                 retry.refused(now_s, POLICY)
-                refusals += 1
-        assert retry.is_over(POLICY) == (refusals + (step == "silent") >= POLICY.attempts)
+                failures += 1
+            case _:
+                retry.timed_out(now_s, POLICY)
+        if step == "swallowed":
+            retry.swallowed()
+            failures += 1
+        assert retry.is_over(POLICY) == (failures >= POLICY.attempts)
 
 
 def test_a_refusal_is_waited_out_on_the_next_connection_and_silence_is_not() -> None:
@@ -65,3 +68,16 @@ def test_a_refusal_is_waited_out_on_the_next_connection_and_silence_is_not() -> 
     retry.timed_out(60.0, POLICY)
     retry.connected(70.0, 1)
     assert retry.not_before_s == 70.0
+    retry.timed_out(100.0, POLICY)
+    retry.swallowed()
+    retry.connected(110.0, 1)
+    assert retry.not_before_s == 220.0, "that was an answer"
+
+
+def test_the_id_of_a_denied_message_is_used_up_and_that_of_an_unanswered_one_is_not() -> None:
+    retry = Retry(1)
+    retry.sends = 1
+    retry.denied()
+    retry.sends = 3
+    retry.connected(0.0, 1)
+    assert retry.sends == 1

@@ -161,6 +161,27 @@ def test_rpc_11_unknown_fields_of_an_answer_are_noticed_and_the_answer_taken() -
     assert settled == Settled("a", CallResult(answer))
 
 
+@pytest.mark.parametrize(
+    ("frame", "heard"),
+    [
+        ((3, "b", HEARTBEAT_ANSWER), True),
+        ((4, "b", "InternalError", "", {}), True),
+        ((3, "a", HEARTBEAT_ANSWER), True),  # late
+        ((2, "c1", "Unheard", {}), True),
+        ((9,), False),
+    ],
+)
+def test_calls_without_an_answer_are_counted_until_something_of_the_peer_comes(
+    frame: tuple[Any, ...], heard: bool
+) -> None:
+    session = machine()
+    session.call(heartbeat("a"), 0)
+    session.call(heartbeat("b"), 0)
+    session.expire(30_000)
+    session.receive(text(*frame), 30_001)
+    assert session.counters.unanswered_calls == (not heard)
+
+
 def test_the_end_of_the_link_settles_every_call_as_lost() -> None:
     session = machine()
     for message_id, priority in (("a", Priority.REPORT), ("b", Priority.REPORT), ("c", Priority.BOOT)):

@@ -9,7 +9,7 @@ import pytest
 from agent.config.load import load
 from agent.config.station_model import build_device_model, modules_of
 from agent.core.facts import VariableName
-from agent.ipc.monitors import MonitorAnswer, MonitorType, MonitorWrite, SetMonitorStatus
+from agent.ipc.monitors import Monitor, MonitorAnswer, MonitorType, MonitorWrite, SetMonitorStatus
 from agent.monitoring.book import FIRST_CUSTOM_ID, MonitorBook
 from agent.monitoring.hard_wired import monitors_of
 
@@ -96,3 +96,32 @@ def test_ids_of_hard_wired_monitors_do_not_depend_on_the_run() -> None:
     first = min(made.values(), key=lambda monitor: monitor.id)
     assert (first.id, first.name) == (1, VariableName("Controller", "Problem"))
     assert made == monitors_of({1: False})
+
+
+NUMBERS_THAT_ARE_NONE = (
+    *("abc", "", "true", "NaN", "-NaN", "sNaN", "Infinity", "-Infinity", "1e999999999", "-1e999999999", "1e16"),
+    *("1e99999999999999999999", "0" * 80_000 + "1", "0." + "0" * 80_000 + "1"),
+)
+
+
+@pytest.mark.parametrize("kind", MonitorType)
+@pytest.mark.parametrize("value", NUMBERS_THAT_ARE_NONE, ids=lambda value: value[:20])
+def test_a_value_that_no_variable_can_have_is_rejected(kind: MonitorType, value: str) -> None:
+    """What is kept is compared with values and told for years."""
+    for name in (POWER, SETTING, PROBLEM):
+        book = MonitorBook(build_device_model(CONFIG), monitors_of(modules_of(CONFIG)).values())
+        assert book.set(MonitorWrite(name, kind, value, 5)).status is S.REJECTED
+        assert book.custom == []
+
+
+@pytest.mark.parametrize("value", ["1e15", "0e999999999", "1e-999999999"])
+def test_odd_numbers_are_numbers(value: str) -> None:
+    book = MonitorBook(build_device_model(CONFIG), ())
+    assert book.set(MonitorWrite(POWER, DELTA, value, 5)).status is S.ACCEPTED
+
+
+def test_a_value_that_older_software_has_kept_is_forgotten() -> None:
+    """At each look it would have ended the station."""
+    kept = [Monitor(HELD, POWER, DELTA, "NaN", 5), Monitor(HELD + 1, POWER, DELTA, "5", 5)]
+    book = MonitorBook(build_device_model(CONFIG), (), kept)
+    assert [each.id for each in book.custom] == [HELD + 1]

@@ -18,16 +18,18 @@ from hypothesis import strategies as st
 from agent.core.facts import TransactionFact, TxKind
 from agent.ocpp.endpoint import Endpoint
 from agent.ocpp.link_failure import NotConnected
+from agent.ocpp.session import Direction
 from agent.ocpp.version import Version
 from agent.sim.virtual_time import run_virtual
 from agent.sim.world import manners as bad
 from agent.sim.world.asking import Fate
 from agent.sim.world.back_office import BackOffice
 from agent.sim.world.booking import Booked, Numbers
-from agent.sim.world.manners import Manner, Manners
+from agent.sim.world.excuses import Excuses
+from agent.sim.world.manners import Manner, Manners, Rates
 from agent.sim.world.order_words import Wish
 from agent.sim.world.orders import Operator, OrderRates
-from agent.sim.world.wire import Network, NetworkFaults
+from agent.sim.world.wire import QUIET, Network, NetworkFaults
 from tests.support.fake_csms import until
 from tests.support.fake_station import T0_MS, session_facts
 from tests.unit.world.office_rig import OfficeRig
@@ -164,23 +166,20 @@ def test_a_start_refused_for_good_is_excused(version: Version, manner: Manner) -
 
 
 @BOTH
-def test_refusals_count_over_connections_and_time_outs_do_not(version: Version) -> None:
+def test_refusals_and_time_outs_count_over_connections(version: Version) -> None:
     async def main() -> None:
         rig = OfficeRig(version, manners=Manners(booked_anyway=0.0))
         first = FIRST[version]
-        # Two time-outs, a lost link, two time-outs: none is excused. Then three refusals with lost links between.
-        rig.office.script(first, Manner.SILENCE, Manner.SILENCE, Manner.CLOSE, Manner.SILENCE, Manner.SILENCE)
         connections = asyncio.create_task(rig.keep_connected())
         await until(lambda: rig.office.registration == "Accepted")
-        await rig.station.append(*session_facts("tx-1"))
-        await rig.drained()
-        assert_whole(one(rig), version)
-        assert not rig.office.excuses.excused
-        rig.office.script(first, Manner.ERROR, Manner.CLOSE, Manner.ERROR, Manner.CLOSE, Manner.ERROR)
-        await rig.station.append(*session_facts("tx-2", start_ms=600_000, begin_mwh=5_000_000))
-        await rig.drained()
-        assert [tally.refusals for tally in rig.office.excuses.excused.values()] == [3]
-        assert rig.inner.dialect.delivery.counters.dropped == 1
+        for number, manner in enumerate([Manner.SILENCE, Manner.ERROR], 1):
+            rig.office.script(first, manner, Manner.CLOSE, manner, Manner.CLOSE, manner)
+            await rig.station.append(
+                *session_facts(f"tx-{number}", start_ms=number * 600_000, begin_mwh=number * 10**7)
+            )
+            await rig.drained()
+            assert rig.inner.dialect.delivery.counters.dropped == number
+        assert [(each.timeouts, each.refusals) for each in rig.office.excuses.excused.values()] == [(3, 0), (0, 3)]
         rig.assert_clean()
         connections.cancel()
 
@@ -188,13 +187,39 @@ def test_refusals_count_over_connections_and_time_outs_do_not(version: Version) 
 
 
 @BOTH
+def test_an_hour_in_which_nothing_is_answered_excuses_nothing(version: Version) -> None:
+    async def main() -> None:
+        rig = OfficeRig(version, manners=Manners(booked_anyway=0.0))
+        await rig.registered()
+        well, rig.office.mind.manners = rig.office.mind.manners, Manners(Rates(silence=1.0), booked_anyway=0.0)
+        await rig.station.append(*session_facts("tx-1"))
+        await asyncio.sleep(3_600)
+        rig.office.mind.manners = well
+        await rig.drained()
+        assert_whole(one(rig), version)
+        assert not rig.office.excuses.excused
+        assert rig.inner.dialect.delivery.counters.dropped == 0
+        rig.assert_clean()
+
+    run_virtual(main())
+
+
+class Spoiling(OfficeRig):
+    """What is said of transactions arrives spoiled, and all else is well."""
+
+    def _watch(self, direction: Direction, text: str) -> None:
+        super()._watch(direction, text)
+        if direction is Direction.OUT:
+            self.network.faults = NetworkFaults(garbled=1.0) if FIRST[self.version] in text else QUIET
+
+
+@BOTH
 def test_what_the_network_spoils_counts_as_a_time_out(version: Version) -> None:
     """The station cannot tell a spoiled message or answer from silence."""
 
     async def main() -> None:
-        rig = OfficeRig(version)
+        rig = Spoiling(version)
         await rig.registered()
-        rig.network.faults = NetworkFaults(garbled=1.0)
         await rig.station.append(*session_facts("tx-1")[:1])
         await rig.drained()
         assert [tally.timeouts for tally in rig.office.excuses.excused.values()] == [3]
@@ -428,6 +453,16 @@ def test_numbers_are_a_set(given_numbers: list[int]) -> None:
     assert [number for number in range(40) if number in numbers] == sorted(present)
     assert len(numbers) == len(present) and numbers.last == max(present, default=-1)
     assert numbers.missing == tuple(number for number in range(numbers.last) if number not in present)
+
+
+def test_a_time_out_counts_by_what_else_is_answered_on_its_own_connection() -> None:
+    row, excuses = ("TransactionEvent", "tx-1", 0), Excuses(1)
+    excuses.timed_out(row, "a", 1)
+    assert excuses.answered(None, 2) == excuses.answered(None, 1) == []
+    excuses.timed_out(row, "a", 2)
+    assert excuses.answered(row, 2) == []
+    assert excuses.answered(None, 2) == [row]
+    assert list(excuses.excused) == [row]
 
 
 _JSON = st.recursive(

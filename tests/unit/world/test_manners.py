@@ -7,9 +7,11 @@ import random
 import pytest
 
 from agent.ocpp import schema
+from agent.ocpp.frames import Malformed, Result, parse
 from agent.ocpp.timestamps import BadTimestamp, from_rfc3339
 from agent.ocpp.version import Version
 from agent.sim.world import manners as bad
+from agent.sim.world.desk import frame_text
 from agent.sim.world.manners import Manner, Manners, Rates
 from tests.support.fake_station import T0_MS
 
@@ -44,8 +46,11 @@ def test_a_malformed_answer_is_malformed(version: Version, action: str, answer: 
     """Else it would be counted as a refusal that the station never saw."""
     schema.check_response(version, action, answer)
     for seed in range(50):
+        spoiled = bad.spoil(answer, random.Random(seed))
+        frame = parse(frame_text([3, "a", spoiled]), version)
+        assert isinstance(frame, Malformed if not isinstance(spoiled, dict) else Result)
         with pytest.raises(schema.SchemaViolation):
-            schema.check_response(version, action, bad.spoil(answer, random.Random(seed)))
+            schema.check_response(version, action, spoiled)
 
 
 def test_rates_draw_every_manner() -> None:
