@@ -18,9 +18,9 @@ from typing import Protocol, cast
 
 import structlog
 
-from agent.config.catalogue import PASSWORD
+from agent.config.catalogue import NETWORK_SLOTS, PASSWORD
 from agent.config.model import Config, CsmsConfig
-from agent.config.networks import FILE_SLOT, VERSIONS, order_in, profile_in, worked_last_in
+from agent.config.networks import FILE_SLOT, VERSIONS, order_in, profile_in, security_profiles_in, worked_last_in
 from agent.gateway_counters import LinkCounters
 from agent.gateway_health import PROCESS, GatewayHealth
 from agent.ipc.client import RemoteStation, StationConnection
@@ -56,6 +56,7 @@ from agent.telemetry.trace import FrameTrace
 _STATION_RETRY_S = 0.05
 _PASSWORD = str(PASSWORD)
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_ACCEPTED_WITHIN_S = 300.0
 _ATTEMPTS = "OCPPCommCtrlr.NetworkProfileConnectionAttempts"
 _PING = "OCPPCommCtrlr.WebSocketPingInterval"
 _BACKOFF = "OCPPCommCtrlr.RetryBackOff"
@@ -125,16 +126,17 @@ class Gateway:
         self._config = config
         self._csms: CsmsConfig = config.csms
         self._boot_id = ""
-        self._dialects: dict[Version, Dialect] = {}
-        self._spoken: Version | None = None
+        self._dialects: dict[tuple[int, Version], Dialect] = {}  # by slot: each CSMS knows what it was told itself
+        self._spoken: tuple[int, Version] | None = None
         self._port = _SwitchedPort()
         uploader = outside.uploader
         self._uploads = None if uploader is None else LogUploads(lambda: uploader(cast(StationPort, self._port)))
         self._view: StationView | None = None
         self._link: Link | None = None
         self._fetcher: Downloads | None = None
-        self._passwords = Passwords()
-        self._slots = NetworkSlots((FILE_SLOT,), FILE_SLOT)
+        self._passwords = {slot: Passwords() for slot in NETWORK_SLOTS}
+        self._slots = NetworkSlots((FILE_SLOT,), FILE_SLOT, {})
+        self._patience: asyncio.TimerHandle | None = None
         self._slot = FILE_SLOT  # of the present connection or attempt, else of the last one
         self._connected_ms = 0
         self._alarms: set[str] = set()  # security events since what they tell of was last well
@@ -168,7 +170,7 @@ class Gateway:
             self._spoken = None
             self._view = StationView(station.welcome)
             settings = station.welcome.settings
-            self._slots = NetworkSlots(order_in(settings), worked_last_in(settings))
+            self._slots = NetworkSlots(order_in(settings), worked_last_in(settings), security_profiles_in(settings))
         self._port.station = station
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(station))
@@ -243,7 +245,10 @@ class Gateway:
     def _link_changed(self, state: LinkState) -> None:
         self.counters.link(state)
         self._health.link(state)
+        if self._patience is not None:
+            self._patience.cancel()
         if state.phase is LinkPhase.CONNECTED:
+            self._patience = asyncio.get_running_loop().call_later(_ACCEPTED_WITHIN_S, self._is_it_the_right_one)
             self._connected_ms = self._outside.now_ms()
             self._alarms &= {SECURITY_EVENTS[FailureKind.UNAUTHORIZED]}  # the handshake proves the rest
         if state.failure is None:
@@ -251,24 +256,26 @@ class Gateway:
         if state.failure.kind is not FailureKind.DROPPED:
             self._slots.ended()
         if state.failure.kind is FailureKind.UNAUTHORIZED:
-            self._passwords.refused()
+            self._passwords[self._slot].refused()
         elif state.failure.kind is FailureKind.CLOSED and self._outside.now_ms() - self._connected_ms < PROVEN_AFTER_MS:
-            self._passwords.closed()
+            self._passwords[self._slot].closed()
         alarm = SECURITY_EVENTS.get(state.failure.kind)
         if alarm is not None and alarm not in self._alarms:  # once, not at every attempt of a week (WS-08)
             self._alarms.add(alarm)
             self._security(alarm, state.failure.detail)
 
     def _csms_speaks(self) -> None:
-        if (news := self._passwords.worked()) is not None:
+        if (news := self._passwords[self._slot].worked()) is not None:
             _begin(self._port.station.password_worked(news.hex()))
         self._alarms.clear()
-        registration = self._registration()
-        if registration == State.ACCEPTED and self._slots.works():
+        if self._registration() == State.ACCEPTED and self._slots.works():
             _begin(self._port.station.network_worked(self._slot))
-        elif registration == State.REJECTED and not self._slots.alone and self._link is not None:
+
+    def _is_it_the_right_one(self) -> None:
+        """A CSMS that lets the station in and rejects its boot, puts it off or does not understand it may be wrong."""
+        if self._registration() != State.ACCEPTED and not self._slots.alone and self._link is not None:
             self._slots.go_on()
-            self._link.drop("registration rejected, another network profile is tried")
+            self._link.drop("boot not accepted, another network profile is tried")
 
     def _backoff(self) -> BackoffSettings:
         assert self._view is not None
@@ -279,14 +286,14 @@ class Gateway:
         )
 
     def _dialect(self, version: Version) -> Dialect:
-        before, self._spoken = self._spoken, version
-        if version not in self._dialects:
+        before, self._spoken = self._spoken, (self._slot, version)
+        if self._spoken not in self._dialects:
             assert self._view is not None
             station = cast(StationPort, self._port)
-            self._dialects[version] = _load(version, station, self._view, self._outside.rng, self._uploads)
-        elif version is not before:
-            self._dialects[version].forget_statuses()
-        return self._dialects[version]
+            self._dialects[self._spoken] = _load(version, station, self._view, self._outside.rng, self._uploads)
+        elif self._spoken != before:
+            self._dialects[self._spoken].forget_statuses()
+        return self._dialects[self._spoken]
 
     def _registration(self) -> str:
         spoken = None if self._spoken is None else self._dialects.get(self._spoken)
@@ -294,11 +301,12 @@ class Gateway:
 
     def _endpoint(self) -> Endpoint:
         assert self._view is not None
-        csms, tls, settings = self._csms, None, self._view.settings
+        csms, tls = self._csms, None
+        at_start = self._view.welcome.settings  # what is ordered meanwhile waits for the next start
         timeout_s = self._view.integer(_MESSAGE_TIMEOUT, 30)
         url, versions = csms.url, tuple(Version(version.value) for version in csms.versions)
         self._take_slot(self._slots.choose(self._view.integer(_ATTEMPTS, 3)))
-        if self._slot != FILE_SLOT and (profile := profile_in(settings, self._slot)) is not None:
+        if self._slot != FILE_SLOT and (profile := profile_in(at_start, self._slot)) is not None:
             url, timeout_s = profile.url, profile.message_timeout_s
             versions = (Version(VERSIONS[profile.version].value),)
         if url.startswith("wss"):
@@ -320,8 +328,7 @@ class Gateway:
         """Another CSMS knows nothing of this boot, nor need it know the password that the one before knew."""
         if slot != self._slot:
             log.info("another network profile is tried", slot=slot)
-            self._slot, self._spoken, self._passwords = slot, None, Passwords()
-            self._dialects.clear()
+            self._slot, self._spoken = slot, None
 
     def _password(self) -> bytes | None:
         """16-SEC-04: what the CSMS set last, else the configured file. Where the CSMS does not know its own new
@@ -330,7 +337,7 @@ class Gateway:
         text, kept = self._view.text(_PASSWORD), bytes.fromhex(self._view.welcome.password_that_worked)
         delivered = self._delivered_password()
         wanted = self._forms(text, "set by the CSMS") if text else delivered
-        return self._passwords.choose(wanted, kept or None, delivered)
+        return self._passwords[self._slot].choose(wanted, kept or None, delivered)
 
     def _delivered_password(self) -> tuple[bytes, ...]:
         if self._csms.password_file is None:
@@ -343,7 +350,7 @@ class Gateway:
         return self._forms(text, f"in {self._csms.password_file}") if text else ()
 
     def _forms(self, text: str, where: str) -> tuple[bytes, ...]:
-        likely = self._spoken or Version(self._csms.versions[0].value)
+        likely = Version(self._csms.versions[0].value) if self._spoken is None else self._spoken[1]
         encoding = self._csms.authorization_key_encoding
         forms = forms_of(text, encoding, text_first=likely is not Version.V16)
         if not forms:

@@ -4,8 +4,8 @@ Charter: an immutable value; every change gives a new set, which the caller make
 it answers Accepted. Profiles survive reboots and lost links (16-SC-10); a TxProfile lives only as long as its
 transaction (``keep_transactions``, called when one ends and after every boot). Time alone never removes a
 profile: a clock that jumped must not be able to delete a limit, and where a limit lapsed the offline limit holds
-(``composite``). An expired profile keeps nothing out. It leaves when another takes its place, is cleared as any, and
-makes way where all places are taken.
+(``composite``). An expired profile keeps nothing out, but for the id of a TxProfile or station maximum (2.0.1). It
+leaves when another takes its place, is cleared as any, and makes way where all places are taken.
 
 Rows: 16-SC-01, -02, -07, -09, -10; OCPP 2.0.1 K01, K09, K10.
 """
@@ -171,7 +171,7 @@ def _replaces(new: Installed, old: Installed, rules: Rules, *, is_over: bool) ->
     pause of connector 1 with its limit for connector 2. So both are kept, and no limit goes that nobody cleared.
 
     2.0.1: same id, which is unique in the station (K01.FR.05), unless the limit of another transaction or of the whole
-    station would go that way (``_conflict``). One that is over goes whoever's id it was, and for its place, too."""
+    station would go that way (``_conflict``). Else one that is over goes, whoever's its id was, also for its place."""
     same_id = new.profile.id == old.profile.id
     if rules is Rules.OCPP16:
         return _stack(new) == _stack(old) and (same_id or _same_place(new, old))

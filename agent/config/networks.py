@@ -91,13 +91,20 @@ def profile_in(settings: Mapping[str, str], slot: int) -> NetworkProfile | None:
 def order_in(settings: Mapping[str, str]) -> tuple[int, ...]:
     """The slots that the CSMS wants tried, in order, of settings by key text; never none."""
     listed = [int(slot) for slot in settings.get(str(PRIORITY), "").split(",") if slot]
-    return tuple(slot for slot in listed if profile_in(settings, slot) is not None) or (FILE_SLOT,)
+    least, filled = int(settings.get(str(SECURITY_PROFILE), "0")), security_profiles_in(settings)
+    return tuple(slot for slot in listed if filled.get(slot, -1) >= least) or (worked_last_in(settings),)
 
 
 def worked_last_in(settings: Mapping[str, str]) -> int:
     """The slot that worked last, of settings by key text."""
     slot = int(settings.get(str(ACTIVE), str(FILE_SLOT)))
     return FILE_SLOT if profile_in(settings, slot) is None else slot
+
+
+def security_profiles_in(settings: Mapping[str, str]) -> dict[int, int]:
+    """The security profile of each slot that is filled, of settings by key text."""
+    found = {slot: profile_in(settings, slot) for slot in NETWORK_SLOTS}
+    return {slot: profile.security_profile for slot, profile in found.items() if profile is not None}
 
 
 def outdated(csms: CsmsConfig | None, stored: Mapping[str, str]) -> tuple[str, ...]:

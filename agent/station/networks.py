@@ -10,6 +10,7 @@ Source: OCPP 2.0.1 part 2 A05, B09, B10.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -51,16 +52,24 @@ class Shell(Protocol):
 
 
 class Networks:
-    """See the module. ``has_roots``: the CSMS has installed a root of its own."""
+    """See the module. ``has_roots``: the CSMS has installed a root of its own. ``turn``: held by whoever changes settings;
+    what he finds holds until his own values do."""
 
-    def __init__(self, config: Config, model: DeviceModel, has_roots: Callable[[], bool], shell: Shell) -> None:
+    def __init__(
+        self, config: Config, model: DeviceModel, has_roots: Callable[[], bool], shell: Shell, turn: asyncio.Lock
+    ) -> None:
         self._csms = config.csms
         self._model = model
         self._has_roots = has_roots
         self._shell = shell
+        self._turn = turn
 
     async def store(self, slot: int, profile: NetworkProfile, dialect: str | None) -> str:
         """See ``StationPort.set_network_profile``."""
+        async with self._turn:
+            return await self._store(slot, profile, dialect)
+
+    async def _store(self, slot: int, profile: NetworkProfile, dialect: str | None) -> str:
         csms = self._csms
         if csms is None:
             return "this station is configured without a CSMS"
@@ -93,11 +102,15 @@ class Networks:
 
     async def worked(self, slot: int) -> None:
         """See ``StationPort.network_worked``."""
+        async with self._turn:
+            await self._worked(slot)
+
+    async def _worked(self, slot: int) -> None:
         settings = self._settings()
         profile = profile_in(settings, slot)
-        if profile is None:
+        if profile is None or profile.security_profile < self._model.integer(SECURITY_PROFILE):
             return
-        least = max(profile.security_profile, self._model.integer(SECURITY_PROFILE))
+        least = profile.security_profile
         listed = [
             each
             for each in self._model.members(PRIORITY)
@@ -110,6 +123,9 @@ class Networks:
             await self._keep(changed, None)
 
     async def _keep(self, values: Mapping[Key, str], dialect: str | None) -> None:
+        kept = self._model.persistent()
+        if all(kept.get(str(name)) == value for name, value in values.items()):
+            return
         await self._shell.save([Put(Namespace.SETTING, str(name), value) for name, value in values.items()])
         before = {name: self._model.text(name) for name in values}
         after = {name: value for name, value in values.items() if self._model.put(name, value)}

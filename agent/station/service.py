@@ -150,9 +150,10 @@ class StationService:
         self.monitoring = Monitoring(build.config, model, logic.core, archive, shell, lambda: self._settings.refresh())
         kept_roots = archive.state(Namespace.CERTIFICATE)
         self.trust = Trust(build.config, model, kept_roots, shell, self._known_wall_ms)
-        self._networks = Networks(build.config, model, lambda: self.trust.pems != (), shell)
+        turn = asyncio.Lock()
+        self._networks = Networks(build.config, model, lambda: self.trust.pems != (), shell, turn)
         self._settings = Settings(
-            build.config, model, logic.core, tokens, self.monitoring, self._networks, shell, self._wall_ms
+            build.config, model, logic.core, tokens, self.monitoring, self._networks, shell, self._wall_ms, turn
         )
         self._customers = Customers(archive, tokens, self._money, logic.core)
         self._dialect: str | None = None

@@ -62,6 +62,7 @@ class Settings:
         networks: Networks,
         shell: Shell,
         wall_ms: Callable[[], int],
+        turn: asyncio.Lock,
     ) -> None:
         self._config = config
         self._model = model
@@ -71,7 +72,7 @@ class Settings:
         self._networks = networks
         self._shell = shell
         self._wall_ms = wall_ms
-        self._turn = asyncio.Lock()  # what a write finds holds until its own values do
+        self._turn = turn  # what a write finds holds until its own values do
 
     async def set(self, writes: list[SettingWrite], dialect: str | None) -> list[str]:
         """See ``StationPort.set_settings``; ``dialect`` of the CSMS on the link."""

@@ -29,7 +29,7 @@ MINUTES_MS = 60_000
 
 class Moving(QuietWorld):
     """Only the CSMSs at ``up`` can be reached; ``tried`` is what came, in order, ``reached`` what was let in,
-    ``asked`` how each was asked last; boots are rejected at ``strange``, passwords where they are ``refused``."""
+    ``asked`` how each was asked last; boots are not accepted at ``strange``, passwords where they are ``refused``."""
 
     def __init__(self, version: str, folder: Path) -> None:
         super().__init__(version, folder)
@@ -39,6 +39,7 @@ class Moving(QuietWorld):
         self._configure(replace(self.config.csms, password_file=file, versions=(OcppVersion.V201, OcppVersion.V16)))
         self.old = self.config.csms.url
         self.up, self.strange, self.refused = {self.old}, set[str](), set[tuple[str, bytes | None]]()
+        self.answer = "Rejected"
         self.tried, self.reached, self.asked = list[str](), list[str](), dict[str, Endpoint]()
         self._let_in = self.network.connect
         self.network.connect = self._guard  # type: ignore[method-assign]
@@ -51,7 +52,7 @@ class Moving(QuietWorld):
         if endpoint.url not in self.up:
             raise NotConnected(LinkFailure(FailureKind.UNREACHABLE, "connection refused"))
         self.reached.append(endpoint.url)
-        self.office.mind.hold_boot("Rejected", 1_000_000.0 if endpoint.url in self.strange else 0.0)
+        self.office.mind.hold_boot(self.answer, 1_000_000.0 if endpoint.url in self.strange else 0.0)
         self.office.registration = "Unregistered"
         return await self._let_in(endpoint)
 
@@ -200,11 +201,12 @@ def test_b10_of_two_ordered_ones_each_has_its_attempts_and_round_again() -> None
     on_a_world_rig("2.0.1", story, Moving)
 
 
-def test_b10_a_csms_that_rejects_the_boot_is_the_wrong_one_while_there_is_another() -> None:
+@pytest.mark.parametrize("answer", ["Rejected", "Pending"])
+def test_b10_a_csms_that_does_not_accept_the_boot_is_the_wrong_one_while_there_is_another(answer: str) -> None:
     async def story(rig: WorldRig) -> None:
         world = moving(rig)
-        world.strange = {NEW}
-        await move(rig, world.old, NEW, wait_ms=60 * MINUTES_MS)
+        world.strange, world.answer = {NEW}, answer
+        await move(rig, world.old, NEW, wait_ms=10 * MINUTES_MS)
         assert world.reached == [NEW, world.old]
         assert await active(rig) == "1"
         await restart(rig, NEW, wait_ms=60 * MINUTES_MS)
@@ -214,6 +216,51 @@ def test_b10_a_csms_that_rejects_the_boot_is_the_wrong_one_while_there_is_anothe
         world.strange.clear()
         await restart(rig, world.old, NEW)
         assert world.reached == [NEW]
+
+    on_a_world_rig("2.0.1", story, Moving)
+
+
+def test_b10_a_csms_that_accepts_the_second_boot_is_not_left() -> None:
+    async def story(rig: WorldRig) -> None:
+        world = moving(rig)
+        world.strange = {NEW}
+        await move(rig, NEW, wait_ms=15_000)
+        world.office.mind.hold_boot("", 0.0)
+        await rig.wait(60 * MINUTES_MS)
+        assert world.reached == [NEW]
+        assert await active(rig) == "2"
+
+    on_a_world_rig("2.0.1", story, Moving)
+
+
+def test_b10_what_is_ordered_of_a_slot_waits_for_the_next_start() -> None:
+    async def story(rig: WorldRig) -> None:
+        world = moving(rig)
+        old = world.old
+        await move(rig, old, NEW, slots="1,2")
+        assert world.reached == [old]
+        assert await order(rig, "1") == "RebootRequired"
+        assert await profile(rig, 2, THIRD) == "Accepted"
+        world.up = {THIRD, NEW}
+        world.network.cut()
+        await rig.wait(20 * MINUTES_MS)
+        assert THIRD not in world.tried
+        assert world.reached == [old, NEW]
+
+    on_a_world_rig("2.0.1", story, Moving)
+
+
+@pytest.mark.parametrize("attempts", ["1", "2"])
+def test_b10_every_password_has_its_turn_however_few_attempts_a_slot_has(attempts: str) -> None:
+    async def story(rig: WorldRig) -> None:
+        world = moving(rig)
+        assert await set_variable(rig, "OCPPCommCtrlr", "NetworkProfileConnectionAttempts", attempts) == "Accepted"
+        assert await set_variable(rig, "SecurityCtrlr", "BasicAuthPassword", SET) == "Accepted"
+        await rig.wait(A_WHILE_MS)
+        world.refused = {(NEW, SET.encode()), (world.old, SET.encode()), (world.old, DELIVERED.encode())}
+        await move(rig, NEW, world.old, wait_ms=60 * MINUTES_MS)
+        assert world.reached == [NEW]
+        assert world.asked[NEW].password == DELIVERED.encode()
 
     on_a_world_rig("2.0.1", story, Moving)
 

@@ -33,13 +33,13 @@ def fail(slots: NetworkSlots, times: int) -> list[int]:
 def test_each_slot_has_its_attempts_and_the_way_back_comes_last(
     order: tuple[int, ...], worked_last: int, tried: list[int]
 ) -> None:
-    slots = NetworkSlots(order, worked_last)
+    slots = NetworkSlots(order, worked_last, {})
     assert fail(slots, 9) == tried
     assert slots.alone == (len(set(tried)) == 1)
 
 
 def test_a_slot_that_works_is_kept_and_counts_from_the_beginning() -> None:
-    slots = NetworkSlots((2, 3), 2)
+    slots = NetworkSlots((2, 3), 2, {})
     assert fail(slots, 4) == [2, 2, 2, 3]
     assert slots.choose(ATTEMPTS) == 3
     assert slots.works()
@@ -49,7 +49,7 @@ def test_a_slot_that_works_is_kept_and_counts_from_the_beginning() -> None:
 
 
 def test_the_way_back_is_closed_by_the_first_of_the_order_that_works_and_not_by_itself() -> None:
-    slots = NetworkSlots((2,), 1)
+    slots = NetworkSlots((2,), 1, {})
     fail(slots, 3)
     assert slots.choose(ATTEMPTS) == 1
     slots.works()
@@ -62,10 +62,22 @@ def test_the_way_back_is_closed_by_the_first_of_the_order_that_works_and_not_by_
 
 
 def test_who_is_rejected_goes_on_at_once() -> None:
-    slots = NetworkSlots((2, 3), 2)
+    slots = NetworkSlots((2, 3), 2, {})
     assert slots.choose(ATTEMPTS) == 2
     slots.go_on()
     assert fail(slots, 4) == [3, 3, 3, 2]
+
+
+def test_a05_once_one_works_none_of_a_lower_security_profile_is_tried() -> None:
+    slots = NetworkSlots((1, 2, 3), 1, {1: 1, 2: 2, 3: 2})
+    assert slots.choose(ATTEMPTS) == 1
+    slots.works()
+    slots.ended()
+    assert fail(slots, 4) == [1, 1, 1, 2]
+    assert slots.choose(ATTEMPTS) == 2
+    slots.works()
+    slots.ended()
+    assert fail(slots, 9) == [2, 2, 2, 3, 3, 3, 2, 2, 2]
 
 
 @given(
@@ -77,7 +89,7 @@ def test_who_is_rejected_goes_on_at_once() -> None:
 def test_whatever_happens_every_slot_of_the_order_comes_again(
     order: tuple[int, ...], worked_last: int, attempts: int, steps: list[str]
 ) -> None:
-    slots = NetworkSlots(order, worked_last)
+    slots = NetworkSlots(order, worked_last, {})
     for step in steps:
         slots.choose(attempts)
         if step == "work":

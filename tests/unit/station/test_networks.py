@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from agent.config.catalogue import PASSWORD, key
 from agent.config.load import load
 from agent.config.model import CsmsConfig, OcppVersion
-from agent.config.networks import ACTIVE, PRIORITY, SECURITY_PROFILE, outdated
+from agent.config.networks import ACTIVE, PRIORITY, SECURITY_PROFILE, order_in, outdated, worked_last_in
 from agent.config.station_model import build_device_model
 from agent.core.facts import LogFact, SecurityFact
 from agent.ipc.networks import NetworkProfile
@@ -49,7 +50,7 @@ class Bench:
         config = replace(EXAMPLE, csms=self.csms)
         self.model = build_device_model(config, stored=self.kept)
         assert self.model.discarded == ()
-        self.networks = Networks(config, self.model, lambda: self.has_root, self)
+        self.networks = Networks(config, self.model, lambda: self.has_root, self, asyncio.Lock())
 
     def store(self, slot: int, profile: NetworkProfile) -> str:
         return run_virtual(self.networks.store(slot, profile, "2.0.1"))
@@ -135,6 +136,27 @@ def test_a05_what_is_below_the_security_profile_that_worked_leaves_the_order_for
         assert "lower security profile" in bench.networks.wrong_order("3")
         assert "below 2" in bench.store(3, to(1))
         bench.start()
+
+
+def test_a05_a_lower_slot_is_not_heard_of_again_whoever_accepts_the_station_there() -> None:
+    bench = Bench(GUARDED, has_root=True)
+    bench.store(2, to(2))
+    bench.model.put(PRIORITY, "2,1")
+    bench.worked(2)
+    kept = dict(bench.kept)
+    bench.worked(1)
+    assert bench.kept == kept
+    settings = bench.model.snapshot()
+    assert (order_in(settings), worked_last_in(settings)) == ((2,), 2)
+    assert order_in(settings | {str(PRIORITY): "1"}) == (2,), "as older software may have left it"
+
+
+def test_b09_the_same_profile_again_is_no_row() -> None:
+    bench = Bench()
+    assert bench.store(2, to()) == ""
+    facts, news = len(bench.facts), len(bench.news)
+    assert bench.store(2, to()) == ""
+    assert (len(bench.facts), len(bench.news)) == (facts, news)
 
 
 def test_an_empty_slot_is_no_order() -> None:

@@ -50,7 +50,7 @@ class Bench:
         self.model = build_device_model(CONFIG)
         self.core = Station(StationSettings((EvseHardware(1, 32_000),)), lambda: "tx")
         beside = cast(Any, Bystander())
-        self.settings = Settings(CONFIG, self.model, self.core, beside, beside, beside, self, lambda: 0)
+        self.settings = Settings(CONFIG, self.model, self.core, beside, beside, beside, self, lambda: 0, asyncio.Lock())
 
     def give(self, event: Configured | LedgerRoom) -> None:
         self.core.step(event, 0)
