@@ -165,10 +165,10 @@ class Server:
                 del self._open[address]
 
         protocol = LimitedProtocol(self._config, self._state, lost)
-        # Who left without a word is noticed by what he does not acknowledge, sooner than by the kernel (15 min).
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD_MS)
         options: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": _HANDSHAKE_S}
         try:
+            # Who left without a word is noticed by what he does not acknowledge, sooner than by the kernel (15 min).
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD_MS)
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection, **options)
         except OSError as error:
             log.debug("no TLS with this client", address=address, reason=str(error))
