@@ -58,7 +58,7 @@ def view(receipt: Receipt, told: Told | None = None, *, earlier: bool = False) -
     """``earlier``: in the words of earlier releases, which said some things that were not so."""
     facts = receipt.facts
     operator = facts.operator
-    bill = receipt.bill if earlier or not facts.flags.not_billable else None
+    bill = None if _costs_nothing(receipt) and not earlier else receipt.bill
     seller = (operator.name, operator.address, operator.contact, operator.vat_id and f"VAT id {operator.vat_id}")
     return View(
         title=f"Receipt {receipt.number}",
@@ -77,6 +77,11 @@ def view(receipt: Receipt, told: Told | None = None, *, earlier: bool = False) -
         checks=_checks(receipt),
         commands=_COMMANDS,
     )
+
+
+def _costs_nothing(receipt: Receipt) -> bool:
+    """For its readings. Older software set the flag and billed all the same: what it signed is shown."""
+    return receipt.facts.flags.not_billable and (receipt.bill is None or receipt.bill.total_incl == 0)
 
 
 # ------------------------------------------------------------------------------------------ sections
@@ -134,7 +139,7 @@ def _closer(receipt: Receipt) -> dict[str, str]:
         found["power_failure"] = _INTERRUPTED
     if facts.flags.not_billable:
         found["substituted_reading"] = _IMPOSSIBLE
-    elif usage is None or usage.charging_ms or usage.idle_ms:
+    if not _costs_nothing(receipt) and (usage is None or usage.charging_ms or usage.idle_ms):
         found["time_not_billable"] = _SOME_TIME
     return found
 

@@ -8,12 +8,18 @@ Rules (IEC 61851-1, charging-behaviour reference):
   that began; where it lasts, another vehicle may have come.
 * F is what *we* send; a board that reports it says nothing of the vehicle, so ``stable`` stays.
 * ``departures`` counts how often a vehicle has left, or may have left unseen: as long as it stays the same, whoever was
-  there still is, and where nobody was, at most one vehicle has come.
+  there still is. A vehicle may have left unseen once nothing has been known of it for ``SWAP_MS``; where nobody was,
+  nobody leaves.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from hal.ports import CpState
+
+SWAP_MS: Final = 2_000
+"""Nobody pulls a plug and puts another vehicle's in within less: a damaged frame or a reset of the board hides none."""
 
 CONNECTED = frozenset({CpState.B, CpState.C, CpState.D})
 DRAWING = frozenset({CpState.C, CpState.D})
@@ -28,7 +34,7 @@ class Vehicle:
         self.stable: CpState | None = None
         self.unseen_since_ms: int | None = None
         self.departures = 0
-        self._connected: bool | None = None  # when it was last looked at
+        self._there = False  # when it was last seen, and nothing has counted as its departure since
         self._settles_at_ms: int | None = None
 
     def observe(self, cp: CpState, at_ms: int) -> None:
@@ -50,17 +56,25 @@ class Vehicle:
         if devices_heard and self._settles_at_ms is not None and at_ms >= self._settles_at_ms:
             self.stable = self.raw
             self._settles_at_ms = None
-        if self.connected is not self._connected:
-            self.departures += self._connected is not None and not self.connected
-            self._connected = self.connected
-        if self.connected is not None:
-            self.unseen_since_ms = None
-        elif self.unseen_since_ms is None:
+        if self.connected is None and self.unseen_since_ms is None:
             self.unseen_since_ms = at_ms
+        swap_at_ms = self._swap_at_ms
+        if (self._there and self.connected is False) or (swap_at_ms is not None and at_ms >= swap_at_ms):
+            self.departures += 1
+            self._there = False
+        if self.connected is not None:
+            self._there = self.connected
+            self.unseen_since_ms = None
 
     @property
     def deadline_ms(self) -> int | None:
-        return self._settles_at_ms
+        due_ms = (self._settles_at_ms, self._swap_at_ms)
+        return min((at_ms for at_ms in due_ms if at_ms is not None), default=None)
+
+    @property
+    def _swap_at_ms(self) -> int | None:
+        """From when on whoever was there may be another, should it stay out of sight."""
+        return self.unseen_since_ms + SWAP_MS if self._there and self.unseen_since_ms is not None else None
 
     @property
     def settled(self) -> bool:

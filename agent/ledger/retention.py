@@ -28,6 +28,9 @@ from agent.ledger.rows import Head, NewRow
 CHUNK_ROWS: Final = 1000
 """Rows that are looked at or removed in one go: rows that wait meanwhile wait no longer than this takes."""
 
+CHUNK_TARIFFS: Final = 100
+"""Tariffs that are removed in one go: the text of one may be as long as those of many rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class CutOrder:
@@ -137,7 +140,7 @@ def remove(connection: Connection, end_seq: int, tariffs_in_use: Iterable[str] =
     connection.execute(
         "DELETE FROM tariff WHERE hash IN (SELECT hash FROM tariff_use WHERE seq <= ?"
         f" AND hash NOT IN ({', '.join('?' * len(kept))}) ORDER BY seq LIMIT ?)",
-        (end_seq, *kept, CHUNK_ROWS),
+        (end_seq, *kept, CHUNK_TARIFFS),
     )
     connection.execute("DELETE FROM cut")
 

@@ -218,13 +218,15 @@ class Delivery:
             raise
 
     async def _until_it_lives(self, line: Line) -> None:
-        """After a time-out: was it the message, or does the CSMS answer nothing at all? Raises ``LinkGone``."""
-        lives = await _lives(line)
-        if lives:
-            self._retry.swallowed()
-        while not lives:
+        """After a time-out: was it the message, or does the CSMS answer nothing at all? Raises ``LinkGone``.
+
+        Any answer is a sign of life: some CSMS answer no Heartbeat. It is waited for after the last attempt too, or the
+        next message would go to a CSMS that is still busy with this one."""
+        timed_out_s, at_once = asyncio.get_running_loop().time(), True
+        while not (await _lives(line) or line.last_answer_s > timed_out_s):
+            at_once = False
             await asyncio.sleep(LIFE_EVERY_S)
-            lives = await _lives(line)
+        self._retry.lived(at_once=at_once)
 
     async def _give_up(self, record: Record, message: Message) -> None:
         self.counters.dropped += 1

@@ -8,9 +8,11 @@ number of sends that failed so, ``attempts`` in total. These and the wait after 
 that comes and goes does not use up the attempts early.
 
 A time-out alone says nothing of the message: the link may be dead, or the CSMS behind a balancer that holds it open,
-and each row would be given up in its turn. So a Heartbeat is asked right after it. Answered: the message was swallowed,
-an attempt. Else nothing is counted, and the message goes again when a Heartbeat is answered: a CSMS that was only slow
-may book each of them.
+and each row would be given up in its turn. So a Heartbeat is asked right after it. Where it or another call is answered
+then, the message was swallowed: an attempt. Else nothing is counted, and the message goes again when the CSMS answers
+something: one that was only slow may book each of them. If it times out again, that is an attempt whatever comes after
+it: a CSMS that takes one call at a time, and long for this one, leaves the Heartbeat behind it unanswered every time.
+So a message goes at most once more than ``attempts`` on one link.
 
 A link that ended is no attempt (16-TX-04): the message goes again on the next one. But some messages end the link
 themselves: one that is too big for the CSMS, or at which it crashes. Billing must not stop for ever behind one, and no
@@ -61,6 +63,7 @@ class Retry:
     _first_hang_up_s: float = 0.0
     _proven: bool = False  # the CSMS answered on this connection
     _unanswered: bool = False  # sent on this connection, and not a word on it since
+    _lived: bool = False  # the CSMS answered something on this connection after this had timed out
     _given_up: bool = False
 
     @property
@@ -77,7 +80,7 @@ class Retry:
         if self._unanswered:  # the last one ended without a word on this message
             self.hung_up(now_s, None, forms)
             self.not_before_s = now_s
-        self._proven = False
+        self._proven = self._lived = False
         self.sends = self._denied_sends
 
     def proven(self) -> None:
@@ -95,13 +98,17 @@ class Retry:
         self._given_up = last
 
     def timed_out(self, now_s: float, policy: RetryPolicy) -> None:
-        """No answer in time."""
+        """No answer in time: swallowed, if it went because the CSMS had answered again."""
         self._wait(now_s, policy)
         self._unanswered = True
+        if self._lived:
+            self._failed()
 
-    def swallowed(self) -> None:
-        """A Heartbeat was answered right after the time-out."""
-        self._failed()
+    def lived(self, *, at_once: bool) -> None:
+        """The CSMS answered something after the time-out. ``at_once``: right after it, so the message was swallowed."""
+        self._lived = True
+        if at_once and self._unanswered:  # else it is counted already
+            self._failed()
 
     def hung_up(self, now_s: float, code: int | None, forms: int) -> None:
         """The link ended after this was sent, before its answer; ``code``: with which the CSMS closed it."""

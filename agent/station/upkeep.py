@@ -8,8 +8,8 @@ money. Everything here may be late by minutes without harm.
 * Live tariff: another program replaces the file; a text that is no tariff is refused and told once.
 * Retention: rows that the CSMS has and that are old enough go, in small pieces.
 * Whole check of the ledger: by a process of its own at low priority, begun while nobody charges, since it reads
-  every row (4.5); what it finds is an alarm, that it could not look is none. Nothing else here waits for it, and it
-  has an end.
+  every row (4.5); what it finds is an alarm, that it could not look is none, that it failed as it looked is one.
+  Nothing else here waits for it, and it has an end.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ RETENTION_EVERY_S = 3_600.0
 CHECK_FIRST_AFTER_S = 600.0
 CHECK_EVERY_S = 86_400.0
 CHECK_MAX_S = 21_600.0  # many times what the largest ledger takes
+
+_COULD_NOT_LOOK = (74, 78)
+"""Exit codes of sysexits by which ``evsed`` says that its configuration cannot be read just now, or is wrong. What the
+kernel ends, for want of memory, has a negative one. Any other end is a check that failed, maybe at what it read."""
 
 log = structlog.get_logger("upkeep")
 
@@ -209,10 +213,11 @@ class Upkeep:
             log.info("ledger is whole")
             self.found = ""
             return
-        found = _first_finding(out)
-        if found is None:  # ended by the kernel for want of memory, or the configuration is just being edited
-            self._not_checked(f"the whole check ended with exit code {process.returncode}, and found nothing")
+        code, found = process.returncode, _first_finding(out)
+        if found is None and (code is None or code < 0 or code in _COULD_NOT_LOOK):
+            self._not_checked(f"the whole check ended with exit code {code}, and found nothing")
             return
+        found = found or f"the whole check ended with exit code {code}, and did not say why"
         self.found = found
         log.critical("ledger is not whole", why=found)
         self._shell.append(

@@ -44,6 +44,9 @@ _HIDES_CAR: Final = frozenset(
 )
 """Under these a car that stays may look as one that left."""
 
+_HIDES_SWAP: Final = _HIDES_CAR | {Fault.PILOT_SHORT}
+"""Under these one car may go and the next come unseen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -174,7 +177,7 @@ class Parties:
         """When the last car left, where the station must have seen that before this start; else 0. A car that left
         while it was written may be its own."""
         left_ms = self._left_ms.get(started.evse, 0)
-        hidden = self._outlets[started.evse].was_struck(_HIDES_CAR, left_ms - WRITTEN_MS)
+        hidden = self._outlets[started.evse].was_struck(_HIDES_SWAP, left_ms - WRITTEN_MS)
         return 0 if hidden or left_ms > started.began_ms - WRITTEN_MS else left_ms
 
     def _look_at_end(self, ended: Running, fact: TransactionFact) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 from agent.core.facts import MeterFact, SampleContext
+from agent.core.status import ConnectorState
 from agent.sim.virtual_time import run_virtual
-from tests.conformance.v16.rig import Rig
-from tests.support.fake_csms import until
+from tests.conformance.v16.rig import NumberingCsms, Rig
+from tests.support.fake_csms import Received, until
 from tests.support.fake_station import sample, session_facts
 
 
@@ -66,5 +68,53 @@ def test_16_tx_03_a_csms_that_answers_nothing_behind_an_open_link_costs_no_sessi
         assert rig.dialect.delivery.counters.dropped == 0
         times = [call.at_ms for call in rig.csms.received if call.at_ms < 7_200_000]
         assert all(later - earlier >= 30_000 for earlier, later in pairwise(times[4:])), "one at a time"
+
+    run_virtual(main())
+
+
+class SerialCsms(NumberingCsms):
+    """Works on one CALL at a time, and for 70 s on the first session's reading; all is answered, that one too late."""
+
+    def _answer(self, received: Received) -> Any:
+        is_slow = received.action == "MeterValues" and received.payload.get("transactionId") == 100
+        self.latency_s = 70 if is_slow else 0.02
+        return super()._answer(received)
+
+
+def test_16_tx_03_a_message_that_keeps_the_csms_busy_for_longer_than_a_heartbeat_waits_is_given_up() -> None:
+    """Each sending under a new id may be booked: attempts and one more, then the rest is told, each once."""
+
+    async def main() -> None:
+        rig = Rig(SerialCsms())
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            for number in range(3):
+                await rig.station.append(*session_facts(f"tx-{number}"))
+            await rig.drained()
+        told = [action for action, _ in rig.transaction_calls()]
+        session = ["StartTransaction", "MeterValues", "StopTransaction"]
+        assert told == ["StartTransaction", *["MeterValues"] * (3 + 1), "StopTransaction"] + session * 2
+        assert rig.dialect.delivery.counters.dropped == 1
+
+    run_virtual(main())
+
+
+def test_16_tx_03_a_csms_that_answers_all_but_heartbeats_holds_nothing_up() -> None:
+    """One StartTransaction got lost: the answer to whatever else the station tells is as good."""
+
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.defaults["Heartbeat"] = None
+        rig.csms.on["StartTransaction"] = [None]
+        async with rig.online():
+            await until(lambda: len(rig.csms.of("StatusNotification")) == 3)
+            await rig.station.append(*session_facts("tx-0"))
+            await asyncio.sleep(600)
+            assert [action for action, _ in rig.transaction_calls()] == ["StartTransaction"]
+            await rig.station.show(1, ConnectorState.PREPARING)
+            await rig.drained(within_s=150)
+        told = [action for action, _ in rig.transaction_calls()]
+        assert told == ["StartTransaction"] * 2 + ["MeterValues", "StopTransaction"]
+        assert rig.dialect.delivery.counters.dropped == 0
 
     run_virtual(main())

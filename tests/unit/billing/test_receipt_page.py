@@ -256,7 +256,6 @@ def test_nothing_to_write_without_records(form: Form) -> None:
     [
         ("power_failure", "The power failed during this transaction. Time without power is not billed."),
         ("time_not_billable", "The station&#x27;s clock was not good enough to bill time: time costs nothing here."),
-        ("not_billable", "<dt>Total</dt><dd>7.91 EUR</dd>"),
         ("substituted_reading", "The meter could not be read at the end. The last good reading counts."),
     ],
 )
@@ -269,3 +268,24 @@ def test_a_page_in_the_words_of_an_earlier_release_stays_true(flag: str, said: s
     assert said in before and (said in now) is (flag == "substituted_reading")
     assert states(now)["display"] is states(before)["display"] is State.GOOD
     assert states(before.replace("7.91", "7.90"))["display"] is State.BAD
+
+
+@pytest.mark.parametrize(
+    ("price", "total", "table"),
+    [(None, "7.91 EUR", True), (0, "nothing is billed", False)],
+    ids=["billed by older software", "billed at 0"],
+)
+def test_what_is_not_billable_shows_what_was_signed(price: int | None, total: str, table: bool) -> None:
+    """Older software set the flag and billed all the same: that is the sum that the driver owes or has paid."""
+    free = {"tariffId": "free", "currency": "EUR", "energy": {"prices": [{"priceKwh": price}]}}
+    tariffs = (making.TARIFF if price is None else free,)
+    usage = making.used(tariffs)
+    flags = Flags(not_billable=True, time_not_billable=True)
+    receipt = parse(making.sealed(making.facts(tariffs, usage, flags=flags), usage))
+    now, before = render(receipt), render(receipt, earlier=True)
+    assert f"<dt>Total</dt><dd>{total}</dd>" in now and ("What it costs" in now) is table
+    assert "The meter readings of this transaction are not good enough for a bill." in now
+    assert ("time costs nothing here" in now) is not table, "of a bill with time in it that is not so"
+    assert f"<dt>Total</dt><dd>{'7.91' if table else '0.00'} EUR</dd>" in before
+    assert states(now)["display"] is states(before)["display"] is State.GOOD
+    assert states(now.replace(total, "7.90 EUR"))["display"] is State.BAD

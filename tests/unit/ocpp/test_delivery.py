@@ -212,6 +212,38 @@ def test_16_tx_03_nothing_is_given_up_while_nothing_is_answered(attempts: int) -
     run_virtual(main())
 
 
+class Serial(Peer):
+    """Works on one call at a time, and 70 s on row 1; the station waits 30 s."""
+
+    busy_until_ms = 0
+
+    async def call(self, action: str, payload: dict[str, Any], **more: Any) -> CallOutcome:  # type: ignore[override]
+        if payload.get("row") == 1:
+            self.busy_until_ms = max(self.busy_until_ms, now_ms()) + 70_000
+        wait_s = (self.busy_until_ms - now_ms()) / 1_000
+        outcome = await super().call(action, payload, **more)
+        await asyncio.sleep(min(max(wait_s, 0), 30))
+        return TimedOut() if wait_s > 30 else outcome
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("new_id", [True, False])
+def test_16_tx_03_a_row_that_keeps_the_csms_busy_for_longer_than_a_heartbeat_waits_ends(
+    attempts: int, new_id: bool
+) -> None:
+    """The Heartbeat right behind it is never answered, the one a minute later always."""
+
+    async def main() -> None:
+        pump, peer = Pump(TOLD, TOLD, TOLD, new_id_on_retry=new_id), Serial()
+        pump.policy = RetryPolicy(attempts, 60)
+        await pump.run(peer, for_s=7 * 86_400)
+        assert [row for row, *_ in peer.sent] == [1] * (attempts + 1) + [2, 3], "nor are the others told to a busy CSMS"
+        assert pump.translator.given == [1]
+        assert pump.delivery.counters.delivered == 2
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("flaps_after_s", [None, 5])
 def test_a_link_that_comes_and_goes_does_not_shorten_the_patience(flaps_after_s: float | None) -> None:
     """The operator's 400 s x (1 + ... + 9) pass before the tenth refusal, whatever the link does meanwhile."""

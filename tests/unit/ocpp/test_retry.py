@@ -55,7 +55,7 @@ def test_only_what_was_refused_or_swallowed_ends_it_while_nobody_proves_the_csms
             case _:
                 retry.timed_out(now_s, POLICY)
         if step == "swallowed":
-            retry.swallowed()
+            retry.lived(at_once=True)
             failures += 1
         assert retry.is_over(POLICY) == (failures >= POLICY.attempts)
 
@@ -69,7 +69,7 @@ def test_a_refusal_is_waited_out_on_the_next_connection_and_silence_is_not() -> 
     retry.connected(70.0, 1)
     assert retry.not_before_s == 70.0
     retry.timed_out(100.0, POLICY)
-    retry.swallowed()
+    retry.lived(at_once=True)
     retry.connected(110.0, 1)
     assert retry.not_before_s == 220.0, "that was an answer"
 
@@ -81,3 +81,17 @@ def test_the_id_of_a_denied_message_is_used_up_and_that_of_an_unanswered_one_is_
     retry.sends = 3
     retry.connected(0.0, 1)
     assert retry.sends == 1
+
+
+def test_what_times_out_again_after_a_sign_of_life_is_an_attempt_and_counts_once() -> None:
+    retry = Retry(1)
+    retry.timed_out(0.0, POLICY)
+    retry.lived(at_once=False)
+    assert retry.failures == 0, "it may have been the CSMS"
+    retry.timed_out(100.0, POLICY)
+    assert retry.failures == 1
+    retry.lived(at_once=True)
+    assert retry.failures == 1
+    retry.connected(200.0, 1)
+    retry.timed_out(300.0, POLICY)
+    assert retry.failures == 1, "a new link, which may be dead"

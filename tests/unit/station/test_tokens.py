@@ -212,6 +212,14 @@ def move(world: CoreWorld, how: str) -> None:
         world.cp(1, CpState.B if how == "plug" else CpState.A)
 
 
+def come_back(world: CoreWorld) -> None:
+    """The board is seen again, and some vehicle at it."""
+    world.evses[1].cp = CpState.B
+    world.boot_without_meter()
+    world.pilot(1, Cable(32_000))
+    world.run(30_000)
+
+
 def charges_on(world: CoreWorld) -> Token | None:
     """Whose card whoever is there charges on."""
     world.run(1_000)
@@ -279,6 +287,33 @@ def test_a_late_answer_is_good_for_a_vehicle_that_waited_for_it(tmp_path: Path) 
         world.run(50)
     answer(world, tokens, "card")
     assert charges_on(world) == ANNA
+
+
+@pytest.mark.parametrize(("before", "lost_ms"), [("plug", 50), ("plug", 1_500), ("pull", 50), ("pull", 60_000)])
+@pytest.mark.parametrize("how", ["card", "link lost", "remote start"])
+def test_a_board_that_is_lost_for_a_moment_or_with_nobody_there_drops_no_answer(
+    before: str, lost_ms: int, how: str, tmp_path: Path
+) -> None:
+    """A damaged frame is no vehicle that leaves, and where nobody is, nobody leaves."""
+    world, tokens = station(tmp_path)
+    move(world, before)
+    ask(tokens, how)
+    world.pilot(1, Lost(LossKind.GARBAGE, "a damaged frame"))
+    world.run(lost_ms)
+    come_back(world)
+    answer(world, tokens, how)
+    assert charges_on(world) == ANNA
+
+
+def test_an_answer_starts_nothing_while_nobody_sees_whether_its_vehicle_is_there(tmp_path: Path) -> None:
+    """Nor for whoever is there once the board is back."""
+    world, tokens = station(tmp_path)
+    ask(tokens, "card")
+    world.pilot(1, Lost(LossKind.SILENT, "no keep-alive"))
+    world.run(5_000)
+    answer(world, tokens, "card")
+    come_back(world)
+    assert charges_on(world) is None
 
 
 def test_a_card_is_good_that_was_held_up_before_the_board_had_spoken(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import agent.station.upkeep
+from agent.cli.processes import EXIT_CONFIG, EXIT_IO
 from agent.core.events import LedgerRoom
 from agent.core.facts import Fact, LogEntry, LogFact, SecurityFact, TariffFact
 from agent.ipc.codec import encode_fact
@@ -259,23 +260,51 @@ def test_a_check_that_the_kernel_ends_is_no_tampering(
     assert care.alarm() == "" and what_it_tells(world) == ["LogFact"]
 
 
-@pytest.mark.parametrize("said", [b"", b"Killed", b"[]", b'{"findings": []}', b'{"findings": [{"text": "\\ud83d!"}]}'])
-def test_only_what_it_says_it_found_is_a_finding(
-    said: bytes, checking: tuple[Upkeep, World], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a forged row it may quote half a character, which no fact can hold."""
-    care, world = checking
+def ends(monkeypatch: pytest.MonkeyPatch, care: Upkeep, code: int, said: bytes) -> None:
+    """The whole check says this, and ends with this exit code."""
 
     async def begin(*_: object, **__: object) -> Process:
         process = Process(said)
-        process.returncode = 1
+        process.returncode = code
         return process
 
     monkeypatch.setattr("agent.station.upkeep.asyncio.create_subprocess_exec", begin)
     monkeypatch.setattr("agent.station.upkeep.os.setpriority", lambda *_: None)
     asyncio.run(care._check_ledger())
-    assert care.alarm() == ("?!" if b"text" in said else "")
-    assert (TAMPERED in what_it_tells(world)) is (b"text" in said)
+
+
+NO_FINDING = [b"", b"Killed", b"[]", b'{"findings": []}']
+
+
+@pytest.mark.parametrize("said", NO_FINDING)
+@pytest.mark.parametrize("code", [-9, EXIT_CONFIG, EXIT_IO])
+def test_a_check_that_could_not_look_is_no_finding(
+    code: int, said: bytes, checking: tuple[Upkeep, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    care, world = checking
+    ends(monkeypatch, care, code, said)
+    assert care.alarm() == "" and what_it_tells(world) == ["LogFact"]
+
+
+@pytest.mark.parametrize("said", NO_FINDING)
+@pytest.mark.parametrize("code", [1, 70])
+def test_a_check_that_failed_as_it_looked_is_a_finding(
+    code: int, said: bytes, checking: tuple[Upkeep, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever forges a row that our code fails at is never found."""
+    care, world = checking
+    ends(monkeypatch, care, code, said)
+    assert f"exit code {code}" in care.alarm() and what_it_tells(world) == ["LogFact", TAMPERED]
+
+
+@pytest.mark.parametrize("code", [1, -9])
+def test_what_it_found_is_told_with_half_a_character(
+    code: int, checking: tuple[Upkeep, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a forged row it may quote one, which no fact can hold."""
+    care, world = checking
+    ends(monkeypatch, care, code, b'{"findings": [{"text": "\\ud83d!"}]}')
+    assert care.alarm() == "?!" and what_it_tells(world) == ["LogFact", TAMPERED]
 
 
 class Process:
