@@ -217,7 +217,7 @@ class Serial(Peer):
 
     busy_until_ms = 0
 
-    async def call(self, action: str, payload: dict[str, Any], **more: Any) -> CallOutcome:  # type: ignore[override]
+    async def call(self, action: str, payload: dict[str, Any], **more: Any) -> CallOutcome:
         if payload.get("row") == 1:
             self.busy_until_ms = max(self.busy_until_ms, now_ms()) + 70_000
         wait_s = (self.busy_until_ms - now_ms()) / 1_000
