@@ -8,6 +8,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING
 
 from agent.telemetry.logs import configure_logs
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 EXIT_CONFIG = 78  # sysexits: nothing to retry until a person has changed the file
 EXIT_IO = 74  # sysexits: a file is not there, or could not be read, just now; whoever supervises tries again
+_RETRY_S = 10.0  # systemd starts both again after a second, and makes the hardware safe each time
+_STARTED_AGAIN = ("station", "gateway")
 KEEPING_LOGS = ("station", "gateway", "installer")
 """Processes that keep their newest log lines; commands do not."""
 
@@ -101,6 +104,8 @@ def load_config(parsed: argparse.Namespace, process: str) -> Config | None:
         if not getattr(parsed, "quiet_config", False):
             print(render(error.file, error.problems), file=sys.stderr)
         if error.passing:
+            if process in _STARTED_AGAIN:
+                sleep(_RETRY_S)
             raise SystemExit(EXIT_IO) from None
         return None
     folder = config.station.log_folder(process) if process in KEEPING_LOGS else None

@@ -170,11 +170,12 @@ def file_rule(example: str) -> Rule:
         assert isinstance(found, Path)
         try:
             is_there = found.is_file()
+            is_away = not is_there and not found.exists()  # a directory in its place is a person's
         except OSError as error:
             why = f"{found}: {error.strerror}"
             raise Unfit(expected, f"{show(value)} ({why})", path.example, passing=is_passing(error)) from None
         if not is_there:
-            raise Unfit(expected, f"{show(value)} (no file {found})", path.example, passing=True)
+            raise Unfit(expected, f"{show(value)} (no file {found})", path.example, passing=is_away)
         return found
 
     return Rule(expected, path.example, convert)

@@ -243,12 +243,9 @@ class Installer:
     def activate(self, digest: str, still_wanted: Callable[[], None] = lambda: None) -> StagedView:
         """Let the next boot try what is staged. May be repeated. ``still_wanted``: raises where nobody waits for it
         any more; what nobody will hear of is not tried. Nor is what fails."""
+        self._to_try(digest)  # before its turn: what is not there ends no download
         with self._turn.taken():
-            staged = self._state.staged
-            if staged is None or staged.digest != digest or staged.phase is StagedPhase.WRITING:
-                raise UpdateRefused(Refusal.UNSUPPORTED, "activate", "no such bundle is staged", "install it first")
-            if self._selector.state().booted == staged.slot:
-                raise UpdateRefused(Refusal.UNSUPPORTED, "activate", "the staged slot is the one that runs")
+            staged = self._to_try(digest)
             self._writer.read_back(staged.slot, staged.digest)
             still_wanted()
             staged = replace(staged, phase=StagedPhase.ACTIVATED)
@@ -259,6 +256,15 @@ class Installer:
                 self._selector.block(staged.slot)
                 raise
             return staged
+
+    def _to_try(self, digest: str) -> StagedView:
+        """What is staged, if it is this bundle, whole, and in a slot that does not run."""
+        staged = self._state.staged
+        if staged is None or staged.digest != digest or staged.phase is StagedPhase.WRITING:
+            raise UpdateRefused(Refusal.UNSUPPORTED, "activate", "no such bundle is staged", "install it first")
+        if self._selector.state().booted == staged.slot:
+            raise UpdateRefused(Refusal.UNSUPPORTED, "activate", "the staged slot is the one that runs")
+        return staged
 
     def confirm(self) -> None:
         """The running slot is good: it stays. May be repeated."""

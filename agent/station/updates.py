@@ -340,7 +340,8 @@ class Updates:
             content = refused.refusal is Refusal.CORRUPT
             self._carry_out(self._machine.activation_failed(str(refused), self._now(), content=content))
         else:
-            self._carry_out(self._machine.activated(self._boot_id, self._watch.silent(), self._now()))
+            bad_before = (*self._watch.silent(), *await asyncio.to_thread(self._unfit))
+            self._carry_out(self._machine.activated(self._boot_id, bad_before, self._now()))
 
     async def _ask_patiently(self, question: Callable[[Installer], T]) -> T:
         """What may be repeated. The installer may be at work yet on what it was asked before this station was started,
@@ -375,16 +376,22 @@ class Updates:
             await asyncio.sleep(60)
 
     async def _test(self) -> None:
-        """Whoever can be expected to answer must have answered, and this image must be able to judge the next one."""
+        """Whoever can be expected to answer must have answered, and this image must be able to judge the next one,
+        unless the old one was no better: a spoilt file on the data partition is not this image's fault."""
         assert self._machine.update is not None
         forgiven = self._machine.update.silent_before
         await _until(lambda: not self._watch.missing(forgiven), self._update_config.self_test_s)
         missing = self._watch.missing(forgiven)
         silent = [f"no answer from {', '.join(missing)}"] if missing else []
-        unfit = await asyncio.to_thread(lambda: [f"update.{name}: {fault}" for name, fault in self._policy().faults()])
+        found = await asyncio.to_thread(self._unfit)
+        unfit = [f"{name}: {fault}" for name, fault in found.items() if name not in forgiven]
         faults = "; ".join([*self._controller_faults, *silent, *unfit])
         log.info("self-test", passed=not faults, faults=faults)
         self._carry_out(self._machine.tested(faults, self._now()))
+
+    def _unfit(self) -> dict[str, str]:
+        """The settings for whose sake no update could be judged here, by names that no device has."""
+        return {f"update.{name}": str(fault) for name, fault in self._policy().faults()}
 
     async def _confirm(self) -> None:
         self._carry_out(self._machine.confirmed(await self._mark_good(), self._now()))

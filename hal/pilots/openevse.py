@@ -21,7 +21,7 @@ Rules:
   withdrawn when the board confirms that state. ``$AB`` while the board counts as lost is its return.
 * After a boot the board may be locked (``openevse_rules``); it is unlocked on the way to the wanted state.
 * A delay timer stored in the board lets it charge, and sleep, by its own clock: it is switched off, and a board
-  that keeps it on, or has it switched on again and again, is refused.
+  that keeps it on, or has it switched on again and again within a day, is refused.
 * A board whose stuck-relay check is switched off vouches for nothing; what it tells of its contactor is then what it
   commands, and a weld is found by the meter alone. ``Back`` names the checks that are off.
 * A read is tried three times, each with a new sequence id, before the board counts as lost:
@@ -68,6 +68,7 @@ _HEARTBEAT_WRITES = 10  # in a row, none of which a beat has confirmed; an EEPRO
 _TRIES = 3
 _ROUNDS_PER_GC = 5
 _OWN_RESET_EVERY_S = 60.0
+_DAY_S = 86_400.0
 _BOARD_MINIMUM_A = 6
 _LIMIT_ACTIVE = 2  # third field of $SY and $GY
 _State = PilotCapabilities | BoardFaults | PilotState | Contactor
@@ -116,6 +117,7 @@ class OpenEvsePilot:
         self._next_reset_s = 0.0
         self._heartbeat_writes = 0
         self._timer_writes = 0
+        self._timer_day_ends_s = 0.0  # a day after the first of these
 
     # ---------------------------------------------------------------- AutonomousPilot
 
@@ -309,11 +311,14 @@ class OpenEvsePilot:
 
     async def _end_timer(self) -> None:
         while rules.has_timer(self._status):
+            now_s = asyncio.get_running_loop().time()
+            if now_s >= self._timer_day_ends_s:  # somebody at its menu, some time, is no board that keeps it on
+                self._timer_writes, self._timer_day_ends_s = 0, now_s + _DAY_S
             if self._timer_writes == _TRIES:  # its EEPROM wears
                 detail = "its delay timer, which starts and stops charging, stays on: switch it off in the board's menu"
                 raise DeviceRefused(self._config.path, detail)
+            await self._read("ST 0 0 0 0", 0, no_is_an_answer=True)  # what was lost on the line is not held against it
             self._timer_writes += 1
-            await self._try_once("ST 0 0 0 0")
             await self._read_state()
 
     # ---------------------------------------------------------------- single commands
@@ -411,7 +416,7 @@ class OpenEvsePilot:
         self._faults = rules.faults(self._status, self._faults)
         if not self._in_use:
             return
-        if rules.vehicle_connected(self._status):
+        if rules.vehicle_connected(self._status) and not rules.boot_locked(self._status):
             self._next_reset_s = 0.0
         spurious = frozenset({BoardFault.SPURIOUS_RESET}) if self._spurious_reset else frozenset()
         self._changed(BoardFaults(self._faults | spurious))
@@ -428,6 +433,7 @@ class OpenEvsePilot:
 
     def _port_open(self) -> None:
         self._heartbeat_writes = self._timer_writes = 0  # it may be another board
+        self._timer_day_ends_s = 0.0
         self._task = asyncio.get_running_loop().create_task(self._serve())
         self._task.add_done_callback(_surface)
 

@@ -16,6 +16,8 @@ Rules:
 * A board whose firmware is built with BOOTLOCK (release 8.2.3 is) answers after each boot, but looks at nothing until
   ``SB``. It is put to sleep, or disabled, before that, so that it cannot begin by itself. Until then it knows of no
   vehicle, also where its flag says that there is none. ``SB`` is answered ``OK 1`` in a fault, which its state tells.
+  What its tests at boot have found (no earth, residual current self-test) it does not look at again while locked: only
+  a reset repeats them.
 
 Sources: OpenEVSE firmware 8.2.3 ``J1772EvseController.cpp`` (states, debounce, what is checked when). The boot lock and
 the states of the proximity pilot were read in the source of 9.2.0 (``main.cpp``, ``rapi_proc.h``); that 8.2.3 is
@@ -145,7 +147,10 @@ def has_timer(status: Status) -> bool:
 
 
 def needs_reset(status: Status) -> bool:
-    """Whether a hard fault is left over that nothing else ends; never while a vehicle is there."""
+    """Whether there is a fault that nothing else ends: a hard one that is left over, without a vehicle, or any of a
+    locked board, which knows of no vehicle."""
+    if boot_locked(status) and is_fault(status.state):
+        return True
     over = status.state in _OFF and not vehicle_connected(status)
     return over and bool(status.vflags & _VFLAG_HARD_FAULT)
 

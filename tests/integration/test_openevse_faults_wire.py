@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hal.pilots import openevse
 from hal.pilots.openevse import OpenEvsePilot
 from hal.ports import (
     Back,
@@ -23,7 +24,7 @@ from hal.ports import (
     PilotState,
 )
 from hal.sim.faults import Fault
-from hal.sim.openevse_firmware import TIMER, OpenEvseFirmware, State
+from hal.sim.openevse_firmware import CONNECTED, TIMER, OpenEvseFirmware, State
 from hal.sim.rapi_board import SimOpenEvse
 from tests.integration.openevse_rig import FAST, evse_charge, evse_run
 from tests.integration.pilot_rig import Told, until
@@ -360,19 +361,39 @@ def test_evse_a_board_that_a_reset_has_locked_goes_on_charging(locked: SimOpenEv
     evse_run(locked, test)
 
 
-def test_evse_a_locked_board_in_a_fault_is_left_to_it(locked: SimOpenEvse) -> None:
+@pytest.mark.parametrize("vehicle", [CpState.A, CpState.C])
+def test_evse_a_locked_board_in_a_fault_is_reset_until_its_tests_find_nothing(
+    locked: SimOpenEvse, vehicle: CpState
+) -> None:
+    """Locked it does not look again by itself. Its flag says a vehicle is there, or not; it does not know."""
+
     async def test(pilot: OpenEvsePilot, told: Told) -> None:
-        locked.firmware.state = State.NO_GROUND  # its tests at boot, which it repeats
+        locked.vehicle.set_cp(vehicle)
+        locked.firmware.state = locked.firmware.found = State.GFI_TEST_FAILED
+        power_up = locked.firmware.power_up
+
+        def test_at_boot() -> None:
+            power_up()
+            locked.firmware.state = locked.firmware.found or State.UNKNOWN
+            locked.firmware.vflags |= CONNECTED
+
+        locked.firmware.power_up = test_at_boot  # type: ignore[method-assign]
+        locked.firmware.vflags |= CONNECTED
         assert locked._obey("SB", []) == (True, "1")
         pilot.start(told)
-        await told.until_latest(BoardFaults(frozenset({BoardFault.NO_GROUND})))
+        await told.until_latest(BoardFaults(frozenset({BoardFault.RESIDUAL_SELF_TEST})))
         pilot.offer(16_000)
-        heard = len(locked.heard)
-        await until(lambda: locked.heard[heard:].count("GS") >= 3, "some rounds")
+        await until(lambda: "FR" in locked.heard, "a reset")
+        await until(lambda: locked.heard[locked.heard.index("FR") :].count("GS") >= 4, "some rounds")
+        assert told.latest(BoardFaults) == BoardFaults(frozenset({BoardFault.RESIDUAL_SELF_TEST}))
+        assert locked.heard.count("FR") == 1, "the next one is a minute away"
         assert not {"FS", "SB", "FE"} & set(locked.heard)
-        locked.firmware.state = State.UNKNOWN
+        locked.firmware.found = None
+        pilot._next_reset_s = 0.0  # a minute has passed
         await told.until_latest(BoardFaults(frozenset()))
-        await until(lambda: locked.firmware.state is State.A, "awake")
+        await told.until_latest(PilotState(vehicle))
+        assert locked.heard.count("FR") == 2
+        assert told.count(Lost) == 0
 
     evse_run(locked, test, wait_back=False)
 
@@ -421,3 +442,42 @@ def test_evse_a_board_that_keeps_its_delay_timer_is_refused_and_its_eeprom_spare
         evse_run(board, test, wait_back=False)
     finally:
         board.close()
+
+
+def test_evse_a_delay_timer_that_is_switched_on_now_and_then_is_no_reason_to_refuse_the_board(
+    board: SimOpenEvse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody at its menu, some days of a year."""
+    monkeypatch.setattr(openevse, "_DAY_S", 0.0)
+
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        for _ in range(5):
+            board.firmware.delay_timer = True
+            board.firmware.vflags |= TIMER
+            await until(lambda: board.firmware.delay_timer is None, "no timer")
+        heard = len(board.heard)
+        await until(lambda: board.heard[heard:].count("GS") >= 2, "two rounds")
+        assert told.count(Lost) == 0
+
+    evse_run(board, test)
+
+
+def test_evse_a_timer_command_that_the_line_swallowed_does_not_count(board: SimOpenEvse) -> None:
+    async def test(pilot: OpenEvsePilot, told: Told) -> None:
+        obey, swallowed = board._obey, iter([True, True, False] * 2)
+
+        def hard_of_hearing(command: str, arguments: list[str]) -> tuple[bool, str]:
+            if command == "ST" and next(swallowed):
+                board.faults.set(Fault.DROP, count=1)
+                return True, ""
+            return obey(command, arguments)
+
+        board._obey = hard_of_hearing  # type: ignore[method-assign]
+        for _ in range(2):
+            board.firmware.delay_timer = True
+            board.firmware.vflags |= TIMER
+            await until(lambda: board.firmware.delay_timer is None, "no timer")
+        assert board.heard.count("ST 0 0 0 0") == 6
+        assert told.count(Lost) == 0
+
+    evse_run(board, test)

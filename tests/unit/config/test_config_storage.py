@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from agent.cli import processes
 from agent.cli.checks import check_config
-from agent.cli.processes import EXIT_CONFIG, EXIT_IO, gateway, station
+from agent.cli.processes import EXIT_CONFIG, EXIT_IO, gateway, load_config, station
 from agent.config.load import load
 from agent.config.problem import ConfigError
 
@@ -46,6 +47,14 @@ certificate_file = "web.pem"
 key_file = "web.key"
 """
 CODES = [(errno.EIO, True), (errno.ENOMEM, True), (errno.EACCES, False)]
+
+
+@pytest.fixture(autouse=True)
+def waited_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What a process would have waited before its end."""
+    waits: list[float] = []
+    monkeypatch.setattr(processes, "sleep", waits.append)
+    return waits
 
 
 def written(folder: Path, web: str = "") -> Path:
@@ -101,15 +110,37 @@ def test_nobody_starts_a_station_again_after_78(
 @pytest.mark.parametrize("process", [station, gateway])
 @pytest.mark.parametrize("name", ["ca.pem", "web.pem", "web.key"])
 def test_a_file_that_is_renewed_at_the_moment_is_waited_for(
-    tmp_path: Path, process: Callable[[argparse.Namespace], int], name: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    process: Callable[[argparse.Namespace], int],
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    waited_s: list[float],
 ) -> None:
     """Both processes read the whole configuration, whichever of them needs the file."""
     file = written(tmp_path, WEB)
     (tmp_path / name).unlink()
     assert ending(process, file) == EXIT_IO
+    assert waited_s == [10.0], "systemd starts it again a second later, for ever"
     assert f"'{name}' (no file {tmp_path / name})" in capsys.readouterr().err
     (tmp_path / name).write_text("")
     assert load(file).web is not None
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "web.pem", "web.key"])
+def test_a_directory_in_the_place_of_a_file_is_a_persons(tmp_path: Path, name: str, waited_s: list[float]) -> None:
+    file = written(tmp_path, WEB)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    assert ending(station, file) == EXIT_CONFIG
+    assert waited_s == []
+
+
+def test_a_command_does_not_wait(tmp_path: Path, waited_s: list[float]) -> None:
+    file = written(tmp_path)
+    (tmp_path / "ca.pem").unlink()
+    with pytest.raises(SystemExit) as end:
+        load_config(argparse.Namespace(config=file), "cli")
+    assert (end.value.code, waited_s) == (EXIT_IO, [])
 
 
 def test_a_person_who_asks_is_told_of_a_file_that_is_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -230,6 +230,17 @@ def test_there_is_no_going_back_to_a_slot_that_is_being_written(site: Site) -> N
     assert (refused.refusal, refused.why) == (Refusal.UNSUPPORTED, "slot b holds no good image")
 
 
+@pytest.mark.parametrize("which", ["none that is staged", "that of the download"])
+def test_there_is_no_activating_what_is_not_staged(site: Site, which: str) -> None:
+    def attempt(client: InstallerClient) -> None:
+        downloaded = client.status().staged
+        assert downloaded is not None
+        client.activate("0" * 64 if which == "none that is staged" else downloaded.digest)
+
+    refused = goes_on(site.start(), attempt)
+    assert (refused.refusal, refused.why) == (Refusal.UNSUPPORTED, "no such bundle is staged")
+
+
 def test_a_download_does_not_end_another(site: Site) -> None:
     refused = goes_on(site.start(), lambda client: client.install(BytesSource(BUNDLE), SIGNED, nobody))
     assert refused.refusal is Refusal.BUSY

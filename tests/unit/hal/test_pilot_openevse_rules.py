@@ -197,3 +197,21 @@ def test_the_vehicle_hears_of_changes_only() -> None:
 def test_a_vehicle_cannot_make_state_f() -> None:
     with pytest.raises(ValueError, match="state F"):
         VehiclePort().set_cp(CpState.F)
+
+
+@pytest.mark.parametrize(
+    ("status", "needs"),
+    [
+        (Status(0xFE, vflags=HARD_FAULT), True),
+        (Status(0xFF, vflags=HARD_FAULT), True),
+        (Status(0xFE, vflags=HARD_FAULT | CONNECTED), False),
+        (Status(0xFE), False),
+        (Status(0x07), False),  # awake it looks again by itself
+        (Status(0x07, vflags=BOOT_LOCK), True),
+        (Status(0x09, vflags=BOOT_LOCK | CONNECTED), True),  # which it does not know while locked
+        (Status(0x00, vflags=BOOT_LOCK), False),
+        (Status(0xFE, vflags=BOOT_LOCK), False),
+    ],
+)
+def test_what_only_a_reset_ends(status: Status, needs: bool) -> None:
+    assert rules.needs_reset(status) is needs

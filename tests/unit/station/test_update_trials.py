@@ -168,6 +168,31 @@ def test_an_image_whose_trust_store_is_of_no_use_goes_back(site: Site, what: str
     play(bench, scene)
 
 
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_trust_store_that_was_of_no_use_before_is_not_held_against_the_image(site: Site, what: str) -> None:
+    """It lies on the data partition; or it is one that no order here needs, or nobody could have brought this image."""
+    files: dict[str, Path] = {name: site.folder / f"{name}.txt" for name in SPOILT}
+    for name, file in files.items():
+        file.write_text("" if name == "revoked" else ROOT.certificate_pem)
+    bench = Bench(site, **files)
+    site.start()
+
+    async def scene() -> None:
+        updates = bench.start()
+        bench.around.charging = True  # so that it waits, staged
+        await updates.request(order())
+        await bench.staged(updates)
+        files[what].write_text(SPOILT[what][0])
+        bench.around.charging = False
+        updates.look()
+        await bench.until((site.folder / "rebooted").exists)
+        bench.boots("b")
+        bench.start()
+        await bench.until(lambda: bench.around.told[-1] == "Installed")
+
+    play(bench, scene)
+
+
 def test_an_image_without_what_judges_updates_goes_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(site)
     site.start()
