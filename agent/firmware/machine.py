@@ -42,8 +42,8 @@ _BAD_SIGNATURE: Final = frozenset(
 class Update:
     """All that is remembered of an update. ``told``: the last status that became a row. ``slot``, ``version`` and
     ``digest`` (hex) are known once it is staged. ``boot_id``: the boot in which the reboot was ordered.
-    ``silent_before``: devices that did not answer before the reboot, and settings at fault, which the self-test does not
-    hold against the image."""
+    ``silent_before``: devices that did not answer before the reboot, and settings at fault, which the self-test does
+    not hold against the image."""
 
     phase: Phase
     request: UpdateRequest

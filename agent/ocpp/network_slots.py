@@ -4,8 +4,8 @@ Charter: each slot in its turn, as often as NetworkProfileConnectionAttempts say
 works is kept: after a lost link its attempts count from the beginning. The one that worked before the order was changed
 comes last, until one of the order has worked. No I/O here.
 
-A slot works when its CSMS has accepted the station's boot: one that lets it in and does not is the wrong one, as long as
-there is another. Once one has worked, none of a lower security profile is tried (A05).
+A slot works when its CSMS has accepted the station's boot: one that lets it in and does not is the wrong one, as long
+as there is another. Once one has worked, none of a lower security profile is tried (A05).
 
 Source: OCPP 2.0.1 part 2 A05, B10; checklist WS-10.
 """

@@ -52,8 +52,8 @@ class Shell(Protocol):
 
 
 class Networks:
-    """See the module. ``has_roots``: the CSMS has installed a root of its own. ``turn``: held by whoever changes settings;
-    what he finds holds until his own values do."""
+    """See the module. ``has_roots``: the CSMS has installed a root of its own. ``turn``: held by whoever changes
+    settings; what he finds holds until his own values do."""
 
     def __init__(
         self, config: Config, model: DeviceModel, has_roots: Callable[[], bool], shell: Shell, turn: asyncio.Lock
