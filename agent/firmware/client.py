@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -34,6 +35,7 @@ class InstallerClient:
 
     def __init__(self, path: Path, answer_max_s: float = ANSWER_MAX_S) -> None:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._calling, self._closing = threading.RLock(), False
         try:
             self._sock.settimeout(answer_max_s)
             self._sock.connect(str(path))
@@ -48,9 +50,25 @@ class InstallerClient:
         self.close()
 
     def close(self) -> None:
+        """Also from another thread: a call that waits ends with ``InstallerAway``, and lets go of the descriptor.
+        One that is closed under it may be another file by the time it looks, and it would wait for that."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+        self._closing = True
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._closing and self._calling.acquire(blocking=False):
+            self._sock.close()
+            self._calling.release()
+
+    @contextlib.contextmanager
+    def _in_a_call(self) -> Iterator[None]:
+        try:
+            with self._calling:
+                yield
+        finally:
+            self._close_if_idle()
 
     def status(self) -> InstallerView:
         return _read(self._call("status"), InstallerView)
@@ -64,6 +82,10 @@ class InstallerClient:
     def mcu(self, target: str) -> Staged | None:
         """What the running slot brings for a microcontroller; None: nothing. Raises ``UpdateRefused``,
         ``SlotFailed``."""
+        with self._in_a_call():
+            return self._mcu(target)
+
+    def _mcu(self, target: str) -> Staged | None:
         value = self._call("mcu", {"target": target})
         if value is None:
             return None
@@ -101,20 +123,21 @@ class InstallerClient:
         source: Source | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Any:
-        try:
-            send(self._sock, {"call": method, "args": args or {}})
-            while True:
-                message = receive(self._sock)
-                if "value" in message:
-                    return message["value"]
-                if isinstance(error := message.get("error"), dict):
-                    _raise(error)
-                if "read" in message and source is not None:
-                    self._bring(source, message["read"])
-                if "progress" in message and on_progress is not None:
-                    on_progress(_read(message["progress"], Progress))
-        except PeerGone as gone:
-            raise InstallerAway(f"the installer went away: {gone}") from gone
+        with self._in_a_call():
+            try:
+                send(self._sock, {"call": method, "args": args or {}})
+                while True:
+                    message = receive(self._sock)
+                    if "value" in message:
+                        return message["value"]
+                    if isinstance(error := message.get("error"), dict):
+                        _raise(error)
+                    if "read" in message and source is not None:
+                        self._bring(source, message["read"])
+                    if "progress" in message and on_progress is not None:
+                        on_progress(_read(message["progress"], Progress))
+            except PeerGone as gone:
+                raise InstallerAway(f"the installer went away: {gone}") from gone
 
     def _bring(self, source: Source, wanted: Any) -> None:
         offset, length = _read(wanted, tuple[int, int])
