@@ -10,15 +10,17 @@ import dataclasses
 import json
 
 from agent.config.check import render
-from agent.config.load import check_file, load
-from agent.config.problem import Problem
+from agent.config.load import load
+from agent.config.problem import ConfigError, Problem
 from agent.config.update import UpdateConfig
 
 
 def check_config(parsed: argparse.Namespace) -> int:
-    problems = check_file(parsed.file)
-    if not problems and (update := load(parsed.file).update) is not None:
-        problems = _trust_problems(update)
+    try:
+        update = load(parsed.file).update
+        problems = [] if update is None else _trust_problems(update)
+    except ConfigError as error:
+        problems = list(error.problems)
     if parsed.json:
         print(json.dumps({"file": str(parsed.file), "problems": [dataclasses.asdict(each) for each in problems]}))
     else:

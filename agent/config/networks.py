@@ -25,6 +25,7 @@ from agent.config.variable import Key, VariableSpec
 from agent.ipc.networks import NetworkProfile
 
 FILE_SLOT: Final = 1
+CSMS_SLOTS: Final = tuple(slot for slot in NETWORK_SLOTS if slot != FILE_SLOT)
 PRIORITY: Final = key("OCPPCommCtrlr.NetworkConfigurationPriority")
 ACTIVE: Final = key("OCPPCommCtrlr.ActiveNetworkProfile")
 SECURITY_PROFILE: Final = key("SecurityCtrlr.SecurityProfile")

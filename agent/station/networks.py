@@ -16,17 +16,18 @@ from typing import Protocol
 
 import structlog
 
-from agent.config.catalogue import NETWORK_SLOTS, PASSWORD
+from agent.config.catalogue import PASSWORD
 from agent.config.device_model import DeviceModel
 from agent.config.model import Config
 from agent.config.networks import (
     ACTIVE,
-    FILE_SLOT,
+    CSMS_SLOTS,
     PRIORITY,
     SECURITY_PROFILE,
     order_in,
     outdated,
     profile_in,
+    security_profiles_in,
     settings_of,
     worked_last_in,
     wrong_with,
@@ -35,8 +36,8 @@ from agent.config.variable import Key
 from agent.core.facts import LogFact, SecurityFact
 from agent.ipc.networks import NetworkProfile
 from agent.ipc.port import News, SettingsChanged
-from agent.ledger.state import Delete, Namespace, Put, StateChange
-from agent.station.changed_settings import facts_of
+from agent.ledger.state import Delete, Namespace, StateChange
+from agent.station.changed_settings import keep
 
 log = structlog.get_logger("station")
 
@@ -73,8 +74,8 @@ class Networks:
         csms = self._csms
         if csms is None:
             return "this station is configured without a CSMS"
-        if slot not in NETWORK_SLOTS[FILE_SLOT:]:
-            return f"configurationSlot is one of {', '.join(map(str, NETWORK_SLOTS[FILE_SLOT:]))}"
+        if slot not in CSMS_SLOTS:
+            return f"configurationSlot is one of {', '.join(map(str, CSMS_SLOTS))}"
         settings = self._settings()
         if slot in (*order_in(settings), worked_last_in(settings)):
             return f"slot {slot} is in use"
@@ -91,12 +92,11 @@ class Networks:
 
     def wrong_order(self, value: str) -> str:
         """Why NetworkConfigurationPriority cannot be this (a list of known slots); empty: it can (A05, B10)."""
-        settings, least = self._settings(), self._model.integer(SECURITY_PROFILE)
+        filled, least = security_profiles_in(self._settings()), self._model.integer(SECURITY_PROFILE)
         for slot in map(int, value.split(",")):
-            profile = profile_in(settings, slot)
-            if profile is None:
+            if slot not in filled:
                 return f"slot {slot} is empty"
-            if profile.security_profile < least:
+            if filled[slot] < least:
                 return f"slot {slot} has a lower security profile than {least}, which is in use"
         return ""
 
@@ -110,12 +110,8 @@ class Networks:
         profile = profile_in(settings, slot)
         if profile is None or profile.security_profile < self._model.integer(SECURITY_PROFILE):
             return
-        least = profile.security_profile
-        listed = [
-            each
-            for each in self._model.members(PRIORITY)
-            if (of := profile_in(settings, int(each))) is not None and of.security_profile >= least
-        ]
+        least, filled = profile.security_profile, security_profiles_in(settings)
+        listed = [each for each in self._model.members(PRIORITY) if filled.get(int(each), -1) >= least]
         after = {ACTIVE: str(slot), SECURITY_PROFILE: str(least), PRIORITY: ",".join(listed) or str(slot)}
         changed = {name: value for name, value in after.items() if self._model.text(name) != value}
         if changed:
@@ -126,11 +122,9 @@ class Networks:
         kept = self._model.persistent()
         if all(kept.get(str(name)) == value for name, value in values.items()):
             return
-        await self._shell.save([Put(Namespace.SETTING, str(name), value) for name, value in values.items()])
-        before = {name: self._model.text(name) for name in values}
-        after = {name: value for name, value in values.items() if self._model.put(name, value)}
-        self._shell.append(*facts_of(self._model, before, after, dialect))
-        self._shell.publish(SettingsChanged({str(name): value for name, value in after.items()}))
+        changed = {str(name): value for name, value in values.items() if self._model.text(name) != value}
+        await keep(self._model, self._shell, values, dialect)
+        self._shell.publish(SettingsChanged(changed))
 
     def _settings(self) -> dict[str, str]:
         return self._model.snapshot()

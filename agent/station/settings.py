@@ -27,9 +27,9 @@ from agent.core.events import Configured
 from agent.core.facts import LogFact, SecurityFact
 from agent.core.station import Station
 from agent.ipc.port import News, SettingsChanged, SettingWrite
-from agent.ledger.state import Namespace, Put, StateChange
+from agent.ledger.state import StateChange
 from agent.station.behaviour import behaviour_of, provide_live_values
-from agent.station.changed_settings import facts_of
+from agent.station.changed_settings import keep
 from agent.station.monitoring import Monitoring
 from agent.station.networks import Networks
 from agent.station.tokens import Tokens
@@ -84,11 +84,7 @@ class Settings:
         accepted = {r.key: r.value for r in results if r.key is not None and r.value is not None}
         changed = {key: value for key, value in accepted.items() if value != self._model.text(key)}
         if changed:
-            await self._shell.save([Put(Namespace.SETTING, str(key), value) for key, value in changed.items()])
-            before = {key: self._model.text(key) for key in changed}
-            for key, value in changed.items():
-                self._model.set(key, value)
-            self._shell.append(*facts_of(self._model, before, changed, dialect))
+            await keep(self._model, self._shell, changed, dialect)
             self._shell.give(Configured(behaviour_of(self._model, self._config)))
             self._tokens.configure()
             self._shell.publish(SettingsChanged({str(key): value for key, value in changed.items()}))

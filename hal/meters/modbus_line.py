@@ -22,7 +22,6 @@ Units: milliseconds in the configuration; seconds of the event loop's clock insi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import termios
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from hal.bus_counters import BusCounters
 from hal.ports import BadReply, DeviceLost, DeviceRefused, DeviceTimeout
+from hal.tty import drop_output
 
 if TYPE_CHECKING:
     from pymodbus.client import AsyncModbusSerialClient
@@ -275,10 +275,7 @@ class ModbusLine:
     def _drop_client(self) -> None:
         if self._client is None:
             return
-        # What the adapter does not take would hold up close(), and the loop, for the tty's closing wait (30 s).
-        port = getattr(self._client.ctx.transport, "sync_serial", None)
-        if port is not None:
-            with contextlib.suppress(OSError, termios.error):
-                port.reset_output_buffer()
+        if (port := getattr(self._client.ctx.transport, "sync_serial", None)) is not None:
+            drop_output(port)
         self._client.close()
         self._client = None

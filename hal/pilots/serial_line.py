@@ -27,6 +27,8 @@ from pathlib import Path
 
 import serial
 
+from hal.tty import drop_output
+
 _READ_BYTES = 4096
 _BACKLOG_BYTES = 4096  # 0.35 s at 115200; a port that takes no more for that long is stuck
 _FIRST_RETRY_S = 0.2
@@ -224,10 +226,7 @@ class SerialLine:
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._fd = -1
-        # Bytes that the adapter does not take would hold up close(), and the loop, for the tty's closing wait (30 s). A
-        # tty that is already gone refuses, which is what close is for. The last words of an orderly end may leave.
-        if flush:
-            with contextlib.suppress(OSError, termios.error):
-                self._port.reset_output_buffer()
+        if flush:  # the last words of an orderly end may leave
+            drop_output(self._port)
         self._port.close()
         self._port = None

@@ -14,7 +14,6 @@ is full, and ``recv(0)`` takes what is there. The interface must have a file des
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import termios
@@ -27,6 +26,7 @@ import serial
 from hal.ports import BadReply, DeviceLost
 from hal.power.can_frame import CanFrame
 from hal.power.slcan_line import BITRATE_CODES, LineCutter, decode_frame, encode_frame, is_frame
+from hal.tty import drop_output
 
 if TYPE_CHECKING:
     import can
@@ -142,10 +142,7 @@ class SlcanPort:
         return not self._unsent
 
     def close(self) -> None:
-        # Bytes the adapter does not take would hold up close() for the tty's closing wait (30 s). A tty that
-        # is already gone refuses, which is what close is for.
-        with contextlib.suppress(OSError, termios.error):
-            self._serial.reset_output_buffer()
+        drop_output(self._serial)
         self._serial.close()
 
     def _write(self, data: bytes) -> None:

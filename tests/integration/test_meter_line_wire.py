@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import serial
 
 from hal.meters import modbus_line
 from hal.meters.modbus_line import LineConfig, ModbusLine
@@ -18,7 +17,7 @@ from hal.sim.faults import Fault
 from hal.sim.meter import SimMeter
 from hal.sim.pty import PtyLink
 from tests.integration.meter_rig import DRAIN_MS, TIMEOUT_MS, Log, config_for, now_ms, rig, run, wire
-from tests.unit.hal.test_pilot_serial_line import noted
+from tests.support.serial_calls import note_calls
 
 pytestmark = pytest.mark.wire
 
@@ -57,8 +56,7 @@ def test_a_port_that_stays_silent_is_opened_anew_and_the_meter_is_heard_again(
 ) -> None:
     """The adapter's reading has stopped: it takes requests, gives nothing, and does not hang up."""
     monkeypatch.setattr(modbus_line, "_SILENCE_REOPEN_S", 0.3)
-    opened: list[str] = []
-    monkeypatch.setattr(serial.Serial, "open", noted(opened, "open", serial.Serial.open))
+    opened = note_calls(monkeypatch, "open")
 
     async def scenario() -> None:
         async with rig(tmp_path) as r:
@@ -75,9 +73,7 @@ def test_what_a_dead_adapter_has_not_taken_does_not_hold_up_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tty waits up to 30 s in close() for it. A pty does not: the order is looked at."""
-    done: list[str] = []
-    for name in ("reset_output_buffer", "close"):
-        monkeypatch.setattr(serial.Serial, name, noted(done, name, getattr(serial.Serial, name)))
+    done = note_calls(monkeypatch, "reset_output_buffer", "close")
 
     async def scenario() -> None:
         async with rig(tmp_path) as r:

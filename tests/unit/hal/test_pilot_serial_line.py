@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import serial
 
 from hal.pilots import serial_line
 from hal.pilots.serial_line import SerialLine
 from hal.sim.pty import PtyLink
+from tests.support.serial_calls import note_calls
 
 pytestmark = pytest.mark.wire
 
@@ -55,16 +55,6 @@ class Ends:
         async with asyncio.timeout(5):
             while not condition():
                 await asyncio.sleep(0.002)
-
-
-def noted(done: list[str], name: str, method: Callable[[serial.Serial], None]) -> Callable[[serial.Serial], None]:
-    """``method``, which writes its name down when it is called."""
-
-    def call(port: serial.Serial) -> None:
-        done.append(name)
-        method(port)
-
-    return call
 
 
 def run(tmp_path: Path, test: Callable[[Ends], Coroutine[Any, Any, None]]) -> None:
@@ -133,9 +123,7 @@ def test_a_port_that_takes_nothing_is_lost_and_the_backlog_bounded(tmp_path: Pat
 
 def test_what_waits_is_dropped_before_a_port_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tty waits up to 30 s in close() for what its adapter does not take. A pty does not: the order is looked at."""
-    done: list[str] = []
-    for name in ("reset_output_buffer", "close"):
-        monkeypatch.setattr(serial.Serial, name, noted(done, name, getattr(serial.Serial, name)))
+    done = note_calls(monkeypatch, "reset_output_buffer", "close")
 
     async def test(ends: Ends) -> None:
         ends.line.start()
@@ -150,9 +138,7 @@ def test_what_waits_is_dropped_before_a_port_is_closed(tmp_path: Path, monkeypat
 
 def test_the_last_words_of_an_orderly_end_are_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel may still hold them when the port is closed."""
-    done: list[str] = []
-    for name in ("reset_output_buffer", "close"):
-        monkeypatch.setattr(serial.Serial, name, noted(done, name, getattr(serial.Serial, name)))
+    done = note_calls(monkeypatch, "reset_output_buffer", "close")
 
     async def test(ends: Ends) -> None:
         ends.line.start()

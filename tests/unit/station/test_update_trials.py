@@ -148,13 +148,19 @@ SPOILT: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+def trust_store(site: Site) -> dict[str, Path]:
+    """Its files by the settings that name them, all good."""
+    files = {name: site.folder / f"{name}.txt" for name in SPOILT}
+    for name, file in files.items():
+        file.write_text("" if name == "revoked" else ROOT.certificate_pem)
+    return files
+
+
 @pytest.mark.parametrize("what", SPOILT)
 def test_an_image_whose_trust_store_is_of_no_use_goes_back(site: Site, what: str) -> None:
     """It would be the last one that this charger ever takes: each later bundle would find nobody who can judge it."""
     content, why = SPOILT[what]
-    files: dict[str, Path] = {name: site.folder / f"{name}.txt" for name in SPOILT}
-    for name, file in files.items():
-        file.write_text("" if name == "revoked" else ROOT.certificate_pem)
+    files = trust_store(site)
     bench = Bench(site, **files)
     site.start()
 
@@ -171,9 +177,7 @@ def test_an_image_whose_trust_store_is_of_no_use_goes_back(site: Site, what: str
 @pytest.mark.parametrize("what", SPOILT)
 def test_a_trust_store_that_was_of_no_use_before_is_not_held_against_the_image(site: Site, what: str) -> None:
     """It lies on the data partition; or it is one that no order here needs, or nobody could have brought this image."""
-    files: dict[str, Path] = {name: site.folder / f"{name}.txt" for name in SPOILT}
-    for name, file in files.items():
-        file.write_text("" if name == "revoked" else ROOT.certificate_pem)
+    files = trust_store(site)
     bench = Bench(site, **files)
     site.start()
 
