@@ -204,8 +204,9 @@ class Installer:
     ) -> StagedView:
         """Judge a bundle and put it into the inactive slot. ``end``, called by another thread: somebody on site comes
         first, ``source`` is to be lost now. Nobody ends what is brought on site."""
-        check_file = self._gate_a(order)  # before its turn: what may not be brought ends no download
-        with self._turn.taken(None if order.origin is Origin.LOCAL else end):
+        download_end = None if order.origin is Origin.LOCAL else end
+        with self._turn.taken(download_end, first=lambda: self._gate_a(order)):
+            check_file = self._gate_a(order)
             active, target = self._free_slot()
             found = self._writer.judge(source, self._state, active, on_progress)
             view = StagedView(target, StagedPhase.WRITING, found.digest, found.version, found.security_epoch, False)
@@ -243,8 +244,7 @@ class Installer:
     def activate(self, digest: str, still_wanted: Callable[[], None] = lambda: None) -> StagedView:
         """Let the next boot try what is staged. May be repeated. ``still_wanted``: raises where nobody waits for it
         any more; what nobody will hear of is not tried. Nor is what fails."""
-        self._to_try(digest)  # before its turn: what is not there ends no download
-        with self._turn.taken():
+        with self._turn.taken(first=lambda: self._to_try(digest)):
             staged = self._to_try(digest)
             self._writer.read_back(staged.slot, staged.digest)
             still_wanted()
@@ -275,8 +275,7 @@ class Installer:
 
     def revert(self) -> str:
         """Back to the other slot, if it is good; it runs after the next boot. Returns its name."""
-        self._way_back()  # before its turn: what cannot be ends no download
-        with self._turn.taken():
+        with self._turn.taken(first=self._way_back):
             running, other = self._way_back()
             self._selector.revert(other)
             staged = self._state.staged

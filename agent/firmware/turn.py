@@ -26,11 +26,15 @@ class Turn:
         self._awaited = 0
 
     @contextmanager
-    def taken(self, end: Callable[[], None] | None = None) -> Iterator[None]:
-        """A change. ``end``: it is a download, and soon over when another thread calls this. Raises ``UpdateRefused``
-        (BUSY)."""
+    def taken(
+        self, end: Callable[[], None] | None = None, *, first: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
+        """A change. ``end``: it is a download, and soon over when another thread calls this. ``first`` is looked at
+        before a download ends for this change: what cannot be, and raises there, ends none. Raises ``UpdateRefused``
+        (BUSY), and what ``first`` does."""
         with self._change:
             if end is None and self._end is not None:
+                first()
                 self._await_end_of(self._end)
             if self._taken or (end is not None and self._awaited):
                 raise UpdateRefused(Refusal.BUSY, "installer", "another update is under way", "try again later")

@@ -68,6 +68,7 @@ class TariffBook:
         self._known_ms = int(stored.get(_KNOWN, "0"))  # so late it is, whatever the clock says: see ``settle``
         self._site: str | None = None
         self._live: str | None = None
+        self._last: str | None = None  # that was learned; whoever says it twice has said nothing new
         self._assigned: list[tuple[Assignment, str | None]] = []
         for each in self._defaults:
             if (tariff := self.tariff(each.content_hash)) is not None:
@@ -108,7 +109,7 @@ class TariffBook:
             self._new[content] = TariffFact(content, tariff.tariff_id, source, text)
             facts.append(self._new[content])
         self._remember(content, tariff)
-        self._hash_of_id[tariff.tariff_id] = content
+        self._hash_of_id[tariff.tariff_id] = self._last = content
         return content
 
     def _remember(self, content: str, tariff: Tariff) -> None:
@@ -126,8 +127,8 @@ class TariffBook:
                     del self._hash_of_id[gone.tariff_id]
 
     def in_use(self) -> set[str]:
-        """Content hashes of all that a transaction may begin with."""
-        found = {self._site, self._live, *(each for _, each in self._assigned)}
+        """Content hashes of all that a transaction may begin with, and of what came last."""
+        found = {self._site, self._live, self._last, *(each for _, each in self._assigned)}
         return {each for each in found if each is not None} | {each.content_hash for each in self._defaults}
 
     def tariff(self, content: str) -> Tariff | None:

@@ -73,13 +73,13 @@ def test_nor_two_at_once(device: Device) -> None:
                     lambda: device.install(release(*NEW)),
                     lambda: device.installer.activate("x"),
                     device.installer.confirm,
+                    device.installer.revert,
                 )
             )
-            assert refused(device.installer.revert).why == "slot b holds no good image"
             assert device.installer.status().booted == "a", "looking is always possible"
 
     device.installer.install(BytesSource(release(*OLD).bundle), ON_SITE, meanwhile)
-    assert tried == ["another update is under way"] * 3
+    assert tried == ["another update is under way"] * 4
     assert device.staged.phase is StagedPhase.READY
 
 

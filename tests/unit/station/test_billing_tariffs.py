@@ -295,6 +295,16 @@ def test_only_what_the_site_priced_follows_the_live_tariff() -> None:
 # ------------------------------------------------------------------------------------------- memory
 
 
+def test_a_tariff_that_the_csms_says_twice_is_one_fact_and_no_cut_takes_it_in_between() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    content, facts = book.learn(text("told", 0.4))
+    assert len(facts) == 1
+    ledger.keep(facts)
+    assert content in book.in_use()
+    assert book.learn(text("told", 0.4)) == (content, [])
+
+
 @pytest.mark.parametrize("name", ["spot", "spot-{}"])
 def test_a_content_that_comes_back_is_a_fact_again(name: str) -> None:
     """A cut of the ledger may be on its way that removes it, since nobody used it when that began."""
