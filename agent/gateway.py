@@ -36,6 +36,7 @@ from agent.ipc.port import (
 )
 from agent.ipc.statistics import GatewayStatistics, ProcessStatistics
 from agent.ipc.updates import FetchOrder
+from agent.monitoring.allowance import Allowance
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings
@@ -57,6 +58,8 @@ _STATION_RETRY_S = 0.05
 _PASSWORD = str(PASSWORD)
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
 _ACCEPTED_WITHIN_S = 300.0
+_OPEN_TIMEOUT_MIN_S = 30  # a handshake over a slow mobile link takes longer than an answer that may be asked for
+_INVALID_TOLD_EVERY_MS = 3_600_000  # each is a row of the ledger
 _ATTEMPTS = "OCPPCommCtrlr.NetworkProfileConnectionAttempts"
 _PING = "OCPPCommCtrlr.WebSocketPingInterval"
 _BACKOFF = "OCPPCommCtrlr.RetryBackOff"
@@ -139,6 +142,9 @@ class Gateway:
         self._patience: asyncio.TimerHandle | None = None
         self._slot = FILE_SLOT  # of the present connection or attempt, else of the last one
         self._connected_ms = 0
+        self._roots_turn = dict.fromkeys(NETWORK_SLOTS, 0)  # of roots that share a name: what worked last stays
+        self._invalid_untold = 0
+        self._invalid_allowance = Allowance(1, _INVALID_TOLD_EVERY_MS)  # whatever becomes of the link
         self._alarms: set[str] = set()  # security events since what they tell of was last well
         self.counters = LinkCounters(outside.now_ms)
         page = None if config.web is None else config.web.certificate_file
@@ -255,6 +261,8 @@ class Gateway:
             return
         if state.failure.kind is not FailureKind.DROPPED:
             self._slots.ended()
+        if state.failure.kind is FailureKind.TLS_CERTIFICATE:
+            self._roots_turn[self._slot] += 1
         if state.failure.kind is FailureKind.UNAUTHORIZED:
             self._passwords[self._slot].refused()
         elif state.failure.kind is FailureKind.CLOSED and self._outside.now_ms() - self._connected_ms < PROVEN_AFTER_MS:
@@ -309,10 +317,16 @@ class Gateway:
         if self._slot != FILE_SLOT and (profile := profile_in(at_start, self._slot)) is not None:
             url, timeout_s = profile.url, profile.message_timeout_s
             versions = (Version(VERSIONS[profile.version].value),)
+        self._port.csms_url = url
         if url.startswith("wss"):
             by_choice = csms.url.startswith("wss")  # to trust whoever the machine's store trusts
             tls = TlsSettings(
-                csms.ca_file, csms.client_certificate_file, csms.client_key_file, self._view.roots, by_choice
+                csms.ca_file,
+                csms.client_certificate_file,
+                csms.client_key_file,
+                self._view.roots,
+                system_store=by_choice,
+                turn=self._roots_turn[self._slot],
             )
         return Endpoint(
             url=url,
@@ -320,7 +334,7 @@ class Gateway:
             versions=versions,
             password=self._password(),
             tls=tls,
-            open_timeout_s=timeout_s,
+            open_timeout_s=max(timeout_s, _OPEN_TIMEOUT_MIN_S),
             message_timeout_s=timeout_s,
         )
 
@@ -359,7 +373,11 @@ class Gateway:
 
     def _invalid(self, reason: str, count: int) -> None:
         log.warning("invalid messages from the CSMS", reason=reason, count=count)
-        self._security("InvalidMessages", f"{count}: {reason}")
+        self._invalid_untold += count
+        if self._invalid_allowance.has_one(self._outside.now_ms()):
+            self._invalid_allowance.take()
+            self._security("InvalidMessages", f"{self._invalid_untold}: {reason}")
+            self._invalid_untold = 0
 
     def _security(self, event_type: str, tech_info: str) -> None:
         _begin(self._port.station.security_event(event_type, tech_info))
@@ -377,10 +395,14 @@ def _begin(telling: Coroutine[object, object, None]) -> None:
 
 
 class _SwitchedPort:
-    """The station as dialects see it: always the present connection."""
+    """The station as dialects see it: always the present connection. ``csms_url``: of whom they speak."""
 
     def __init__(self) -> None:
         self.station: StationPort
+        self.csms_url = ""
+
+    async def link_state(self, online: bool, dialect: str | None) -> None:
+        await self.station.link_state(online, dialect, self.csms_url)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.station, name)

@@ -114,6 +114,7 @@ _INTERRUPTED: Final = (
 _SOME_TIME: Final = (
     "For some of the time the station's clock was not good enough to bill time: that time costs nothing."
 )
+_NO_END: Final = "There is no reading of the end that counts. The last good reading before it does."
 _IMPOSSIBLE: Final = "The end is the last good reading: what came after it is of another meter, or cannot be right."
 _LEFT_OUT: Final = {
     "periods": "Periods with the same prices are put together here; the station's ledger has them one by one.",
@@ -134,7 +135,7 @@ def _notices(receipt: Receipt, *, earlier: bool) -> tuple[str, ...]:
 
 def _closer(receipt: Receipt) -> dict[str, str]:
     """Other words where a flag says more than was so."""
-    facts, usage, found = receipt.facts, receipt.usage, {}
+    facts, usage, found = receipt.facts, receipt.usage, {"substituted_reading": _NO_END}
     if facts.stop_reason != StopReason.POWER_LOSS.value:
         found["power_failure"] = _INTERRUPTED
     if facts.flags.not_billable:

@@ -8,23 +8,30 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import time
 
 from agent.config.check import render
 from agent.config.load import load
 from agent.config.problem import ConfigError, Problem
+from agent.config.tariff_files import tariffs_to_come
 from agent.config.update import UpdateConfig
 
 
 def check_config(parsed: argparse.Namespace) -> int:
+    warnings: list[str] = []
     try:
-        update = load(parsed.file).update
-        problems = [] if update is None else _trust_problems(update)
+        config = load(parsed.file)
+        problems = [] if config.update is None else _trust_problems(config.update)
+        warnings += tariffs_to_come(config.price, int(time.time() * 1000))
     except ConfigError as error:
         problems = list(error.problems)
     if parsed.json:
-        print(json.dumps({"file": str(parsed.file), "problems": [dataclasses.asdict(each) for each in problems]}))
+        plain = [dataclasses.asdict(each) for each in problems]
+        print(json.dumps({"file": str(parsed.file), "problems": plain, "warnings": warnings}))
     else:
         print(render(str(parsed.file), problems) if problems else f"{parsed.file}: no errors")
+        for each in warnings:
+            print(f"warning: {each}")
     return 1 if problems else 0
 
 

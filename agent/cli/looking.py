@@ -98,9 +98,9 @@ _STILL_OUT = "out of service still: alone (`--evse {}`), with the station (no `-
 
 def limit(parsed: argparse.Namespace) -> int:
     """Limit what the running transaction of an EVSE may use up, beside what limits it already; or lift the profiles of
-    the CSMS."""
+    the CSMS, and its tariffs."""
     if parsed.clear_csms:
-        return _with_station(parsed, _clear_profiles)
+        return _with_station(parsed, _clear_csms)
     wanted = (parsed.max_cost, parsed.max_energy_wh, parsed.max_time_s)
     if wanted == (None, None, None):
         print("evsed: limit what? Give --max-cost, --max-energy-wh or --max-time-s", file=sys.stderr)
@@ -119,9 +119,11 @@ def limit(parsed: argparse.Namespace) -> int:
     return _with_station(parsed, tell)
 
 
-async def _clear_profiles(station: RemoteStation) -> int:
+async def _clear_csms(station: RemoteStation) -> int:
     cleared = (await station.clear_profiles({}, person())).outcome is ProfileOutcome.ACCEPTED
+    tariffs = [tariff_id for tariff_id, _ in await station.clear_tariffs([], None, person())]
     print("removed: all charging profiles" if cleared else "there are no charging profiles")
+    print(f"removed: default tariffs {', '.join(tariffs)}" if tariffs else "there are no default tariffs of a CSMS")
     return 0
 
 

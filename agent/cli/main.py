@@ -173,7 +173,8 @@ def _money(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     limit.add_argument("--max-cost", metavar="AMOUNT", help="with tax, in the tariff's currency, e.g. 12.50")
     limit.add_argument("--max-energy-wh", type=int, metavar="WH")
     limit.add_argument("--max-time-s", type=int, metavar="S")
-    limit.add_argument("--clear-csms", action="store_true", help="remove all charging profiles of the CSMS instead")
+    words = "remove all charging profiles and default tariffs of the CSMS instead"
+    limit.add_argument("--clear-csms", action="store_true", help=words)
 
 
 def _updates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

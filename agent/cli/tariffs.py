@@ -19,7 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agent.tariff.check import check as find_oddities
-from agent.tariff.check import check_skipped
+from agent.tariff.check import check_skipped, not_yet
 from agent.tariff.currency import decimal_text, minor_text
 from agent.tariff.model import EvseKind, Payment, Tariff
 from agent.tariff.parse import content_hash, parse_tariff
@@ -65,9 +65,10 @@ def _run(parsed: argparse.Namespace, action: Callable[[argparse.Namespace], int]
 def _check(parsed: argparse.Namespace) -> int:
     zone = _zone(parsed)
     data, tariff = _tariff(parsed)
-    findings = find_oddities(tariff)
+    now_ms = int(time.time() * 1000)
+    findings = find_oddities(tariff) + not_yet(tariff, now_ms)
     if zone is not None:
-        findings += check_skipped(tariff, zone, int(time.time() * 1000))
+        findings += check_skipped(tariff, zone, now_ms)
     digest = content_hash(data)
     if parsed.json:
         plain = [dataclasses.asdict(each) for each in findings]

@@ -6,16 +6,18 @@ Charter: the rules of ``hal.boards``'s dataclasses (which carry none, since ``ha
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from agent.config.fields import (
     Rule,
     Unfit,
     choice_rule,
     choices_rule,
+    file_rule,
     flag_rule,
     integer_rule,
-    is_file,
     phases_rule,
     show,
     text_rule,
@@ -73,6 +75,7 @@ BOARD_RULES: Rules = {
 
 _EXPECTED = "the name of a bundled board, or the path of a board file"
 _EXAMPLE = '"mcu_ac"'
+_FILE_RULE = file_rule("/etc/evsed/board.toml")
 
 
 def board_from(value: object, base: Path) -> Board:
@@ -82,11 +85,20 @@ def board_from(value: object, base: Path) -> Board:
     bundled = bundled_boards()
     if value in bundled:
         return _build(parse_toml(bundled[value].read_bytes(), value), value, base)
-    file = base / value
-    if not is_file(file):
+    try:
+        file = _FILE_RULE.convert(value, base)
+    except Unfit as error:
         known = ", ".join(sorted(bundled))
-        raise Unfit(f"{_EXPECTED} (bundled: {known})", f"{show(value)} (no file {file})", _EXAMPLE)
+        raise Unfit(f"{_EXPECTED} (bundled: {known})", error.found, _EXAMPLE, passing=error.passing) from None
+    assert isinstance(file, Path)
     return load_board(file)
+
+
+def board_files(document: Mapping[str, Any], base: Path) -> Iterator[tuple[str, Path]]:
+    """Key and path of every board file that a configuration, found right, names."""
+    for index, evse in enumerate(document["evse"]):
+        if evse["board"] not in bundled_boards():
+            yield f"evse[{index}].board", base / evse["board"]
 
 
 BOARD_RULE = Rule(_EXPECTED, _EXAMPLE, board_from)

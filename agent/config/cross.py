@@ -7,11 +7,16 @@ configuration may be checked on another machine.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 from agent.config.device_model import with_defaults
+from agent.config.fields import FILE_THERE
 from agent.config.model import CableKind, Config, ConnectorType, CsmsConfig, EvseConfig
 from agent.config.money import Assignment
 from agent.config.problem import Problem
@@ -29,10 +34,10 @@ _SOCKET_PATH_BYTES = 90  # of the 107 that a local socket's address may have; th
 _DC_TYPES = (ConnectorType.C_CCS1, ConnectorType.C_CCS2, ConnectorType.C_GBT, ConnectorType.C_TESLA)
 
 
-def contradictions(config: Config) -> list[Problem]:
-    """Every relation that does not hold."""
+def contradictions(config: Config, board_files: Iterable[tuple[str, Path]] = ()) -> list[Problem]:
+    """Every relation that does not hold. ``board_files``: key and path of each, since ``config`` has what they say."""
     problems = [*_station(config), *_evse_ids(config), *_buses(config), *_limits(config), *_tokens(config)]
-    problems += [*_assignments(config), *tariff_problems(config.price)]
+    problems += [*_assignments(config), *tariff_problems(config.price, has_time_zone=config.station.has_time_zone)]
     for index, evse in enumerate(config.evse):
         problems += _evse(f"evse[{index}]", evse)
     if config.csms is not None:
@@ -41,7 +46,7 @@ def contradictions(config: Config) -> list[Problem]:
         problems += _update(config.update)
     if config.web is not None:
         problems += _web(config.web)
-    return [*problems, *_settings(config)]
+    return [*problems, *_settings(config), *_out_of_sight(config, [*_files(config), *board_files])]
 
 
 def _station(config: Config) -> Iterator[Problem]:
@@ -52,6 +57,31 @@ def _station(config: Config) -> Iterator[Problem]:
             str(config.station.run_dir),
             '"/run/evsed"',
         )
+
+
+def _out_of_sight(config: Config, files: Iterable[tuple[str, Path]]) -> Iterator[Problem]:
+    """Each process reads the whole configuration, with all files that it names; gateway and installer may not look into
+    the station's own folder (mode 0700, and InaccessiblePaths= of their units)."""
+    if config.csms is None and config.web is None and config.update is None:
+        return  # the station is the only one
+    own = config.station.data_dir
+    for path, file in files:
+        if Path(os.path.realpath(file)).is_relative_to(os.path.realpath(own)):
+            wanted = f"a file elsewhere than in {own}, where only the station may look"
+            yield Problem(path, wanted, str(file), f'"/etc/evsed/{file.name}"')
+
+
+def _files(table: Any, path: str = "") -> Iterator[tuple[str, Path]]:
+    """Key and path of every file that must be there."""
+    for each in fields(table):
+        value, rule, name = getattr(table, each.name), each.metadata.get("rule"), f"{path}{each.name}"
+        if rule is not None and rule.expected == FILE_THERE and value is not None:
+            yield name, value
+        elif rule is None and isinstance(value, tuple):
+            for index, inner in enumerate(value):
+                yield from _files(inner, f"{name}[{index}].")
+        elif rule is None and is_dataclass(value):
+            yield from _files(value, f"{name}.")
 
 
 def _update(update: UpdateConfig) -> Iterator[Problem]:

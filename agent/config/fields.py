@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from agent.config.problem import ConfigError, unreadable
 from agent.passing import is_passing
 
+FILE_THERE: Final = "the path of an existing file"
 _ZONE_MAX_CHARS = 80  # the longest name there is has 32
 
 
@@ -148,22 +148,10 @@ def path_rule(example: str) -> Rule:
     return Rule(expected, f'"{example}"', convert)
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is such a file now; there is none under a name that no file system takes. Raises ``ConfigError``
-    where the storage cannot tell."""
-    try:
-        return path.is_file()
-    except OSError as error:
-        if is_passing(error):
-            raise ConfigError(str(path), [unreadable(path, error)]) from None
-        return False
-
-
 def file_rule(example: str) -> Rule:
     """The path of a file that must exist now. One that is not there may come back by itself: a certificate is renewed
     by a program that deletes the old one first, or the storage it lies on is not mounted yet."""
-    path = path_rule(example)
-    expected = "the path of an existing file"
+    path, expected = path_rule(example), FILE_THERE
 
     def convert(value: object, base: Path) -> object:
         found = path.convert(value, base)
@@ -182,13 +170,24 @@ def file_rule(example: str) -> Rule:
 
 
 def url_rule(schemes: tuple[str, ...], example: str) -> Rule:
-    """See ``is_url``."""
+    """See ``is_url``; kept as ``small_scheme`` writes it."""
     expected = f"an address that begins with {' or '.join(f'{each}://' for each in schemes)} and holds no password"
 
-    return _rule(expected, f'"{example}"', lambda value: is_url(value, schemes))
+    def convert(value: object, _base: Path) -> object:
+        if not is_url(value, schemes):
+            raise Unfit(expected, show(value), f'"{example}"')
+        return small_scheme(value)
+
+    return Rule(expected, f'"{example}"', convert)
 
 
-def is_url(value: object, schemes: tuple[str, ...]) -> bool:
+def small_scheme(url: str) -> str:
+    """The same address with its scheme in small letters, so that whoever asks for it finds it."""
+    scheme, rest = url.split(":", 1)
+    return f"{scheme.lower()}:{rest}"
+
+
+def is_url(value: object, schemes: tuple[str, ...]) -> TypeGuard[str]:
     """Whether this is an address with host; no fragment, no name or password inside."""
     if not isinstance(value, str) or not value.isprintable() or len(value) > 512 or " " in value or "#" in value:
         return False

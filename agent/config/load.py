@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agent.config.board_file import board_files
 from agent.config.cross import contradictions
 from agent.config.model import TIMING_RULES, Config
 from agent.config.problem import ConfigError, Problem
@@ -21,7 +22,7 @@ def load(file: Path) -> Config:
     structurer = Structurer(file.parent, {Timing: TIMING_RULES})
     config = structurer.build(document, Config, str(file))
     assert isinstance(config, Config)
-    problems = contradictions(config)
+    problems = contradictions(config, board_files(document, file.parent))
     if problems:
         raise ConfigError(str(file), problems)
     return config

@@ -124,6 +124,10 @@ class TokenType(enum.StrEnum):
     MAC_ADDRESS = "MacAddress"
 
 
+class Assumed(str):
+    """A text that the file leaves out, where it matters that nobody has said it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationConfig:
     """``[station]``. ``run_dir`` holds the local socket, ``data_dir`` ledger and keys."""
@@ -134,7 +138,12 @@ class StationConfig:
     serial: str = ruled(text_rule(25, "EX-000123"))
     data_dir: Path = ruled(path_rule("/var/lib/evsed"))
     run_dir: Path = ruled(path_rule("/run/evsed"))
-    time_zone: str = ruled(time_zone_rule("Europe/Berlin"), "UTC")
+    time_zone: str = ruled(time_zone_rule("Europe/Berlin"), Assumed("UTC"))
+
+    @property
+    def has_time_zone(self) -> bool:
+        """Whether a person has said it: hours and days of a tariff are somebody's."""
+        return not isinstance(self.time_zone, Assumed)
 
     @property
     def installer_socket(self) -> Path:
@@ -166,7 +175,8 @@ class CsmsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsConfig:
-    """``[limits]``. ``supply_current_ma`` bounds the sum of all AC EVSEs per phase; None: the sum of theirs.
+    """``[limits]``. ``supply_current_ma`` bounds the sum of all EVSEs per phase, a DC EVSE by what its modules take
+    from three phases; None: the sum of what they can take.
 
     ``offline_current_ma`` bounds each EVSE while the CSMS is away and no limit of it is in force, and
     in place of one that has ended; None: its own limit. 0 pauses charging."""
@@ -331,6 +341,9 @@ def _timing_rules() -> dict[str, Rule]:
         "over_current_ms": (6_000, 7_000),
         "over_current_margin_ma": (0, 500),
         "over_current_factor_percent": (100, 110),
+        "over_output_margin_ma": (0, 2_500),
+        "over_voltage_margin_mv": (5_000, 50_000),
+        "over_voltage_ms": (0, 400),
         "lock_tries": (1, 10),
         "wake_up_f_ms": (0, 10_000),  # 0: nobody is woken, for hybrids that latch a fault in state F
     }

@@ -52,10 +52,11 @@ class AfterDamage(enum.StrEnum):
 
 
 class TimePolicy(enum.StrEnum):
-    """Which quality of the clock is enough to bill time."""
+    """Which quality of the clock is enough to bill time. A clock that nobody vouches for is unknown, however right it
+    looks."""
 
     ANY = "any"
-    INFORMATIVE = "informative"  # the clock was set since boot, by CSMS or RTC
+    INFORMATIVE = "informative"  # since boot the CSMS told it, or a hardware clock or time server vouched for it
     NEVER = "never"  # energy only
 
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Final
 
 from agent.config.catalogue import NETWORK_SLOTS, R, fixed_integer, key, option, text
-from agent.config.fields import is_url
+from agent.config.fields import is_url, small_scheme
 from agent.config.model import CsmsConfig, OcppVersion
 from agent.config.variable import Key, VariableSpec
 from agent.ipc.networks import NetworkProfile
@@ -68,7 +68,7 @@ def profile_specs(csms: CsmsConfig | None) -> dict[Key, VariableSpec]:
 def settings_of(csms: CsmsConfig, slot: int, profile: NetworkProfile) -> dict[Key, str]:
     """What is to be kept of a profile; beside it, by which file it was accepted."""
     return _of_file(csms) | {
-        slot_key(slot, _URL): profile.url,
+        slot_key(slot, _URL): small_scheme(profile.url),
         slot_key(slot, "OcppVersion"): profile.version,
         slot_key(slot, _SECURITY): str(profile.security_profile),
         slot_key(slot, "MessageTimeout"): str(profile.message_timeout_s),

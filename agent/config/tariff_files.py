@@ -1,7 +1,8 @@
 """Whether the tariff files that a configuration names are tariffs.
 
 Charter: reads each file once and turns every mistake in it into a problem of the configuration. The live tariff
-is left out: another program writes it later. Oddities that are no mistakes are for ``evsed tariff check``.
+is left out: another program writes it later. Oddities that are no mistakes are for ``evsed tariff check``; what is
+none today, but prices nothing yet, is told by ``evsed check-config`` (no problem: at a start nobody may know the time).
 """
 
 from __future__ import annotations
@@ -13,18 +14,15 @@ from agent.config.money import PriceConfig
 from agent.config.problem import Problem
 from agent.passing import is_passing
 from agent.tariff.canonical import MAX_BYTES, content_hash
+from agent.tariff.check import goes_by_local_time, not_yet
 from agent.tariff.parse import parse_tariff
 from agent.tariff.problem import TariffError
 
 
-def tariff_problems(price: PriceConfig) -> Iterator[Problem]:
-    """Every mistake in the named files, and ids that stand for two contents."""
-    named = [("price.tariff", price.tariff)]
-    named += [(f"price.assign[{number}].tariff", each.tariff) for number, each in enumerate(price.assign)]
+def tariff_problems(price: PriceConfig, *, has_time_zone: bool) -> Iterator[Problem]:
+    """Every mistake in the named files, ids that stand for two contents, and hours of nobody's day."""
     known: dict[str, tuple[str, str]] = {}
-    for path, file in named:
-        if file is None:
-            continue
+    for path, file in _named(price):
         try:
             text = _read(file)
         except OSError as error:
@@ -40,9 +38,26 @@ def tariff_problems(price: PriceConfig) -> Iterator[Problem]:
             for each in error.problems:
                 yield Problem(f"{path}: {file.name}: {each.path}", each.expected, each.found)
             continue
+        if goes_by_local_time(tariff) and not has_time_zone:
+            wanted = f'the time zone, "UTC" too, since {path} has prices by local time'
+            yield Problem("station.time_zone", wanted, "nothing", 'time_zone = "Europe/Berlin"')
+            has_time_zone = True  # told once
         first, other = known.setdefault(tariff.tariff_id, (path, content))
         if other != content:
             yield Problem(path, f"another tariffId than {first} has, whose content differs", tariff.tariff_id)
+
+
+def tariffs_to_come(price: PriceConfig, wall_ms: int) -> Iterator[str]:
+    """Of a configuration without problems: the files that price nothing yet."""
+    for path, file in _named(price):
+        for finding in not_yet(parse_tariff(_read(file), allow_negative=price.allow_negative), wall_ms):
+            yield f"{path}: {file.name}: {finding}"
+
+
+def _named(price: PriceConfig) -> Iterator[tuple[str, Path]]:
+    files = [("price.tariff", price.tariff)]
+    files += [(f"price.assign[{number}].tariff", each.tariff) for number, each in enumerate(price.assign)]
+    yield from ((path, file) for path, file in files if file is not None)
 
 
 def _read(file: Path) -> bytes:

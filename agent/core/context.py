@@ -39,6 +39,11 @@ class Context:
     def wall_ms(self) -> int:
         return self.at_ms + self.wall_offset_ms
 
+    @property
+    def sure_wall_ms(self) -> int:
+        """For what begins at a date: 0 while nobody knows the time, since then it has not begun."""
+        return 0 if self.time_status == "U" else self.wall_ms
+
     def emit(self, effect: Effect) -> None:
         self._effects.append(effect)
 

@@ -96,7 +96,7 @@ class Append:
     facts: tuple[Fact, ...]
     at_ms: int
     wall_ms: int
-    time_status: str  # "S" synchronised, "I" informative (kept clock), "U" unknown
+    time_status: str  # "S" synchronised (by the CSMS), "I" informative (vouched for), "U" unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,11 +191,18 @@ class Recovered:
     follows: Forerunner | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """The process stood still for longer than another vehicle needs to come (``vehicle.SWAP_MS``). What devices say
+    next has waited for nobody knows how long."""
+
+
 Event = (
     FromPilot
     | FromMeter
     | FromPower
     | Tick
+    | Stalled
     | ClockSet
     | LinkChanged
     | Authorized

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.core.contactor import Contactor, ContactorEvent, ContactorState
 from agent.core.context import Context
+from agent.core.dc_output import DcOutput
 from agent.core.effects import ResetBoard, SaveFaults, SetLock
 from agent.core.facts import MeterFact, SampleContext, Token
 from agent.core.faults import FROM_BOARD, Faults
@@ -21,6 +22,7 @@ from agent.core.iec61851 import duty_for
 from agent.core.invitation import Invitation
 from agent.core.limit import Limit
 from agent.core.lock import ConnectorLock, LockState
+from agent.core.of_late import Lasting
 from agent.core.outlook import charging_state
 from agent.core.outputs import Wanted, autonomous_effects, subordinate_effects
 from agent.core.register import ENDS, Register
@@ -50,7 +52,6 @@ from hal.ports import (
 from hal.ports import Contactor as ContactorSeen
 
 _C = ContactorEvent
-_QUIET_MA = 1_000  # DC: below this the contactor may open without load
 
 
 class Evse:
@@ -83,14 +84,13 @@ class Evse:
         self.limit = Limit(hardware, timing)
         self.invitation = Invitation(timing)
         self.register = Register(hardware, ctx, timing.register_behind_ms)
-        self.flow = Flow(hardware.evse, timing, ctx, self.register.can_have_risen)
+        self.flow = Flow(hardware.evse, timing, ctx, self.register.can_have_risen, autonomous=hardware.autonomous)
         self.reading: MeterReading | None = None
         self.sample_wanted = False
         self.force_unlock = False
         self._aligned = AlignedClock()
-        self._dc: DcBench | None = hardware.dc_bench
-        self._output: PowerOutput | None = None
-        self._over, self._leak = _Lasting(), _Lasting()
+        self._dc = DcOutput(timing, hardware.dc_bench)
+        self._over, self._leak = Lasting(), Lasting()
         self._told: Wanted | None = None
 
     # ------------------------------------------------------------------------------ device events
@@ -143,20 +143,22 @@ class Evse:
     def on_power(self, event: PowerEvent) -> None:
         now_ms = self._ctx.at_ms
         if isinstance(event, PowerOutput):
-            self._output = event
-            self._check_current(event.current_ma)
+            self._dc.hear(event)
+            self._check_current(event.current_ma, self._dc.may_give_ma(now_ms), self._timing.over_output_margin_ma)
+            if self._dc.is_too_high(now_ms):  # stays until the vehicle is gone: without power it is not seen
+                self.faults.set(FaultCode.POWER_MODULE, "output", True, now_ms)
         elif isinstance(event, ModuleFaults):
             self.faults.set(FaultCode.POWER_MODULE, "module", bool(event.faults), now_ms)
         elif isinstance(event, Lost):
-            self._output = None
+            self._dc.hear(None)
             self.faults.set(FaultCode.POWER_MODULE_LOST, "module", True, now_ms)
         elif isinstance(event, Back):
             self.faults.set(FaultCode.POWER_MODULE_LOST, "module", False, now_ms)
 
     def _on_reading(self, reading: MeterReading) -> None:
         now_ms = self._ctx.at_ms
+        self._check_currents(reading)  # whatever its register says
         if not self.register.is_known(reading, self.reading):
-            self._check_currents(reading)
             return
         tx, state = self.flow.tx, self.flow.state
         free = state in (SessionState.RECOVERING, SessionState.BEGIN_READING)
@@ -177,7 +179,6 @@ class Evse:
         self.flow.meter_state = "T"
         self.faults.set(FaultCode.METER_LOST, "meter", False, now_ms)
         self.reading = reading
-        self._check_currents(reading)
         offered_ma = self.limit.offered_ma
         if state is not SessionState.BEGIN_READING or not self.register.behind:
             self.flow.reading(reading, offered_ma)
@@ -193,15 +194,15 @@ class Evse:
     def _check_currents(self, reading: MeterReading) -> None:
         """DC: a meter may be on the modules' own supply, so the current of the output is what the modules say it is."""
         if not self.hardware.dc:
-            self._check_current(max((abs(c) for c in reading.current_ma if c is not None), default=0))
+            current_ma = max((abs(c) for c in reading.current_ma if c is not None), default=0)
+            may_draw_ma = self.limit.may_draw_ma(self._ctx.at_ms)
+            self._check_current(current_ma, may_draw_ma, self._timing.over_current_margin_ma)
 
-    def _check_current(self, current_ma: int) -> None:
-        """Soft over-current of what may be drawn by now, and current that no closed contactor explains, either way."""
+    def _check_current(self, current_ma: int, may_be_ma: int, margin_ma: int) -> None:
+        """Soft over-current of what may flow by now, and current that no closed contactor explains, either way."""
         now_ms, timing = self._ctx.at_ms, self._timing
-        offered_ma = self.limit.offered_ma
-        may_draw_ma = self.limit.may_draw_ma(now_ms)
-        bound_ma = (may_draw_ma + timing.over_current_margin_ma) * timing.over_current_factor_percent // 100
-        over = offered_ma > 0 and current_ma > bound_ma
+        bound_ma = (may_be_ma + margin_ma) * timing.over_current_factor_percent // 100
+        over = self.limit.offered_ma > 0 and current_ma > bound_ma
         too_long = self._over.lasts_ms(over, now_ms) >= timing.over_current_ms
         self.faults.set(FaultCode.OVER_CURRENT, "meter", too_long, now_ms)
         leaking = self.contactor.state is ContactorState.OPEN and current_ma > timing.weld_current_ma
@@ -212,7 +213,7 @@ class Evse:
 
     def demand(self, voltage_mv: int, current_ma: int) -> None:
         """What the vehicle asks of a DC output."""
-        self._dc = DcBench(voltage_mv, current_ma)
+        self._dc.demand = DcBench(voltage_mv, current_ma)
 
     def clear_faults(self) -> bool:
         """An authorized person clears latched faults. True when none is left."""
@@ -231,7 +232,7 @@ class Evse:
 
         ``devices_heard``: nothing that a device has said waits behind this event, so its deadlines may pass."""
         now_ms = self._ctx.at_ms
-        self.vehicle.settle(now_ms, devices_heard=devices_heard)
+        self.vehicle.settle(now_ms, devices_heard=devices_heard, sends_f=self.invitation.shows_f(now_ms))
         if devices_heard:
             self.contactor.tick(now_ms)
             if self.lock is not None:
@@ -280,6 +281,7 @@ class Evse:
         self.faults.set(FaultCode.LEDGER, "ledger", not self._ctx.ledger_ok, now_ms)
         if self.vehicle.connected is False:
             self.faults.set(FaultCode.OVER_CURRENT, "meter", False, now_ms)
+            self.faults.set(FaultCode.POWER_MODULE, "output", False, now_ms)
             self.contactor.rested()
 
     def _drive_session(self) -> None:
@@ -324,7 +326,7 @@ class Evse:
             self.contactor.feed(_C.WITHDRAW, now_ms)
         else:
             self.contactor.feed(_C.RELEASE, now_ms)
-            if self.hardware.dc and (self._output is None or self._output.current_ma < _QUIET_MA):
+            if self.hardware.dc and self._dc.quiet:
                 self.contactor.feed(_C.VEHICLE_IDLE, now_ms)
 
     def _may_offer(self) -> bool:
@@ -348,7 +350,8 @@ class Evse:
         at_once = tx is not None and tx.stop is not None and tx.stop.at_once
         # Without a running transaction nothing justifies the seconds of a gentle release.
         orderly = self.flow.active or self.flow.state is SessionState.RELEASING
-        return bool(self.faults.active) or at_once or not orderly or not self._ctx.ledger_ok
+        loose = self.lock is not None and not self.lock.locked  # the plug may be pulled under load
+        return bool(self.faults.active) or at_once or not orderly or loose or not self._ctx.ledger_ok
 
     def _drive_wake_up(self) -> None:
         now_ms, offered_ma, vehicle = self._ctx.at_ms, self.limit.offered_ma, self.vehicle
@@ -384,6 +387,7 @@ class Evse:
         for effect in effects:
             self._ctx.emit(effect)
         self._told = wanted
+        self._dc.ordered(wanted.output_mv, wanted.output_ma, self._ctx.at_ms)
 
     def _wanted(self) -> Wanted:
         offered_ma, powered = self.limit.offered_ma, self.contactor.powered
@@ -394,15 +398,16 @@ class Evse:
         elif self.hardware.dc and offered_ma > 0:
             duty = DUTY_DIGITAL
         closed = self.contactor.state is ContactorState.CLOSED
-        on = self.hardware.dc and closed and self._dc is not None and offered_ma > 0
+        order = self._dc.order(offered_ma if self.hardware.dc and closed else 0)
+        output_mv, output_ma = order or (0, 0)
         return Wanted(
             duty_centipercent=duty,
             power=powered,
             offer_ma=offered_ma if powered else 0,
             disable=self.contactor.state in (ContactorState.OPENING, ContactorState.WELDED, ContactorState.STUCK),
-            output_on=on,
-            output_mv=self._dc.voltage_mv if on and self._dc else 0,
-            output_ma=min(self._dc.current_ma, offered_ma) if on and self._dc else 0,
+            output_on=order is not None,
+            output_mv=output_mv,
+            output_ma=output_ma,
         )
 
     # ------------------------------------------------------------------------------------- outlook
@@ -465,17 +470,3 @@ class Evse:
         if since_ms is None:
             return None
         return since_ms + max(self._ctx.behaviour.resume_window_ms, self._timing.recover_ms)
-
-
-class _Lasting:
-    """What readings in a row show. Two of them prove nothing: one from before a stall is heard after it."""
-
-    def __init__(self) -> None:
-        self._readings = self._since_ms = 0
-
-    def lasts_ms(self, shown: bool, at_ms: int) -> int:
-        """For how long it has been shown now; 0 where that is not proven."""
-        self._readings = self._readings + 1 if shown else 0
-        if self._readings == 1:
-            self._since_ms = at_ms
-        return at_ms - self._since_ms if self._readings > 2 else 0

@@ -257,6 +257,7 @@ class LogEntry(enum.StrEnum):
     FAULTS_CLEARED = "faults_cleared"
     AVAILABILITY_CHANGED = "availability_changed"
     PROFILES_CLEARED = "profiles_cleared"
+    TARIFFS_CLEARED = "tariffs_cleared"
     VERIFICATION_FAILED = "verification_failed"
 
 

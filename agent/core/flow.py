@@ -51,13 +51,21 @@ class Flow:
     """State and transaction of one EVSE's session."""
 
     def __init__(
-        self, evse: int, timing: Timing, ctx: Context, can_have_risen: Callable[[int, int], bool] = lambda *_: True
+        self,
+        evse: int,
+        timing: Timing,
+        ctx: Context,
+        can_have_risen: Callable[[int, int], bool] = lambda *_: True,
+        *,
+        autonomous: bool = False,
     ) -> None:
-        """``can_have_risen``: so many mWh in so many milliseconds."""
+        """``can_have_risen``: so many mWh in so many milliseconds. ``autonomous``: the board charges whoever plugs in
+        while no station runs."""
         self._evse = evse
         self._timing = timing
         self._ctx = ctx
         self._can_have_risen = can_have_risen
+        self._autonomous = autonomous
         self._rows = TxRows(evse, ctx)
         self._absence = Absence()
         self.state = _S.IDLE
@@ -383,9 +391,9 @@ class Flow:
         reading = self._recovery_reading
         if not timed_out and (reading is None or connected is None):
             return
-        state = self._state_after(found, reading)
-        good = state == "G"
         in_window = found.gap_ms is not None and found.gap_ms <= self._ctx.behaviour.resume_window_ms
+        state = self._state_after(found, reading, in_window=in_window)
+        good = state == "G"
         if good and connected and in_window and tx.stop is None:
             assert reading is not None
             sample = to_sample(reading, SampleContext.INTERRUPTION_END, 0)
@@ -401,16 +409,17 @@ class Flow:
             assert reading is not None
             tx.last = to_sample(reading, SampleContext.END, 0)
         else:
-            if reading is not None:
+            if reading is not None and state in _LOG_OF:
                 before, after = str(found.last.energy_import_mwh), str(reading.energy_import_mwh)
                 details = (("serial", reading.serial), ("before_mwh", before), ("after_mwh", after))
                 self._ctx.append(LogFact(_LOG_OF[state], self._evse, details))
             tx.last = replace(tx.last, at_ms=self._ctx.at_ms, substituted=True, meter_state=state)
         self._feed(_E.CLOSE)
 
-    def _state_after(self, found: Recovered, reading: MeterReading | None) -> str:
+    def _state_after(self, found: Recovered, reading: MeterReading | None, *, in_window: bool) -> str:
         """The meter's state (OCMF ST) as seen after a restart. Energy may have flowed since the newest row, and
-        for as long as nobody looked."""
+        for as long as nobody looked. Where that is longer than a transaction outlives, what an autonomous board gave
+        away is anybody's, and a register that rose meanwhile as good as none."""
         if reading is None:
             return "T"
         if reading.serial != found.last.meter_serial:
@@ -418,6 +427,8 @@ class Flow:
         risen_mwh = reading.energy_import_mwh - found.last.energy_import_mwh
         if risen_mwh < 0:
             return "M"
+        if self._autonomous and not in_window and risen_mwh:
+            return "T"
         checkpoint_ms = self._ctx.behaviour.checkpoint_ms
         if found.gap_ms is None:  # then all that is known is how old the newest row may have been
             unseen_ms = max(checkpoint_ms, SCARCE_CHECKPOINT_MS) + self._timing.recover_ms
@@ -433,6 +444,11 @@ class Flow:
     def engaged(self) -> bool:
         """In a transaction, or about to begin one."""
         return self.in_transaction or self.state is _S.BEGIN_READING
+
+    @property
+    def waiting_token(self) -> Token | None:
+        """Whose authorization waits for a vehicle."""
+        return self._authorization[0] if self.state is _S.WAITING and self._authorization is not None else None
 
     @property
     def active(self) -> bool:

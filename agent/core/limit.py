@@ -15,9 +15,8 @@ Rules:
 
 from __future__ import annotations
 
+from agent.core.of_late import MostOfLate
 from agent.core.settings import Behaviour, EvseHardware, Timing
-
-_LOWERINGS_KEPT = 16  # within the time to follow one
 
 
 class Limit:
@@ -26,13 +25,13 @@ class Limit:
     def __init__(self, hardware: EvseHardware, timing: Timing) -> None:
         self._hardware = hardware
         self._follow_ms = timing.raise_limit_every_ms  # what a vehicle may take to follow a change
+        self._drawn_ma = MostOfLate(self._follow_ms)
         self._outside_ma: int | None = None
         self._share_ma: int | None = None
         self.cable_ma: int | None = None
         self.board_ma: int | None = None  # None: it has told none, or the feed is DC and the modules' business
         self.offered_ma = 0
         self._changed_at_ms: int | None = None
-        self._lowered: list[tuple[int, int]] = []  # (when, from what), those that a vehicle may not have followed yet
         self.deadline_ms: int | None = None
 
     def set_outside(self, limit_ma: int | None, share_ma: int | None) -> None:
@@ -61,21 +60,11 @@ class Limit:
             if at_ms < may_raise_at_ms:
                 self.deadline_ms = may_raise_at_ms
                 return self.offered_ma
-        if allowed_ma < self.offered_ma:
-            self._remember_lowering(at_ms)
         if allowed_ma != self.offered_ma:
             self.offered_ma, self._changed_at_ms = allowed_ma, at_ms
+            self._drawn_ma.set(allowed_ma, at_ms)
         return self.offered_ma
-
-    def _remember_lowering(self, at_ms: int) -> None:
-        from_ma, lowered = self.offered_ma, self._not_yet_followed(at_ms)
-        if len(lowered) == _LOWERINGS_KEPT:  # then in the vehicle's favour
-            from_ma = max(from_ma, lowered.pop()[1])
-        self._lowered = [*lowered, (at_ms, from_ma)]
-
-    def _not_yet_followed(self, at_ms: int) -> list[tuple[int, int]]:
-        return [each for each in self._lowered if at_ms - each[0] <= self._follow_ms]
 
     def may_draw_ma(self, at_ms: int) -> int:
         """The most that a vehicle may be drawing now: what is offered, or was before it had the time to follow."""
-        return max([self.offered_ma, *(from_ma for _, from_ma in self._not_yet_followed(at_ms))])
+        return self._drawn_ma.most(at_ms)

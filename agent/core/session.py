@@ -7,6 +7,7 @@ connected; OCPP 1.6 section 4.8):
   opened), then its start row, and only when that row is
   durable may energy flow (ACTIVE is the only state that permits it).
 * It ends in this order: power away, contactor open, fresh register reading, end row, end told.
+* A card that waits for a vehicle is taken back by the same card, and then it is as if its time had ended.
 * A stop that comes while the start row is being written is kept and obeyed right after.
 * A stop is a row of its own, right after power was taken away. A command that stops is answered when that row is
   durable, and a transaction that was stopped does not go on after a restart.
@@ -15,7 +16,8 @@ connected; OCPP 1.6 section 4.8):
 * Where the register begins anew, the start of the transaction that follows is one commit with the end of this one,
   so that neither is there without the other. Without a fresh reading, nothing follows.
 * A transaction found open after a restart is RECOVERING: it goes on if nobody had stopped it and the same vehicle
-  is still there within the resume window, else it is closed with what the register says.
+  is still there within the resume window, else it is closed with what the register says. Beyond the window an
+  autonomous board may have charged anybody: there it is closed as if there were no reading.
 * Where unplugging does not end it (E10), the vehicle has ``connect_timeout_ms`` to come back (``absence.py``).
 * A vehicle that nobody could see for longer than that (its board is lost, its pilot is shorted) counts as gone.
 """

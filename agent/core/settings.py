@@ -31,6 +31,9 @@ class Timing:
     over_current_ms: int = 7_000
     over_current_margin_ma: int = 500
     over_current_factor_percent: int = 110
+    over_output_margin_ma: int = 2_500  # of DC modules, instead: below 50 A a sound one may be off by so much
+    over_voltage_margin_mv: int = 50_000  # DC: so far may two voltage sources differ, and 5 % of 1000 V
+    over_voltage_ms: int = 400
     fault_clear_ms: int = 1_000  # a self-clearing fault must be gone this long
     begin_reading_ms: int = 5_000
     end_reading_ms: int = 5_000

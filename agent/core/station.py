@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.core.clock import Clock
 from agent.core.commands import (
     WHO_MAX_CHARS,
     ChangeAvailability,
@@ -38,12 +39,13 @@ from agent.core.events import (
     LimitSet,
     LinkChanged,
     Recovered,
+    Stalled,
     StopAuthorized,
     Tick,
     UpdateHold,
 )
 from agent.core.evse import Evse
-from agent.core.facts import ClockFact, LogEntry, LogFact, SampleContext, StopReason, Trigger
+from agent.core.facts import LogEntry, LogFact, SampleContext, StopReason, Trigger
 from agent.core.outlook import connector_state, view
 from agent.core.sampling import to_sample
 from agent.core.session import SessionState, Stop
@@ -51,7 +53,6 @@ from agent.core.settings import StationSettings
 from agent.core.status import ConnectorState, ConnectorStatus, EvseView, FaultCode, Outcome
 
 UNLOCK_ANSWER_MS = 4_000  # the CSMS waits for the answer; the motor goes on regardless
-_CLOCK_STEP_MS = 2_000  # a smaller correction is not worth a row
 
 
 class Station:
@@ -61,6 +62,7 @@ class Station:
         self, settings: StationSettings, new_tx_id: Callable[[], str], tariff_for: TariffFor = lambda *_: None
     ) -> None:
         self.ctx = Context(settings.behaviour, new_tx_id, tariff_for)
+        self.clock = Clock(self.ctx)
         self.evses = {
             hardware.evse: Evse(
                 hardware,
@@ -127,16 +129,16 @@ class Station:
     def find_startable(self, evse_id: int | None) -> int | None:
         """The EVSE on which a transaction could start: the one asked for, or else the only one that can be meant.
 
-        That is where a vehicle waits, else where none is. Never one whose vehicle is done: it may be anybody's."""
+        That is where a vehicle has come and waits, else where none is. Never one whose vehicle is done, nor one whose
+        vehicle nobody saw come (since a restart, or since it was out of sight): it may be anybody's."""
         if evse_id is None and len(self.evses) == 1:
             evse_id = next(iter(self.evses))
         if evse_id is not None:
             return evse_id if evse_id in self.evses and self.accepts_start(evse_id) else None
-        for state in (SessionState.PLUGGED, SessionState.IDLE):
-            found = [each for each, evse in self.evses.items() if evse.flow.state is state and self.accepts_start(each)]
-            if found:
-                return found[0] if len(found) == 1 else None
-        return None
+        free = {each: evse for each, evse in self.evses.items() if self.accepts_start(each)}
+        waits = [n for n, evse in free.items() if evse.flow.state is SessionState.PLUGGED and evse.vehicle.has_come]
+        found = waits or [n for n, evse in free.items() if evse.vehicle.connected is False]
+        return found[0] if len(found) == 1 else None
 
     # ------------------------------------------------------------------------------------- routing
 
@@ -173,7 +175,7 @@ class Station:
         elif isinstance(event, LinkChanged):
             self.ctx.online = event.online
         elif isinstance(event, ClockSet):
-            self._set_clock(event)
+            self.clock.set(event)
         elif isinstance(event, Configured):
             self.ctx.behaviour = event.behaviour
         elif isinstance(event, Recovered):
@@ -184,6 +186,9 @@ class Station:
             self.ctx.ledger_ok = False
         elif isinstance(event, LedgerRoom):
             self._room(event)
+        elif isinstance(event, Stalled):
+            for evse in self.evses.values():
+                evse.vehicle.stalled(self.ctx.at_ms)
         elif isinstance(event, UpdateHold):
             self._held = event.on
 
@@ -214,17 +219,6 @@ class Station:
         if told.enough is not self.ctx.ledger_room:
             self.ctx.ledger_room = told.enough
             self.ctx.append(LogFact(LogEntry.SPACE_ENOUGH if told.enough else LogEntry.SPACE_LOW))
-
-    def _set_clock(self, event: ClockSet) -> None:
-        before_ms, was = self.ctx.wall_ms, self.ctx.time_status
-        self.ctx.wall_offset_ms = event.wall_ms - self.ctx.at_ms
-        if event.trusted:
-            self.ctx.time_status = "S"
-        elif was == "U" and event.source == "rtc":
-            self.ctx.time_status = "I"
-        stepped = abs(event.wall_ms - before_ms) >= _CLOCK_STEP_MS
-        if event.trusted and (was != "S" or stepped):
-            self.ctx.append(ClockFact(event.wall_ms, event.source, before_ms))
 
     # ------------------------------------------------------------------------------------ commands
 

@@ -3,13 +3,18 @@
 Rules (IEC 61851-1, charging-behaviour reference):
 
 * Power reacts to ``raw`` at once and only ever downwards: leaving C needs no debounce.
-* The session (plugged, unplugged, ready) believes a state after it has lasted ``debounce_ms``.
+* The session (plugged, unplugged, ready) believes a state after it has lasted ``debounce_ms``. An A that was told while
+  the process stood still is believed at once: it has lasted for nobody knows how long, and power may have gone on with
+  another vehicle.
 * While the board is lost nothing is known: ``raw`` and ``stable`` are None, power is off. ``unseen_since_ms`` is when
   that began; where it lasts, another vehicle may have come.
-* F is what *we* send; a board that reports it says nothing of the vehicle, so ``stable`` stays.
+* A board that reports F says nothing of the vehicle, so ``stable`` stays. Where it is not we who send it, the vehicle
+  is out of sight all the same.
 * ``departures`` counts how often a vehicle has left, or may have left unseen: as long as it stays the same, whoever was
   there still is. A vehicle may have left unseen once nothing has been known of it for ``SWAP_MS``; where nobody was,
   nobody leaves.
+* ``has_come``: the place was seen empty before this vehicle, which has been in sight since. One that was there before
+  us, or may have left unseen, may be anybody's.
 """
 
 from __future__ import annotations
@@ -34,8 +39,10 @@ class Vehicle:
         self.stable: CpState | None = None
         self.unseen_since_ms: int | None = None
         self.departures = 0
-        self._there = False  # when it was last seen, and nothing has counted as its departure since
+        self.has_come = False
+        self._there: bool | None = None  # when last seen; None: never, or it may have left unseen since
         self._settles_at_ms: int | None = None
+        self._stalled_until_ms = 0  # what has waited meanwhile is heard by then
 
     def observe(self, cp: CpState, at_ms: int) -> None:
         if cp is self.raw:
@@ -45,25 +52,34 @@ class Vehicle:
             self._settles_at_ms = None
         elif self.stable is None:
             self.stable = cp
+        elif cp is CpState.A and at_ms < self._stalled_until_ms:
+            self.stable, self._settles_at_ms = cp, None
         else:
             self._settles_at_ms = at_ms + self._debounce_ms if cp is not self.stable else None
+
+    def stalled(self, at_ms: int) -> None:
+        """The process stood still until now, for long enough that another vehicle may have come."""
+        self._stalled_until_ms = at_ms + self._debounce_ms
 
     def lose(self) -> None:
         self.raw = self.stable = self._settles_at_ms = None
 
-    def settle(self, at_ms: int, *, devices_heard: bool) -> None:
-        """Time passed: believe the raw state if it has lasted long enough, and no news may wait behind a stall."""
+    def settle(self, at_ms: int, *, devices_heard: bool, sends_f: bool = False) -> None:
+        """Time passed: believe the raw state if it has lasted long enough, and no news may wait behind a stall.
+        ``sends_f``: an F that the board reports is ours."""
         if devices_heard and self._settles_at_ms is not None and at_ms >= self._settles_at_ms:
             self.stable = self.raw
             self._settles_at_ms = None
-        if self.connected is None and self.unseen_since_ms is None:
+        seen = None if self.raw is CpState.F and not sends_f else self.connected
+        if seen is None and self.unseen_since_ms is None:
             self.unseen_since_ms = at_ms
         swap_at_ms = self._swap_at_ms
-        if (self._there and self.connected is False) or (swap_at_ms is not None and at_ms >= swap_at_ms):
+        if (self._there and seen is False) or (swap_at_ms is not None and at_ms >= swap_at_ms):
             self.departures += 1
-            self._there = False
-        if self.connected is not None:
-            self._there = self.connected
+            self._there, self.has_come = None, False
+        if seen is not None:
+            self.has_come = self.has_come or (seen and self._there is False)
+            self._there = seen
             self.unseen_since_ms = None
 
     @property

@@ -164,7 +164,12 @@ _POWER_AND_METER: Final = (
         *("InternalError", _POWER),
     ),
     _core(
-        *(_F.POWER_MODULE, _P.POWER_MODULE, _S.HARDWARE_FAILURE, "DC power module reports an alarm"),
+        *(
+            _F.POWER_MODULE,
+            _P.POWER_MODULE,
+            _S.HARDWARE_FAILURE,
+            "DC power module reports an alarm, or puts out too much",
+        ),
         "Check the supply's phases, the fans and the output. Replace the module if the alarm stays.",
         *("InternalError", _POWER),
     ),

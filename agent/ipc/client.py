@@ -165,8 +165,8 @@ class RemoteStation:
     async def present_token(self, token: Token, evse: int) -> str:
         return cast(str, await self._call("present_token", token=token, evse=evse))
 
-    async def link_state(self, online: bool, dialect: str | None) -> None:
-        await self._call("link_state", online=online, dialect=dialect)
+    async def link_state(self, online: bool, dialect: str | None, csms_url: str = "") -> None:
+        await self._call("link_state", online=online, dialect=dialect, csms_url=csms_url)
 
     async def password_worked(self, shown: str) -> None:
         await self._call("password_worked", shown=shown)
@@ -235,8 +235,9 @@ class RemoteStation:
     async def tariffs(self, evse: int) -> list[TariffAssignment]:
         return cast(list[TariffAssignment], await self._call("tariffs", evse=evse))
 
-    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
-        return cast(list[tuple[str, str]], await self._call("clear_tariffs", tariff_ids=tariff_ids, evse=evse))
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None, who: str = "") -> list[tuple[str, str]]:
+        answer = await self._call("clear_tariffs", tariff_ids=tariff_ids, evse=evse, who=who)
+        return cast(list[tuple[str, str]], answer)
 
     async def change_tariff(self, tx_id: str, tariff: str) -> str:
         return cast(str, await self._call("change_tariff", tx_id=tx_id, tariff=tariff))

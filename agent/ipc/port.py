@@ -50,8 +50,8 @@ NO_CSMS_ID: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class CsmsTx:
-    """What the CSMS calls a transaction of ours (1.6). ``NO_CSMS_ID`` with ``given_up``: its start
-    was never accepted (16-TX-07)."""
+    """What the CSMS calls a transaction of ours (1.6). ``NO_CSMS_ID`` with ``given_up`` (both versions): this CSMS
+    never took its start (16-TX-07)."""
 
     tx_id: str
     csms_id: int
@@ -312,7 +312,10 @@ class StationPort(Protocol):
         decided; where the CSMS is asked, the decision follows later."""
         ...
 
-    async def link_state(self, online: bool, dialect: str | None) -> None: ...
+    async def link_state(self, online: bool, dialect: str | None, csms_url: str = "") -> None:
+        """``online``: the CSMS at ``csms_url`` has accepted the station's boot, now or before, and is told of
+        transactions from here on. Which one that is, is durable before it returns."""
+        ...
 
     async def password_worked(self, shown: str) -> None:
         """The CSMS has taken this password (hex of its bytes): the way back, should a newer one be a mistake. Durable
@@ -400,8 +403,9 @@ class StationPort(Protocol):
 
     async def tariffs(self, evse: int) -> list[TariffAssignment]: ...
 
-    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
-        """OCPP 2.1 ClearTariffs: (tariff id, status)."""
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None, who: str = "") -> list[tuple[str, str]]:
+        """OCPP 2.1 ClearTariffs: (tariff id, status). ``who`` does it, where it is not the CSMS, goes into the log
+        book. Durable before it returns."""
         ...
 
     async def change_tariff(self, tx_id: str, tariff: str) -> str:

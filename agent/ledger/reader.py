@@ -104,6 +104,11 @@ class LedgerReader:
         )
         return [tables.row_of(columns) for columns in found]
 
+    def begun_and_not_ended(self, seq: int) -> list[str]:
+        """The transactions that had begun at row ``seq`` and not ended yet, the first ``PAGE_MAX_ROWS`` of them."""
+        query = "SELECT tx_id FROM tx WHERE begin_seq <= ? AND (end_seq IS NULL OR end_seq > ?) LIMIT ?"
+        return [tx_id for (tx_id,) in self._select(query, (seq, seq, PAGE_MAX_ROWS))]
+
     def transactions(self, after_seq: int, limit: int) -> list[Transaction]:
         """Transactions that began after row ``after_seq``, in that order; 1 to ``PAGE_MAX_ROWS`` of them."""
         _check_limit(limit)

@@ -18,7 +18,7 @@ VALUE_MAX_CHARS: Final = 64 * 1024
 class Namespace(enum.StrEnum):
     """Who keeps what. The spelling is on disk: never rename, only add."""
 
-    CURSOR = "cursor"  # reader's name -> seq of the last row it is done with; "alone" -> there was no reader
+    CURSOR = "cursor"  # reader's name -> seq of the last row it is done with; and who it was: ``station.first_csms``
     CSMS_TX = "csms_tx"  # our transaction id -> the id the CSMS gave it (OCPP 1.6)
     SETTING = "setting"  # device model variable -> its value
     TOKEN = "token"  # identification token -> what the CSMS last said of it

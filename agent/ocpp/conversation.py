@@ -40,7 +40,7 @@ from agent.ocpp.heartbeat import keep_beating
 from agent.ocpp.log_requests import LogReport, LogUploads
 from agent.ocpp.registration import Admission, Registration
 from agent.ocpp.retry import RetryPolicy
-from agent.ocpp.rpc import CallResult, Priority
+from agent.ocpp.rpc import CallError, CallResult, Priority
 from agent.ocpp.session import Reply
 from agent.ocpp.version import Version
 
@@ -51,6 +51,10 @@ MESSAGE_ATTEMPTS: Final = "OCPPCommCtrlr.MessageAttempts[TransactionEvent]"
 MESSAGE_ATTEMPT_INTERVAL: Final = "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]"
 ATTEMPTS_DEFAULT: Final = 3
 ATTEMPT_INTERVAL_DEFAULT_S: Final = 60
+
+# The CSMS has judged the token, maybe refused it, and we cannot read how. So it starts nothing, and what was known of
+# it before is known no more: the cache would let it in as soon as the link is lost.
+_UNREADABLE: Final = TokenVerdict("Invalid", everywhere=False)
 
 Answerer = Callable[[Payload], Awaitable[Payload | Reply]]
 Job = Callable[[Line], Awaitable[None]]
@@ -225,6 +229,8 @@ class Conversation(ABC):
                 verdict = self._read_verdict(outcome.payload, wanted)
                 if text := self._price_text(outcome.payload):
                     await self._station.told_price(wanted.token, text)
+            elif isinstance(outcome, CallError) and outcome.unusable:
+                verdict = _UNREADABLE
         finally:
             # However the call ends: a driver waits for this.
             await self._station.token_verdict(wanted.token, verdict, request_id=wanted.request_id)

@@ -14,6 +14,9 @@ Message ids derive from the row, so that a message repeated on a new connection 
 had on the old one and the CSMS can spot the duplicate. A retry on the same connection takes a new id
 in 1.6, where ids must differ, and keeps its id in 2.x (16-TX-05).
 
+An answer that comes after its time-out is as good, while it is still the turn of its row: the CSMS has booked that
+sending, and in 1.6 nothing else says under which number.
+
 Where the conversation begins anew on the same connection, what is on its way is waited for before: the CSMS may book
 it, and that must be heard (``_unbroken``).
 
@@ -25,7 +28,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -49,7 +53,7 @@ _ID_SPACE: Final = uuid.UUID("6f2b1d1e-6d0c-4f0c-9a53-2b8f6c1f7a40")
 @dataclass(frozen=True, slots=True)
 class Message:
     """One CALL made of one row. ``once``: it is not transaction-related, so a refusal is the end of it. ``minor``: no
-    bill is wrong without it.
+    bill is wrong without it. ``again``, once it is answered: an earlier sending may have been booked.
 
     ``shorter``: the same in fewer words, and in fewer still, for a CSMS that hangs up at the full one."""
 
@@ -58,6 +62,7 @@ class Message:
     once: bool = False
     minor: bool = False
     shorter: tuple[Payload, ...] = ()
+    again: bool = False
 
     def form(self, number: int) -> Payload:
         """The full one is number 0."""
@@ -118,6 +123,8 @@ class Delivery:
         self._rows_appended = asyncio.Event()
         self._line: Line | None = None  # the last one
         self._retry = Retry(0)  # of the row whose turn it is, over reconnects
+        self._late: asyncio.Future[Payload]  # the answer to this row that comes after its time-out
+        self._bookable_before = 1  # sendings of the first row by the gateway before this one: who knows
         self._minor_refused = 0  # to the end, since one was taken
 
     def wake(self) -> None:
@@ -140,6 +147,7 @@ class Delivery:
                 await self._station.delivered(cursor)
                 kept_seq = cursor
             if not page:
+                self._bookable_before = 0  # what comes now was sent by nobody
                 await self._rows_appended.wait()
 
     async def _deliver(self, line: Line, record: Record) -> bool:
@@ -148,25 +156,31 @@ class Delivery:
         if message is None:
             return False
         if self._retry.seq != record.seq:
-            self._retry = Retry(record.seq)
-        retry, loop = self._retry, asyncio.get_running_loop()
+            self._retry, self._bookable_before = Retry(record.seq, bookable=self._bookable_before), 0
+            self._late = asyncio.get_running_loop().create_future()
+        retry, late, loop = self._retry, self._late, asyncio.get_running_loop()
         if line is not self._line:
             self._line = line
             retry.connected(loop.time(), 1 + len(message.shorter))
         if retry.needs_proof and await _lives(line):
             retry.proven()
-        while not retry.is_over(self._policy()):
+        while not (late.done() or retry.is_over(self._policy())):
             if (wait_s := retry.not_before_s - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
+                done, _ = await asyncio.wait([late], timeout=wait_s)
+                if done:
+                    break
             outcome = await _unbroken(line, self._attempt(line, record, message))
             if isinstance(outcome, CallResult):
                 return True
             if isinstance(outcome, TimedOut):
                 await self._until_it_lives(line)
-            if not retry.is_over(self._policy()):
+            if not (late.done() or retry.is_over(self._policy())):
                 self.counters.retried += 1
                 log.warning("delivery_retry", seq=record.seq, action=message.action, failures=retry.failures)
-        await self._give_up(record, message)
+        if late.done():
+            await self._take(record, message, late.result())
+        else:
+            await self._give_up(record, message)
         return True
 
     async def _attempt(self, line: Line, record: Record, message: Message) -> _Outcome:
@@ -175,11 +189,7 @@ class Delivery:
         retry, now_s = self._retry, asyncio.get_running_loop().time()
         match outcome:
             case CallResult(answer):
-                kept = await self._translator.answered(record, message, answer)
-                await self._station.delivered(record.seq, kept)
-                self.counters.delivered += 1
-                if message.minor:
-                    self._minor_refused = 0
+                await self._take(record, message, answer)
             case CallError():
                 last = message.once or (message.minor and self._minor_refused >= MINOR_REFUSED_MAX)
                 retry.refused(now_s, self._policy(), last=last)
@@ -194,15 +204,18 @@ class Delivery:
         retry = self._retry
         number = retry.sends if self._new_id_on_retry else 0
         retry.sends += 1
+        retry.bookable += 1
         try:
             return await line.call(
                 message.action,
                 message.form(retry.form),
                 priority=Priority.STATUS if message.once else Priority.TRANSACTION,
                 message_id=message_id(self._identity, record, number),
+                on_late=partial(_keep, self._late),
             )
         except NotRegistered:
             retry.denied()
+            retry.bookable -= 1
             raise
         except LinkGone as gone:
             if gone.lost.sent:
@@ -215,6 +228,8 @@ class Delivery:
                     hang_ups=retry.hang_ups,
                     next_form=retry.form,
                 )
+            else:
+                retry.bookable -= 1
             raise
 
     async def _until_it_lives(self, line: Line) -> None:
@@ -223,10 +238,18 @@ class Delivery:
         Any answer is a sign of life: some CSMS answer no Heartbeat. It is waited for after the last attempt too, or the
         next message would go to a CSMS that is still busy with this one."""
         timed_out_s, at_once = asyncio.get_running_loop().time(), True
-        while not (await _lives(line) or line.last_answer_s > timed_out_s):
+        while not (self._late.done() or await _lives(line) or line.last_answer_s > timed_out_s):
             at_once = False
-            await asyncio.sleep(LIFE_EVERY_S)
+            await asyncio.wait([self._late], timeout=LIFE_EVERY_S)
         self._retry.lived(at_once=at_once)
+
+    async def _take(self, record: Record, message: Message, answer: Payload) -> None:
+        """It has come, in time or late. Raises ``StationLost``."""
+        kept = await self._translator.answered(record, replace(message, again=self._retry.bookable > 1), answer)
+        await self._station.delivered(record.seq, kept)
+        self.counters.delivered += 1
+        if message.minor:
+            self._minor_refused = 0
 
     async def _give_up(self, record: Record, message: Message) -> None:
         self.counters.dropped += 1
@@ -234,6 +257,11 @@ class Delivery:
         log.error("delivery_dropped", seq=record.seq, action=message.action, failures=failures, hang_ups=hang_ups)
         kept = await self._translator.given_up(record)
         await self._station.delivered(record.seq, kept)
+
+
+def _keep(late: asyncio.Future[Payload], answer: Payload) -> None:
+    if not late.done():
+        late.set_result(answer)
 
 
 async def _lives(line: Line) -> bool:

@@ -59,6 +59,7 @@ class Caller(Protocol):
         priority: Priority,
         timeout_s: float | None = None,
         message_id: str | None = None,
+        on_late: Callable[[Payload], None] | None = None,
     ) -> CallOutcome: ...
 
 
@@ -133,6 +134,7 @@ class Line:
         priority: Priority,
         timeout_s: float | None = None,
         message_id: str | None = None,
+        on_late: Callable[[Payload], None] | None = None,
     ) -> CallResult | CallError | TimedOut:
         """As ``Session.call``, but a lost link raises ``LinkGone``, a lost registration ``NotRegistered``."""
         if action == "BootNotification":
@@ -144,7 +146,7 @@ class Line:
         self._quiet.clear()
         try:
             outcome = await self._session.call(
-                action, payload, priority=priority, timeout_s=timeout_s, message_id=message_id
+                action, payload, priority=priority, timeout_s=timeout_s, message_id=message_id, on_late=on_late
             )
         finally:
             self._under_way -= 1

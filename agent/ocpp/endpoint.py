@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 
 from agent.config.built import BUILD_TIME_MS
+from agent.ocpp.root_turns import in_turn
 from agent.ocpp.version import Version
 from agent.security.peer_dates import verify_dates
 
@@ -39,7 +40,8 @@ CIPHER_SUITES = (
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
     """Trust and identity. ``ca_file`` holds the CSMS roots (PEM); None means the system's store, by choice only
-    (``system_store``). ``roots`` (PEM) are trusted beside these: the CSMS has installed them (M05).
+    (``system_store``). ``roots`` (PEM) are trusted beside these: the CSMS has installed them (M05). ``turn``: of roots
+    that share a name, see ``root_turns``.
 
     ``certificate_file`` and ``key_file`` (PEM) are the station's client certificate: security profile 3.
     """
@@ -49,6 +51,7 @@ class TlsSettings:
     key_file: Path | None = None
     roots: tuple[str, ...] = ()
     system_store: bool = True
+    turn: int = 0
 
     def context(self) -> ssl.SSLContext:
         """A new context, to be used for one connection: trust anchors cannot be removed from an old one.
@@ -60,11 +63,12 @@ class TlsSettings:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(":".join(CIPHER_SUITES))
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-        if self.ca_file is not None:
-            context.load_verify_locations(cafile=self.ca_file)
-        elif self.system_store:
+        chosen = self._in_turn()
+        if self.ca_file is None and self.system_store:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        for root in self.roots:
+        if self.ca_file is not None and chosen is None:
+            context.load_verify_locations(cafile=self.ca_file)
+        for root in self.roots if chosen is None else chosen:
             try:
                 context.load_verify_locations(cadata=root)
             except ssl.SSLError as error:  # the others may well do: a station that cannot connect needs a visit
@@ -72,6 +76,17 @@ class TlsSettings:
         if self.certificate_file is not None:
             context.load_cert_chain(self.certificate_file, self.key_file)
         return context
+
+    def _in_turn(self) -> list[str] | None:
+        """What this attempt trusts in place of file and installed roots; None: all of them. Raises ``OSError``."""
+        if self.turn == 0:  # as nearly always: the library that reads certificates is not loaded for it
+            return None
+        of_file = [] if self.ca_file is None else [self.ca_file.read_text(errors="replace")]
+        try:
+            return in_turn([*of_file, *self.roots], self.turn)
+        except ValueError as error:
+            log.error("roots that share a name cannot take turns", reason=str(error))
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,9 @@ class Link:
 
     ``endpoint()`` is asked before each attempt; ``open`` then connects, or raises ``NotConnected``;
     ``converse(version)`` is asked at each connection, for the version the CSMS chose; ``on_heard()`` is called for each
-    good answer of the CSMS and each call that the conversation takes. What else any of them or the conversation raises
-    ends ``run``: it is no fault of the link.
+    good answer of the CSMS and each call that the conversation takes. A ``ValueError`` of ``endpoint`` or ``open`` is
+    a failed attempt too: a profile that makes no endpoint is data, and there may be others. What else any of them or
+    the conversation raises ends ``run``: it is no fault of the link.
     """
 
     def __init__(
@@ -190,11 +191,13 @@ class Link:
         """Connect once and stay until the link ends."""
         self._ended = asyncio.get_running_loop().create_future()
         self._publish(LinkState(LinkPhase.CONNECTING))
-        endpoint = self._endpoint()
         try:
+            endpoint = self._endpoint()
             connection = await self._open(endpoint)
         except NotConnected as error:
             return error.failure
+        except ValueError as error:
+            return LinkFailure(FailureKind.NO_ENDPOINT, str(error))
         code = CLOSE_NORMAL
         try:
             failure = await self._live(connection, endpoint, self._ended)

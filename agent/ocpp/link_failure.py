@@ -35,6 +35,7 @@ class FailureKind(enum.StrEnum):
     TLS_CIPHER = "tls_cipher"
     TLS = "tls"
     TLS_FILES = "tls_files"  # our own certificate files cannot be used
+    NO_ENDPOINT = "no_endpoint"  # nothing can be connected to by what is configured
     CLOSED = "closed"  # an established link ended
     SILENT = "silent"  # no pong, or nothing else
     DROPPED = "dropped"  # by our own wish
@@ -128,6 +129,10 @@ def _classify_status(error: InvalidStatus) -> LinkFailure:
         return LinkFailure(FailureKind.UNKNOWN_IDENTITY, detail)
     if 300 <= status < 400:
         return LinkFailure(FailureKind.REDIRECTED, detail)
-    retry_after = error.response.headers.get("Retry-After", "")
-    seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else 0
-    return LinkFailure(FailureKind.HTTP_STATUS, detail, min(seconds, RETRY_AFTER_MAX_S))
+    waits_s = map(_seconds, error.response.headers.get_all("Retry-After"))  # a proxy may add its own
+    return LinkFailure(FailureKind.HTTP_STATUS, detail, min(max(waits_s, default=0), RETRY_AFTER_MAX_S))
+
+
+def _seconds(retry_after: str) -> int:
+    """0 for a date, and for what is neither."""
+    return int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else 0

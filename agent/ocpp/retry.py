@@ -59,6 +59,7 @@ class Retry:
     hang_ups: int = 0
     failures: int = 0  # refused, or swallowed
     sends: int = 0  # on this connection; one that was denied counts on the next as well: its id is used up
+    bookable: int = 0  # sendings that the CSMS may have booked, on whatever connection
     _denied_sends: int = 0
     _first_hang_up_s: float = 0.0
     _proven: bool = False  # the CSMS answered on this connection

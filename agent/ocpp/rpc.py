@@ -18,12 +18,13 @@ from __future__ import annotations
 import enum
 import hashlib
 import heapq
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.ocpp import frames, schema
+from agent.ocpp.answers import Answers
 from agent.ocpp.errors import DESCRIPTION_MAX_CHARS, ErrorCode, RpcError
 from agent.ocpp.frames import MessageId, Payload
 from agent.ocpp.version import Version
@@ -53,18 +54,19 @@ class Priority(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The peer answered, and the answer conforms to its schema (fields we do not know aside)."""
+    """The peer answered, and what is left of the answer conforms to its schema (fields we do not know aside)."""
 
     payload: Payload
 
 
 @dataclass(frozen=True, slots=True)
 class CallError:
-    """The peer refused, or its answer was unusable. ``code`` is in 2.x spelling; unknown codes come as sent."""
+    """The peer refused, or its answer was ``unusable``. ``code`` is in 2.x spelling; unknown codes come as sent."""
 
     code: str
     description: str
     details: dict[str, Any] = field(default_factory=dict)
+    unusable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,14 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class LateAnswer:
+    """The answer to a call that was settled as timed out. It has passed its schema."""
+
+    message_id: MessageId
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
 class InvalidMessages:
     """The peer sent what cannot be used: ``count`` since the last report, at most one report a minute (RPC-07)."""
 
@@ -152,7 +162,7 @@ class Close:
     reason: str
 
 
-Effect = Transmit | Dispatch | Settled | InvalidMessages | Noticed | Close
+Effect = Transmit | Dispatch | Settled | LateAnswer | InvalidMessages | Noticed | Close
 
 
 @dataclass(slots=True)
@@ -187,11 +197,12 @@ class Rpc:
         self.version = version
         self.counters = Counters()
         self._supported = supported
+        self._answers = Answers(version)
         self._validate_outgoing = validate_outgoing
         self._waiting: list[tuple[Priority, int, OutgoingCall]] = []  # heap
         self._sequence = 0
         self._in_flight: _InFlight | None = None
-        self._expired: deque[str] = deque(maxlen=EXPIRED_MAX)
+        self._expired: OrderedDict[MessageId, str] = OrderedDict()  # the actions of calls that timed out
         self._in_work: dict[MessageId, bytes] = {}  # digest of the CALL, by id
         self._answered: OrderedDict[MessageId, _Answered] = OrderedDict()
         self._invalid_unreported = 0
@@ -234,7 +245,9 @@ class Rpc:
             return []
         self.counters.timed_out_calls += 1
         self.counters.unanswered_calls += 1
-        self._expired.append(self._in_flight.call.message_id)
+        self._expired[self._in_flight.call.message_id] = self._in_flight.call.action
+        if len(self._expired) > EXPIRED_MAX:
+            self._expired.popitem(last=False)
         return self._settle(TimedOut(), now_ms)
 
     def disconnect(self, reason: str, code: int | None = None) -> list[Effect]:
@@ -306,11 +319,11 @@ class Rpc:
                 return self._incoming(call, hashlib.sha256(data).digest(), now_ms)
             case frames.Result(message_id, payload):
                 if not self._is_expected(message_id):
-                    return self._unexpected(message_id)
+                    return self._unexpected(message_id, payload, now_ms)
                 return self._result(payload, now_ms)
             case frames.Error(message_id, code, description, details):
                 if not self._is_expected(message_id):
-                    return self._unexpected(message_id)
+                    return self._unexpected(message_id, None, now_ms)
                 return self._settle(CallError(code, description[:DESCRIPTION_MAX_CHARS], details), now_ms)
             case frames.ResultError(_, code, _):
                 return [Noticed(f"peer could not use our answer: {code[:DESCRIPTION_MAX_CHARS]}")]
@@ -357,22 +370,29 @@ class Rpc:
     def _is_expected(self, message_id: MessageId) -> bool:
         return self._in_flight is not None and self._in_flight.call.message_id == message_id
 
-    def _unexpected(self, message_id: MessageId) -> list[Effect]:
-        if message_id in self._expired:
-            self.counters.late_answers += 1
-            return [Noticed("late answer dropped")]
-        self.counters.stray_answers += 1
-        return [Noticed("answer to no call dropped")]
+    def _unexpected(self, message_id: MessageId, payload: Payload | None, now_ms: int) -> list[Effect]:
+        """``payload`` None: it is an error. RPC-05: late, it may be taken for its own call, never for the next."""
+        action = self._expired.get(message_id)
+        if action is None:
+            self.counters.stray_answers += 1
+            return [Noticed("answer to no call dropped")]
+        self.counters.late_answers += 1
+        if payload is None:
+            return [Noticed("late refusal dropped", action)]  # it counts as a failure already
+        try:
+            noticed = self._answers.take(action, payload)
+        except schema.SchemaViolation as violation:
+            return self._report_invalid(f"late {action} response: {violation.description}", now_ms)
+        return [*(Noticed(what, action) for what in noticed), LateAnswer(message_id, payload)]
 
     def _result(self, payload: Payload, now_ms: int) -> list[Effect]:
         assert self._in_flight is not None
         call = self._in_flight.call
         try:
-            unknown = schema.check_response(self.version, call.action, payload)
+            noticed = self._answers.take(call.action, payload)
         except schema.SchemaViolation as violation:
             return self._unusable_answer(violation, now_ms)
-        noticed: list[Effect] = [Noticed(f"unknown response fields: {', '.join(unknown[:8])}", call.action)]
-        return (noticed if unknown else []) + self._settle(CallResult(payload), now_ms)
+        return [*(Noticed(what, call.action) for what in noticed), *self._settle(CallResult(payload), now_ms)]
 
     def _unusable_answer(self, error: RpcError, now_ms: int) -> list[Effect]:
         """RPC-08: only 2.1 may tell the peer, with a CALLRESULTERROR."""
@@ -385,7 +405,8 @@ class Rpc:
             )
             effects.append(Transmit(text))
         effects += self._report_invalid(f"{call.action} response: {error.description}", now_ms)
-        outcome = CallError(error.code, f"unusable answer: {error.description}"[:DESCRIPTION_MAX_CHARS])
+        description = f"unusable answer: {error.description}"[:DESCRIPTION_MAX_CHARS]
+        outcome = CallError(error.code, description, unusable=True)
         return effects + self._settle(outcome, now_ms)
 
     def _malformed(self, malformed: frames.Malformed, now_ms: int) -> list[Effect]:

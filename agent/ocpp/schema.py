@@ -2,7 +2,8 @@
 
 Charter: says whether a payload conforms to its OCPP schema and, if not, where and with which error
 code. It does not convert, default or copy anything, and it does not check ``date-time`` strings:
-they are checked where they are parsed (``timestamps``).
+they are checked where they are parsed (``timestamps``). Only an answer of the CSMS may be made to conform
+(``mend_response``).
 
 The schema *files* come from the ``ocpp`` distribution, found without importing it (its import costs
 10 MiB). All of them are read as draft 4, as that package does: 1.0 is not an integer, true is not a
@@ -22,6 +23,7 @@ import functools
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,10 @@ _CODES = {
 }
 
 _NAME_MAX_CHARS = 50
+_REFUSAL = "Invalid"
+"""What an unknown status of a token is read as. No other enumeration in an answer of the CSMS has this value."""
+_NARROWING = frozenset({"evseId"})
+"""Optional members that take something back, as idTokenInfo.evseId does: without them more would be allowed."""
 
 
 class SchemaViolation(RpcError):
@@ -65,6 +71,17 @@ class SchemaViolation(RpcError):
         if fault is Fault.MISSING and version.is_16:
             code = ErrorCode.PROTOCOL_ERROR  # 1.6J table 7: "Payload for Action is incomplete"
         super().__init__(code, f"{path or 'payload'}: {fault.value}")
+
+
+@dataclass(slots=True)
+class Leniency:
+    """What was passed over in an answer: names of fields we do not know and, where it ``mends``, of optional ones that
+    were null, and what was wrong with others."""
+
+    mends: bool
+    unknown: list[str] = field(default_factory=list)
+    nulls: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
 
 def actions(version: Version) -> frozenset[str]:
@@ -82,11 +99,20 @@ def check_response(version: Version, action: str, payload: object) -> tuple[str,
 
     Returns the names of unknown fields, which some CSMS add and which the caller logs (RPC-11).
     """
-    unknown: list[str] = []
+    return tuple(_check_leniently(version, action, payload, Leniency(mends=False)).unknown)
+
+
+def mend_response(version: Version, action: str, payload: object) -> Leniency:
+    """As ``check_response``, but what need not be there does not void the rest: it is taken out of ``payload`` where it
+    breaks the schema, and a status of a token that we do not know becomes Invalid."""
+    return _check_leniently(version, action, payload, Leniency(mends=True))
+
+
+def _check_leniently(version: Version, action: str, payload: object, leniency: Leniency) -> Leniency:
     if f"{action}Response" not in _files(version):
         raise KeyError(action)
-    _check(version, f"{action}Response", payload, unknown)
-    return tuple(unknown)
+    _check(version, f"{action}Response", payload, leniency)
+    return leniency
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -108,9 +134,9 @@ def _request_files(version: Version) -> Mapping[str, str]:
     return {stem.removesuffix("Request"): stem for stem in requests}
 
 
-def _check(version: Version, stem: str, payload: object, unknown: list[str] | None) -> None:
+def _check(version: Version, stem: str, payload: object, leniency: Leniency | None) -> None:
     try:
-        _compiled(version, stem)(payload, unknown)
+        _compiled(version, stem)(payload, leniency)
     except _Mismatch as mismatch:
         raise SchemaViolation(mismatch.fault, mismatch.json_path(), version) from None
 
@@ -123,16 +149,17 @@ def _compiled(version: Version, stem: str) -> Check:
 
 # ---------------------------------------------------------------------------------------- compiler
 
-# A check returns nothing or raises _Mismatch. The second argument collects unknown field names; None refuses them.
-Check = Callable[[object, "list[str] | None"], None]
+# A check returns nothing or raises _Mismatch. None for the second argument: nothing is passed over.
+Check = Callable[[object, Leniency | None], None]
 
 
 class _Mismatch(Exception):
     """Unwinds to the root, collecting the path on its way: the good case pays nothing for it."""
 
-    def __init__(self, fault: Fault, *path: str | int) -> None:
+    def __init__(self, fault: Fault, *path: str | int, instead: str | None = None) -> None:
         self.fault = fault
         self.path = list(path)
+        self.instead = instead  # what the value may be read as
 
     def json_path(self) -> str:
         text = ""
@@ -195,24 +222,30 @@ class _Compiler:
         required = tuple(node.get("required", ()))
         closed = node.get("additionalProperties", True) is False
 
-        def check(value: object, unknown: list[str] | None) -> None:
+        def check(value: object, leniency: Leniency | None) -> None:
             if not isinstance(value, dict):
                 raise _Mismatch(Fault.WRONG_TYPE)
             for name in required:
                 if name not in value:
                     raise _Mismatch(Fault.MISSING, name)
+            broken: dict[str, _Mismatch] = {}
             for name, member in value.items():
                 member_check = properties.get(name)
                 if member_check is not None:
                     try:
-                        member_check(member, unknown)
+                        member_check(member, leniency)
                     except _Mismatch as mismatch:
                         mismatch.path.append(name)
-                        raise
+                        if leniency is None or not leniency.mends:
+                            raise
+                        broken[name] = mismatch
                 elif closed:
-                    if unknown is None:
+                    if leniency is None:
                         raise _Mismatch(Fault.UNKNOWN_FIELD, name[:_NAME_MAX_CHARS])
-                    unknown.append(name[:_NAME_MAX_CHARS])
+                    leniency.unknown.append(name[:_NAME_MAX_CHARS])
+            if leniency is not None:
+                for name, found in broken.items():
+                    _mend(value, name, found, leniency, is_required=name in required)
 
         return check
 
@@ -220,7 +253,7 @@ class _Compiler:
         item_check = self.compile(node["items"]) if "items" in node else _anything
         low, high = node.get("minItems", 0), node.get("maxItems")
 
-        def check(value: object, unknown: list[str] | None) -> None:
+        def check(value: object, leniency: Leniency | None) -> None:
             if not isinstance(value, list):
                 raise _Mismatch(Fault.WRONG_TYPE)
             if len(value) < low:
@@ -229,12 +262,27 @@ class _Compiler:
                 raise _Mismatch(Fault.TOO_MANY)
             for index, item in enumerate(value):
                 try:
-                    item_check(item, unknown)
+                    item_check(item, leniency)
                 except _Mismatch as mismatch:
                     mismatch.path.append(index)
                     raise
 
         return check
+
+
+def _mend(value: dict[str, Any], name: str, mismatch: _Mismatch, leniency: Leniency, *, is_required: bool) -> None:
+    """Make ``value`` do without a member that breaks its schema, or raise where it cannot."""
+    member = value[name]
+    if mismatch.instead is not None and mismatch.path == [name]:
+        value[name] = mismatch.instead
+    elif is_required or (name in _NARROWING and member):
+        raise mismatch
+    else:
+        del value[name]
+    if member is None:
+        leniency.nulls.append(name)
+    else:
+        leniency.faults.append(f"{mismatch.json_path()}: {mismatch.fault.value}")
 
 
 def _known(node: Mapping[str, Any], keywords: frozenset[str]) -> Mapping[str, Any]:
@@ -246,14 +294,15 @@ def _known(node: Mapping[str, Any], keywords: frozenset[str]) -> Mapping[str, An
 def _string(node: Mapping[str, Any]) -> Check:
     longest = node.get("maxLength")
     allowed = frozenset(node["enum"]) if "enum" in node else None
+    instead = _REFUSAL if allowed is not None and _REFUSAL in allowed else None
 
-    def check(value: object, _unknown: list[str] | None) -> None:
+    def check(value: object, _leniency: Leniency | None) -> None:
         if not isinstance(value, str):
             raise _Mismatch(Fault.WRONG_TYPE)
         if longest is not None and len(value) > longest:
             raise _Mismatch(Fault.TOO_LONG)
         if allowed is not None and value not in allowed:
-            raise _Mismatch(Fault.NOT_ALLOWED)
+            raise _Mismatch(Fault.NOT_ALLOWED, instead=instead)
 
     return check
 
@@ -262,7 +311,7 @@ def _number(node: Mapping[str, Any], types: tuple[type, ...]) -> Check:
     low, high = node.get("minimum"), node.get("maximum")
     step = decimal.Decimal(str(node["multipleOf"])) if "multipleOf" in node else None
 
-    def check(value: object, _unknown: list[str] | None) -> None:
+    def check(value: object, _leniency: Leniency | None) -> None:
         if not isinstance(value, types) or isinstance(value, bool):
             raise _Mismatch(Fault.WRONG_TYPE)
         if low is not None and value < low:
@@ -276,10 +325,10 @@ def _number(node: Mapping[str, Any], types: tuple[type, ...]) -> Check:
     return check
 
 
-def _boolean(value: object, _unknown: list[str] | None) -> None:
+def _boolean(value: object, _leniency: Leniency | None) -> None:
     if not isinstance(value, bool):
         raise _Mismatch(Fault.WRONG_TYPE)
 
 
-def _anything(_value: object, _unknown: list[str] | None) -> None:
+def _anything(_value: object, _leniency: Leniency | None) -> None:
     """Free-form data: every JSON value is allowed."""

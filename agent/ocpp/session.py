@@ -21,7 +21,7 @@ import structlog
 
 from agent.ocpp import rpc
 from agent.ocpp.errors import ErrorCode, RpcError
-from agent.ocpp.frames import Payload
+from agent.ocpp.frames import MessageId, Payload
 from agent.ocpp.redact import redact
 from agent.ocpp.rpc import CallOutcome, LinkLost, Priority
 from agent.ocpp.version import Version
@@ -139,6 +139,7 @@ class Session:
         self._new_id = new_id
         self._rpc = rpc.Rpc(version, supported, validate_outgoing=validate_outgoing)
         self._calls: dict[str, asyncio.Future[CallOutcome]] = {}
+        self._on_late: dict[MessageId, Callable[[Payload], None]] = {}
         self._outbox: asyncio.Queue[tuple[str, Callable[[], None] | None]] = asyncio.Queue()
         self._handlers: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -160,12 +161,14 @@ class Session:
         priority: Priority,
         timeout_s: float | None = None,
         message_id: str | None = None,
+        on_late: Callable[[Payload], None] | None = None,
     ) -> CallOutcome:
         """Send a CALL and wait for what becomes of it.
 
         ``timeout_s`` counts from the moment the slot is free (default ``message_timeout_s``); waiting for
         the slot has no limit. Cancelling is safe: a call that still waits is never sent, a late answer is
-        dropped. Give ``message_id`` to repeat an earlier call under its id.
+        dropped. Give ``message_id`` to repeat an earlier call under its id. ``on_late`` is called with the answer
+        that comes after the call has timed out, should one come; the last few such calls are remembered.
 
         Raises ``KeyError`` (no such action), ``ValueError`` (id under way), ``QueueFull``.
         """
@@ -176,6 +179,10 @@ class Session:
         effects = self._rpc.call(rpc.OutgoingCall(message_id, action, payload, priority, timeout_ms), self._clock_ms())
         outcome: asyncio.Future[CallOutcome] = asyncio.get_running_loop().create_future()
         self._calls[message_id] = outcome
+        if on_late is not None:
+            self._on_late[message_id] = on_late
+            if len(self._on_late) > rpc.EXPIRED_MAX:
+                del self._on_late[next(iter(self._on_late))]
         self._apply(effects)
         try:
             return await outcome
@@ -265,6 +272,10 @@ class Session:
                     handler.add_done_callback(self._handlers.discard)
                 case rpc.Settled(message_id, outcome):
                     self._settle(message_id, outcome)
+                case rpc.LateAnswer(late_id, payload):
+                    log.info("late_answer", message_id=late_id)
+                    if (on_late := self._on_late.pop(late_id, None)) is not None:
+                        on_late(payload)
                 case rpc.InvalidMessages(reason, count):
                     log.warning("invalid_messages", reason=reason, count=count)
                     if self._hooks.on_invalid_messages is not None:

@@ -1,9 +1,10 @@
-"""Whether the machine's clock tells how long the power was away.
+"""Whether something vouches for the machine's clock.
 
-Charter: one question, asked once at a start. Where no battery keeps it, a clock goes on about where it stood: it was
-put there by systemd-timesyncd or fake-hwclock, looks right, and may be hours behind. Proof is a hardware clock that
-shows the same time (one without a battery begins in 1970 or cannot be read), or systemd-timesyncd's note that a
-server has told the time since the boot. The kernel's own word (adjtimex) is not asked: the unit's sandbox forbids it.
+Charter: one question, asked at a start, and on while the answer is no. Where no battery keeps it, a clock goes on about
+where it stood: it was put there by systemd-timesyncd or fake-hwclock, looks right, and may be hours behind. Proof is a
+hardware clock that shows the same time (one without a battery begins in 1970 or cannot be read), or
+systemd-timesyncd's note that a server has told the time since the boot. The kernel's own word (adjtimex) is not asked:
+the unit's sandbox forbids it.
 
 Source: the kernel's Documentation/ABI/testing/sysfs-class-rtc; systemd-timesyncd.service(8). Units: ms.
 """

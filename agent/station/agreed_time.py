@@ -26,8 +26,8 @@ _KEY: Final = "agreed"
 
 class AgreedTime:
     """For one run, which begins at ``mono_ms``. ``kept``: the state of ``Namespace.CLOCK``; ``last``: the last row
-    there is, whose time counts where none was kept; ``machine_ms``: the machine's own clock, None where it cannot be
-    believed. One that is behind what was agreed on is no witness: it would hold back rows for as long as it is."""
+    there is, whose time counts where none was kept; ``machine_ms``: the machine's own clock, None where it is wrong for
+    sure. One that is behind what was agreed on is no witness: it would hold back rows for as long as it is."""
 
     def __init__(self, kept: Mapping[str, str], last: Row, mono_ms: int, machine_ms: int | None) -> None:
         known_ms = None if last.time_status == TIME_UNKNOWN else last.wall_ms

@@ -186,6 +186,11 @@ class Archive:
         ``PAGE_MAX_ROWS``."""
         return self._reader.state_of_ended(Namespace.CSMS_TX, self.delivered_seq(), PAGE_MAX_ROWS)
 
+    def clock_of(self, boot_id: str) -> Row | None:
+        """The newest row, if it is of this boot: each tells by which clock the station went as it was made."""
+        row = self.last_row()
+        return row if row.boot_id == boot_id else None
+
     def _records(self, rows: list[Row]) -> list[Record]:
         self._learn_clock()
         found = []
@@ -243,6 +248,10 @@ class Archive:
     def open_tx_ids(self) -> list[str]:
         return [start.tx_id for start in self._reader.open_transactions() if start.tx_id is not None]
 
+    def half_told(self, delivered_seq: int) -> list[str]:
+        """Transactions that a CSMS which was told all up to this row knows, and has not heard the end of."""
+        return self._reader.begun_and_not_ended(delivered_seq)
+
     def open_transactions(self, boot_id: str, mono_ms: int, wall_ms: int | None) -> list[Recovered | Stranded]:
         """Transactions with a start row and no end row, as the core wants to hear of them, or as they must end here.
 
@@ -293,7 +302,7 @@ class Archive:
         return None if found is None else found.source
 
     def _recovered(self, traces: _Traces, boot_id: str, mono_ms: int, wall_ms: int | None) -> Recovered:
-        start, (ran, ran_wall_ms), last = traces.begin, traces.ran, traces.last
+        start, (ran, ran_wall_ms, known), last = traces.begin, traces.ran, traces.last
         assert start is not None and last is not None
         first = start.fact
         assert isinstance(first, TransactionFact)
@@ -301,7 +310,7 @@ class Archive:
         gap_ms: int | None = None
         if same_boot:
             gap_ms = mono_ms - ran.mono_ms
-        elif wall_ms is not None and wall_ms >= ran_wall_ms:  # else it is behind, and tells nothing
+        elif wall_ms is not None and known and wall_ms >= ran_wall_ms:  # else it is behind, and tells nothing
             gap_ms = wall_ms - ran_wall_ms
         return Recovered(
             evse=first.evse,
@@ -339,7 +348,7 @@ class _Traces:
         self.begin: Record | None = None
         self.last: Sample | None = None  # the newest reading, also out of a row that cannot be read as a whole
         # What is said of it (a cost, a limit) may come while it is being recovered: no sign that it ran in that boot.
-        self.ran = start, start.wall_ms  # the newest row that is one, and when it was
+        self.ran = start, start.wall_ms, False  # the newest row that is one, when it was, and if that is known
         self.events = self.next_seq_no = 0
         self.blocked = False
         self.stop: StopFact | None = None
@@ -355,7 +364,7 @@ class _Traces:
                 continue
             self._note(_readings(record.fact))
             if row.kind in _KINDS_OF_RUNNING:
-                self.ran = row, record.wall_ms
+                self.ran = row, record.wall_ms, record.trusted_time
             if isinstance(record.fact, TransactionFact):
                 self.begin = record if row.seq == self.start.seq else self.begin
                 self.next_seq_no = record.fact.seq_no + 1

@@ -357,12 +357,13 @@ class Billing:
             each.wanted = None if each.books.tariff_hashes[-1:] == [content] else content
         return status
 
-    def use_live_tariff(self, content: str) -> None:
-        """The site's live tariff is now this: running transactions that follow it do so from now on, those that
-        a restart has cut off as soon as they go on."""
+    def use_live_tariff(self, said: str | None = None) -> None:
+        """The live tariff's file now says this (None: it may be time for what it has said): running transactions that
+        follow it go by what holds from now on, those that a restart has cut off as soon as they go on."""
+        content = self.tariffs.newly_live(self._core.ctx.sure_wall_ms, said)
         for each in self._open.values():
             now = each.wanted or next(reversed(each.books.tariff_hashes), None)
-            if each.books.ended is None and self.tariffs.follows_live(now):
+            if content is not None and each.books.ended is None and self.tariffs.follows_live(now):
                 self._want(each, content, self._accepts(each, content))
 
     # -------------------------------------------------------------------------------------- limits

@@ -4,10 +4,11 @@ Charter: pure. Holds the installed profiles, and says for every EVSE which limit
 and which share of the site's supply it has; and when that changes next by time alone. Times are wall
 times in ms (UTC), as profiles are; ``clock_known``: whether that time can be believed. Currents in mA.
 
-The configured supply bounds the AC EVSEs together; limits of the station by profile bound all EVSEs. Watt of the
-station are converted as if each EVSE had the most power per ampere that any has, so they are never exceeded where
-EVSEs differ; where some have fewer phases they are not used up. Where a limit of the station has lapsed, each EVSE has
-its own offline limit.
+The configured supply, and limits of the station by profile, bound all EVSEs together. Their ampere are those of each
+phase of the supply: an AC EVSE takes what it gives, and the modules of a DC EVSE take three phases, and more power than
+they put out (``_EFFICIENCY_PERCENT``). Watt of the station are converted as if each EVSE had the most power per ampere
+that any has, so they are never exceeded where EVSEs differ; where some have fewer phases they are not used up. Where a
+limit of the station has lapsed, each EVSE has its own offline limit.
 
 A board that charges by itself and is out of sight takes its least current from both, whether a transaction runs or
 not: nobody can keep it from that.
@@ -36,6 +37,9 @@ from agent.charging.store import Criteria, ProfileSet
 from agent.charging.timeline import earliest
 from agent.core.events import LimitSet
 
+_EFFICIENCY_PERCENT = 93
+"""Of rectifiers: those that are made for this give 94 % and more of what they take, at a power factor of 0.99."""
+
 _TO_COME = ""  # the transaction of a profile that is judged before there is one
 
 
@@ -48,18 +52,18 @@ class Outlook:
 
 
 class Limits:
-    """Profiles and supply of one station."""
+    """Profiles and supply of one station. ``mains_mv``: what its modules are fed with, phase to neutral."""
 
-    def __init__(self, feeds: tuple[Feed, ...], supply_ma: int | None, capabilities: Capabilities) -> None:
+    def __init__(
+        self, feeds: tuple[Feed, ...], supply_ma: int | None, capabilities: Capabilities, mains_mv: int = 230_000
+    ) -> None:
         self._feeds = {feed.evse_id: feed for feed in feeds}
-        ac = [feed for feed in feeds if not feed.dc]
-        widest = max(ac or feeds, key=lambda feed: feed.uw_per_ma)
-        self._station = replace(widest, evse_id=0, minimum_ma=0, dc=False, offline_limit_ma=None)
-        ac_ma = sum(feed.hard_limit_ma for feed in ac)
-        self._supply_ma = ac_ma if supply_ma is None else min(supply_ma, ac_ma)
-        dc_ma = sum(at_supply(feed.hard_limit_ma, feed, self._station) for feed in feeds if feed.dc)
-        self._station = replace(self._station, hard_limit_ma=self._supply_ma + dc_ma)
-        self._is_tight = self._supply_ma < ac_ma
+        mains = Feed(0, 0, mains_mv, 3, minimum_ma=0)
+        self._behind = replace(mains, voltage_mv=mains_mv * _EFFICIENCY_PERCENT // 100)  # the modules
+        self._all_ma = sum(at_supply(feed.hard_limit_ma, feed, self._behind) for feed in feeds)
+        widest = max((mains if feed.dc else feed for feed in feeds), key=lambda feed: feed.uw_per_ma)
+        limit_ma = self._all_ma if supply_ma is None else min(supply_ma, self._all_ma)
+        self._station = replace(mains, hard_limit_ma=limit_ma, voltage_mv=widest.voltage_mv, phases=widest.phases)
         self._capabilities = capabilities
         self.profiles = ProfileSet()
         self.bound = False  # a profile came into force with its transaction, and is not yet on disk
@@ -78,7 +82,7 @@ class Limits:
         }
         station = current_limit(self.profiles, self._station, wall_ms, clock_known=clock_known)
         wanted = {evse: own[evse].limit_ma for evse in running}
-        shares = self._shares(running, wanted, station.limit_ma, unseen)
+        shares = self._share(station.limit_ma, running, wanted, unseen) if station.limit_ma < self._all_ma else {}
         limits = tuple(
             LimitSet(
                 evse,
@@ -89,34 +93,22 @@ class Limits:
         )
         return Outlook(limits, earliest(station.next_change_ms, *(limit.next_change_ms for limit in own.values())))
 
-    def _shares(
-        self, running: dict[int, Transaction], wanted: dict[int, int], station_ma: int, unseen: Collection[int]
-    ) -> dict[int, int]:
-        """What each running EVSE may take at most, where that is not simply what it wants."""
-        shares: dict[int, int] = {}
-        if self._is_tight:
-            of_ac = {n: ma for n, ma in wanted.items() if not self._feeds[n].dc}
-            shares = self._share(self._supply_ma, running, of_ac, unseen)
-        if station_ma < self._station.hard_limit_ma:
-            shares = self._share(station_ma, running, wanted | shares, unseen)
-        return shares
-
     def _share(
         self, limit_ma: int, running: dict[int, Transaction], wanted: dict[int, int], unseen: Collection[int]
     ) -> dict[int, int]:
-        """One limit of the supply over the EVSEs that want something, after the least of the unseen. Of these, one with
+        """The limit of the supply over the EVSEs that want something, after the least of the unseen. Of these, one with
         a transaction still has its share: its board takes some seconds until it falls back."""
-        least = {n: at_supply(self._feeds[n].minimum_ma, self._feeds[n], self._station) for n in unseen}
+        least = {n: at_supply(self._feeds[n].minimum_ma, self._feeds[n], self._behind) for n in unseen}
         demands = []
         for evse, ma in wanted.items():
             feed = self._feeds[evse]
-            at_least_ma, at_most_ma = (at_supply(each, feed, self._station) for each in (feed.minimum_ma, ma))
+            at_least_ma, at_most_ma = (at_supply(each, feed, self._behind) for each in (feed.minimum_ma, ma))
             if evse in least:  # it is served already
                 at_least_ma, at_most_ma = 0, max(at_most_ma - at_least_ma, 0)
             demands.append(Demand(evse, running[evse].started_ms, at_most_ma, at_least_ma))
         shares = allocate(limit_ma - sum(least.values()), demands)
         shares = {evse: min(ma + least.get(evse, 0), limit_ma) for evse, ma in shares.items()}
-        return {evse: from_supply(ma, self._feeds[evse], self._station) for evse, ma in shares.items()}
+        return {evse: from_supply(ma, self._feeds[evse], self._behind) for evse, ma in shares.items()}
 
     def install(
         self, profile: ChargingProfile, evse: int, rules: Rules, running: dict[int, Transaction], wall_ms: int

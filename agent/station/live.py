@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.billing.books import Stamp
-from agent.config.built import BUILD_TIME_MS
 from agent.config.variable import Key
 from agent.core.effects import (
     Answer,
@@ -32,17 +31,18 @@ from agent.core.effects import (
     TransactionEnded,
 )
 from agent.core.events import (
-    ClockSet,
     Event,
     FromMeter,
     FromPilot,
     FromPower,
     LedgerLost,
     LinkChanged,
+    Stalled,
     Tick,
     UpdateHold,
 )
-from agent.core.facts import BootFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
+from agent.core.facts import BootFact, ClockFact, Fact, LogEntry, LogFact, MeterFact, SecurityFact, Token
+from agent.core.vehicle import SWAP_MS
 from agent.health.fold import Finding
 from agent.ipc.port import ConnectorChanged, HealthChanged, News, Record, RestartComing, Welcome
 from agent.ipc.port import SampleTaken as SampleNews
@@ -58,6 +58,7 @@ from agent.security.keys import oca_key
 from agent.station.agreed_time import AgreedTime
 from agent.station.archive import Archive
 from agent.station.build import Build, make_durable_directory, note_boot_cause
+from agent.station.clock import MachineClock
 from agent.station.disk import Disk
 from agent.station.ending_writer import EndingWriter
 from agent.station.first_csms import cursor_at_start
@@ -78,6 +79,7 @@ from agent.station.making import (
     unseen_damage,
 )
 from agent.station.networks import forgotten
+from agent.station.next_look import NextLook
 from agent.station.platform import Platform
 from agent.station.recovery import Stranded, end_stranded
 from agent.station.self_test import DeviceWatch
@@ -114,14 +116,11 @@ class LiveStation:
         self._stop = stop
         self.stop_cause = "ApplicationReset"
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        wall_ms = platform.machine_wall_ms()
-        # Whether the machine's clock can be believed at all ("I") or not ("U"), and whether it ran without power, too.
-        self._clock_at_start = wall_ms, (status := "I" if wall_ms >= BUILD_TIME_MS else "U")
-        self._clock_is_proven = status == "I" and platform.clock_is_proven(wall_ms)
-        birth = Birth(
-            build.software_version, build.config.station.serial, build.boot_id, self._now_ms(), wall_ms, status
-        )
+        stall_s = SWAP_MS / 1_000
+        self._next_look = NextLook(self._loop, lambda: self.give(Tick()), stall_s, lambda: self.give(Stalled()))
+        self._clock = clock = MachineClock(platform.machine_wall_ms, platform.clock_is_proven)
+        software, serial = build.software_version, build.config.station.serial
+        birth = Birth(software, serial, build.boot_id, self._now_ms(), clock.at_start_ms, clock.time_status)
         make_durable_directory(build.config.station.data_dir)
         opened = open_ledger(build.ledger_path, birth)
         if opened.rebuilt:
@@ -135,14 +134,14 @@ class LiveStation:
         self._availability_saved.set()
         self._archive = Archive(build.ledger_path)
         kept, last = self._archive.state(Namespace.CLOCK), self._archive.last_row()
-        self._agreed = AgreedTime(kept, last, self._now_ms(), wall_ms if status == "I" else None)
+        self._agreed = AgreedTime(kept, last, self._now_ms(), clock.witness_ms)
         self._model = make_model(build, self._archive)
         self._key = platform.metering_key(key_path(build.config))
         self._tariffs = make_tariffs(build, self._archive)
         core = make_core(build, self._archive, self._model, platform.new_tx_id, self._tariff_for)
         self._billing = make_billing(build, core, self._tariffs)
         limits = make_limits(build, self._archive, self._model)
-        self.logic = Logic(core, limits, self._billing, clock_is_proven=self._clock_is_proven)
+        self.logic = Logic(core, limits, self._billing)
         self._tokens = Tokens(build.config, self._model, core, self, self._archive.state(Namespace.TOKEN))
         self._watch = DeviceWatch(build.config, lambda: self._health.gateway_is_there())
         self._updates = self._make_updates(platform)
@@ -189,8 +188,7 @@ class LiveStation:
             self._updates.close()
         await self._devices.close()
         await self._usage.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._next_look.cancel()
         self._archive.close()  # first: the last to close is the writer, which leaves one tidy file
         await self._writer.close()
 
@@ -200,6 +198,7 @@ class LiveStation:
         """Let the logic handle an event and carry out what follows, before anything else happens."""
         if self._closing:
             return
+        self._next_look.heed()
         if isinstance(event, FromPilot | FromMeter | FromPower):
             _log_device(event)
             self._watch.hear(event)
@@ -220,13 +219,15 @@ class LiveStation:
         self._health.look()
         self.service.look()
         self._set_timer()
+        if (clock := self._clock.look(self.logic.core.ctx)) is not None:
+            before_ms = self.wall_ms()
+            self.give(clock)
+            self.append(ClockFact(clock.wall_ms, clock.source, before_ms))
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         deadline_ms, now_ms = self.logic.deadline_ms(), self._now_ms()
         wait_ms = self._tick_ms if deadline_ms is None else min(self._tick_ms, max(0, deadline_ms - now_ms))
-        self._timer = self._loop.call_later(wait_ms / 1_000, self.give, Tick())
+        self._next_look.within(wait_ms)
 
     def _carry_out(self, effect: Effect) -> None:
         """What no driver does."""
@@ -322,7 +323,7 @@ class LiveStation:
             log.info("old rows removed", rows=done.rows, transactions=done.transactions, up_to_seq=done.last_seq)
 
     def _tariff_for(self, evse: int, token: Token, group: str | None) -> str | None:
-        return self._tariffs.for_start(evse, token, group, self.logic.core.ctx.wall_ms)
+        return self._tariffs.for_start(evse, token, group, self.logic.core.ctx.sure_wall_ms)
 
     def _publish_sample(self, effect: SampleTaken) -> None:
         ctx = self.logic.core.ctx
@@ -388,15 +389,15 @@ class LiveStation:
 
     def begin(self) -> None:
         """The first events of every start, in this order: clock, open transactions, boot row."""
-        now_ms, (wall_ms, status) = self._now_ms(), self._clock_at_start
-        source = "rtc" if status == "I" else "none"
-        self.logic.step(ClockSet(wall_ms, source, trusted=False), now_ms)
+        now_ms = self._now_ms()
+        clock = self._clock.first(self._archive.clock_of(self._build.boot_id), now_ms)
+        self.logic.step(clock, now_ms)  # what follows has its row already, or concerns devices: none is open yet
         if changes := cursor_at_start(self._archive, has_csms=self._build.config.csms is not None):
             self._writer.append((), changes)
             self.service.delivered_seq = self._archive.delivered_seq()
         if changes := forgotten(self._build.config, self._archive.state(Namespace.SETTING)):
             self._writer.append((), changes)
-        trusted_wall = wall_ms if self._clock_is_proven else None
+        trusted_wall = clock.wall_ms if self.logic.clock_known else None
         stranded: list[Fact] = []
         for found in self._archive.open_transactions(self._build.boot_id, now_ms, trusted_wall):
             log.warning("open transaction found", tx=found.tx_id, evse=found.evse)

@@ -28,14 +28,12 @@ class PricesChanged:
 
 
 class Logic:
-    """Core, limits and prices as one. ``clock_is_proven``: limits may go by the machine's own clock; else by none until
-    the CSMS has told the time."""
+    """Core, limits and prices as one."""
 
-    def __init__(self, core: Station, limits: Limits, billing: Billing, *, clock_is_proven: bool) -> None:
+    def __init__(self, core: Station, limits: Limits, billing: Billing) -> None:
         self.core = core
         self.limits = limits
         self.billing = billing
-        self._clock_is_proven = clock_is_proven
         self._started_at_ms: dict[str, int] = {}
         self._told: dict[int, LimitSet] = {}
         self._next_change_wall_ms: int | None = None
@@ -67,9 +65,8 @@ class Logic:
 
     @property
     def clock_known(self) -> bool:
-        """Whether limits may go by the clock."""
-        status = self.core.ctx.time_status
-        return status == "S" or (status == "I" and self._clock_is_proven)
+        """Whether somebody vouches for the clock: limits go by no other."""
+        return self.core.ctx.time_status != "U"
 
     def running(self) -> dict[int, Transaction]:
         """Running transactions by EVSE, with their start in today's wall time."""

@@ -91,7 +91,8 @@ def make_limits(build: Build, archive: Archive, model: DeviceModel) -> Limits:
         max_periods=model.integer(catalogue_key("SmartChargingCtrlr.PeriodsPerSchedule")),
         max_installed=model.spec(catalogue_key("SmartChargingCtrlr.Entries[ChargingProfiles]")).maximum or 1,
     )
-    limits = Limits(feeds, config.limits.supply_current_ma, capabilities)
+    mains_mv = min(evse.voltage_v for evse in config.evse) * 1_000
+    limits = Limits(feeds, config.limits.supply_current_ma, capabilities, mains_mv)
     stored = archive.state(Namespace.PROFILE).get("installed")
     if stored is not None:
         try:
@@ -121,9 +122,15 @@ def feed_of(evse: EvseConfig, offline_limit_ma: int | None) -> Feed:
 
 
 def make_tariffs(build: Build, archive: Archive) -> TariffBook:
-    evses = [evse.id for evse in build.config.evse]
+    config = build.config
     return TariffBook(
-        build.config.price, evses, archive.tariff_text, archive.tariff_source, archive.state(Namespace.TARIFF)
+        config.price,
+        [evse.id for evse in config.evse],
+        archive.tariff_text,
+        archive.tariff_source,
+        archive.state(Namespace.TARIFF),
+        has_csms=config.csms is not None,
+        has_zone=config.station.has_time_zone,
     )
 
 

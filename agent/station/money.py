@@ -21,6 +21,7 @@ import structlog
 from agent.auth.token import fold
 from agent.config.catalogue import key
 from agent.config.device_model import DeviceModel
+from agent.core.commands import WHO_MAX_CHARS
 from agent.core.facts import CostToldFact, Fact, LogEntry, LogFact, Token
 from agent.core.station import Station
 from agent.core.status import EvseView
@@ -59,21 +60,29 @@ class Money:
     """Tariffs and costs of one station, as asked for."""
 
     def __init__(
-        self, core: Station, billing: Billing, model: DeviceModel, shell: Shell, costs_told: Callable[[str], int | None]
+        self,
+        core: Station,
+        billing: Billing,
+        model: DeviceModel,
+        shell: Shell,
+        costs_told: Callable[[str], int | None],
+        note: Callable[[LogFact], None],
     ) -> None:
         self._core = core
         self._billing = billing
         self._model = model
         self._shell = shell
         self._costs_told = costs_told
+        self._note = note  # in the log book
         self._told: dict[str, ToldCost] = {}  # by transaction, while it runs
         self._final: dict[str, tuple[str, int]] = {}  # the last word on each transaction, and how many rows it has
         self._texts: dict[str, str] = {}  # by folded token, "" for everybody
         self._waiting: list[asyncio.Event] = []  # for the next event
 
     def look(self) -> None:
-        """After every event: defaults that have become valid are kept as such, since after a power cut nobody may
-        know the time."""
+        """After every event: tariffs that have become valid are kept as such, since after a power cut nobody may
+        know the time. It may be time for the live tariff."""
+        self._billing.use_live_tariff()
         if changes := self._settled():
             self._shell.save_lazily(changes)
         while self._waiting:
@@ -81,14 +90,14 @@ class Money:
 
     def _settled(self) -> list[Put]:
         ctx = self._core.ctx
-        return self._billing.tariffs.settle(ctx.wall_ms) if ctx.time_status == "S" else []
+        return self._billing.tariffs.settle(ctx.sure_wall_ms, ctx.time_status)
 
     # ------------------------------------------------------------------------------------- tariffs
 
     async def set_default(self, evse: int, tariff: str) -> str:
         self.look()
         try:
-            status, facts, changes = self._billing.tariffs.set_default(evse, tariff, self._core.ctx.wall_ms)
+            status, facts, changes = self._billing.tariffs.set_default(evse, tariff, self._core.ctx.sure_wall_ms)
         except TariffError as error:
             return self._refused(error)
         if status == "Accepted":
@@ -99,7 +108,7 @@ class Money:
         if self._billing.books(tx_id) is None:
             return "TxNotFound"
         try:
-            content, facts = self._billing.tariffs.learn(tariff)
+            content, facts = self._billing.tariffs.learn(tariff, self._core.ctx.sure_wall_ms)
         except TariffError as error:
             return self._refused(error)
         await self._durable(facts)
@@ -113,10 +122,11 @@ class Money:
         await self._durable()
         return status
 
-    async def clear(self, ids: Sequence[str], evse: int | None) -> list[tuple[str, str]]:
+    async def clear(self, ids: Sequence[str], evse: int | None, who: str = "") -> list[tuple[str, str]]:
         results, changes = self._billing.tariffs.clear(ids, evse)
         if changes:
-            await self._durable(changes=changes)
+            cleared = LogFact(LogEntry.TARIFFS_CLEARED, details=(("by", who[:WHO_MAX_CHARS]),))
+            await self._durable([cleared] if who else (), changes)
         return results
 
     def assignments(self, evse: int) -> list[TariffAssignment]:
@@ -124,7 +134,7 @@ class Money:
 
     def _refused(self, error: TariffError) -> str:
         log.warning("tariff refused", why=str(error))
-        self._shell.append(LogFact(LogEntry.TARIFF_REFUSED, details=(("why", str(error)[:500]),)))
+        self._note(LogFact(LogEntry.TARIFF_REFUSED, details=(("why", str(error)[:500]),)))
         return f"Rejected: {str(error)[:400]}"
 
     async def _durable(self, facts: Sequence[Fact] = (), changes: Sequence[StateChange] = ()) -> None:
@@ -200,7 +210,7 @@ class Money:
         evse, tx_id = view.evse, view.tx_id
         books = self._billing.books(tx_id) if tx_id is not None else None
         token = view.token or Token("")
-        content = self._billing.tariffs.for_start(evse, token, None, self._core.ctx.wall_ms)
+        content = self._billing.tariffs.for_start(evse, token, None, self._core.ctx.sure_wall_ms)
         tariff = None if content is None else self._billing.tariffs.tariff(content)
         if books is not None:
             tariff = books.tariff

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -53,9 +54,11 @@ from agent.ledger.rows import ID_MAX_CHARS
 from agent.ledger.side_records import PutWitness
 from agent.ledger.state import Delete, Namespace, Put, StateChange, fits
 from agent.security.roots import CertificateHash
+from agent.station.allowed_rows import AllowedRows
 from agent.station.archive import CURSOR, Archive, csms_tx_text
 from agent.station.build import Build
 from agent.station.customer import Customers
+from agent.station.first_csms import ACCEPTED_BY, accepted_by
 from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.money import Money
@@ -146,10 +149,11 @@ class StationService:
         self._command_ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[CommandAnswer]] = {}
         self._receipts = Receipts(archive)
-        self._money = Money(logic.core, logic.billing, model, shell, archive.costs_told)
+        self._rows = AllowedRows(logic.core, shell.append)
+        self._money = Money(logic.core, logic.billing, model, shell, archive.costs_told, self._rows.append)
         self.monitoring = Monitoring(build.config, model, logic.core, archive, shell, lambda: self._settings.refresh())
         kept_roots = archive.state(Namespace.CERTIFICATE)
-        self.trust = Trust(build.config, model, kept_roots, shell, self._known_wall_ms)
+        self.trust = Trust(build.config, model, kept_roots, shell, self._known_wall_ms, self._rows.append)
         turn = asyncio.Lock()
         self._networks = Networks(build.config, model, lambda: self.trust.pems != (), shell, turn)
         self._settings = Settings(
@@ -158,6 +162,7 @@ class StationService:
         self._customers = Customers(archive, tokens, self._money, logic.core)
         self._dialect: str | None = None
         self.delivered_seq = archive.delivered_seq()
+        self._accepted_by = archive.state(Namespace.CURSOR).get(ACCEPTED_BY, "")
         self.password_that_worked = archive.state(Namespace.PASSWORD).get(_THAT_WORKED, "")
 
     # ------------------------------------------------------------------------------------ commands
@@ -170,6 +175,8 @@ class StationService:
                 return CommandAnswer(Outcome.REJECTED, reason="a master pass only stops")  # C16
             if self._tokens.remote_needs_check():
                 return self._tokens.remote_start(command)
+            if command.group is None:  # its price and its limits are those of the card
+                command = replace(command, group=self._tokens.group_of(command.token))
         command_id = next(self._command_ids)
         future: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
         self._answers[command_id] = future
@@ -268,11 +275,14 @@ class StationService:
     async def present_token(self, token: Token, evse: int) -> str:
         return self._tokens.present(token, evse)
 
-    async def link_state(self, online: bool, dialect: str | None) -> None:
+    async def link_state(self, online: bool, dialect: str | None, csms_url: str = "") -> None:
         self._dialect = dialect[:_DIALECT_MAX_CHARS] if online and dialect is not None else None
         self._tokens.link(online, dialect)
         self.monitoring.link(self._dialect)
         self._shell.give(LinkChanged(online))
+        if online and csms_url not in ("", self._accepted_by) and fits(ACCEPTED_BY, csms_url):
+            await self._shell.save(accepted_by(csms_url, self._accepted_by, self._archive, self.delivered_seq))
+            self._accepted_by = csms_url
 
     async def password_worked(self, shown: str) -> None:
         if shown != self.password_that_worked and len(shown) <= _PASSWORD_MAX_CHARS and fits(_THAT_WORKED, shown):
@@ -283,14 +293,14 @@ class StationService:
         if not 0 <= wall_ms <= _CLOCK_MAX_MS:
             log.warning("clock not taken", source="CSMS", wall_ms=wall_ms)
             return
-        ctx = self._logic.core.ctx
+        ctx, clock = self._logic.core.ctx, self._logic.core.clock
         now_ms = self._shell.now_ms()
         off_ms = abs(wall_ms - (now_ms + ctx.wall_offset_ms))
-        if ctx.time_status != "S" or off_ms > _CLOCK_TOLERANCE_MS:
+        if ctx.time_status != "S" or off_ms > _CLOCK_TOLERANCE_MS or clock.row_is_due():
             known = ctx.time_status != "U"
             self._shell.give(ClockSet(wall_ms, "CSMS", trusted=True))
             if known and off_ms > self._model.integer(_CLOCK_REPORTED) * 1_000:
-                self._shell.append(SecurityFact("SettingSystemTime", f"by {off_ms // 1_000} s, as the CSMS tells"))
+                self._rows.append(SecurityFact("SettingSystemTime", f"by {off_ms // 1_000} s, as the CSMS tells"))
             await self._shell.save([])  # what came before this is told with the right time once the clock is on disk
 
     # ------------------------------------------------------------------------------------ settings
@@ -371,8 +381,8 @@ class StationService:
     async def tariffs(self, evse: int) -> list[TariffAssignment]:
         return self._money.assignments(evse)
 
-    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
-        return await self._money.clear(tariff_ids, evse)
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None, who: str = "") -> list[tuple[str, str]]:
+        return await self._money.clear(tariff_ids, evse, who)
 
     async def change_tariff(self, tx_id: str, tariff: str) -> str:
         return await self._money.change(tx_id, tariff)
@@ -420,7 +430,7 @@ class StationService:
         return await self._shell.acknowledge_damage()
 
     async def security_event(self, event_type: str, tech_info: str) -> None:
-        self._shell.append(SecurityFact(event_type[:50], tech_info[:255]))
+        self._rows.append(SecurityFact(event_type[:50], tech_info[:255]))
 
     async def receipts(self, limit: int, before_seq: int | None) -> list[ReceiptLine]:
         return self._receipts.lines(limit, before_seq)

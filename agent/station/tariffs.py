@@ -7,7 +7,9 @@ change concerns those that run. Prices nothing.
 Order (metering reference 3.5): a tariff or limit that the site gives a token or group, the CSMS's default
 of the EVSE, its default of all EVSEs, the site's live tariff, the site's tariff. A default of the CSMS may
 lie in the future; it then replaces the older one by itself. The older one stays here, out of sight: the time that
-made it old may have been wrong. A running transaction keeps its tariff: only ``ChangeTransactionTariff`` reaches it,
+made it old may have been wrong. No other tariff counts before its ``validFrom`` either: the one before the live
+tariff goes on until then, in place of the site's the next in order counts. Where no CSMS is configured, the defaults
+of one that was price nothing. A running transaction keeps its tariff: only ``ChangeTransactionTariff`` reaches it,
 and where the site priced it, the live tariff (a price that follows a market).
 
 Sources: OCPP 2.1 I07 to I10 (SetDefaultTariff, GetTariffs, ClearTariffs, ChangeTransactionTariff).
@@ -16,23 +18,25 @@ Sources: OCPP 2.1 I07 to I10 (SetDefaultTariff, GetTariffs, ClearTariffs, Change
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.auth.token import fold, same_group
+from agent.config.built import BUILD_TIME_MS
 from agent.config.money import Assignment, PriceConfig
 from agent.core.facts import TariffFact, Token
 from agent.ipc.port import TariffAssignment
 from agent.ledger.state import Namespace, Put
 from agent.tariff.canonical import canonical, read
+from agent.tariff.check import goes_by_local_time, not_yet
 from agent.tariff.model import Tariff
 from agent.tariff.parse import content_hash, parse_tariff
-from agent.tariff.problem import TariffError
+from agent.tariff.problem import Problem, TariffError
 
 ALL_EVSES = 0
 DEFAULTS_MAX = 64
 PARSED_MAX = 256
-_KEY, _KNOWN = "defaults", "known_ms"
+_KEY, _KNOWN, _LIVES = "defaults", "known_ms", "lives"
 _SITE, _LIVE, _ASSIGNED, _CSMS = "site", "live", "assigned", "csms"  # who brought a tariff first
 
 
@@ -47,7 +51,7 @@ class _Default:
 
 class TariffBook:
     """The tariffs of one station. ``text_of`` and ``source_of`` find the text of a content hash in the ledger, and
-    who brought it first."""
+    who brought it first. ``has_csms`` and ``has_zone``: whether the configuration names a CSMS, and a time zone."""
 
     def __init__(
         self,
@@ -56,8 +60,13 @@ class TariffBook:
         text_of: Callable[[str], str | None],
         source_of: Callable[[str], str | None],
         stored: dict[str, str],
+        *,
+        has_csms: bool,
+        has_zone: bool,
     ) -> None:
         self._config = config
+        self._has_csms = has_csms
+        self._has_zone = has_zone
         self._evses = tuple(evses)
         self._text_of = text_of
         self._source_of = source_of
@@ -67,7 +76,10 @@ class TariffBook:
         self._defaults = [_Default(*row[:3]) for row in json.loads(stored.get(_KEY, "[]"))]  # a newer release may add
         self._known_ms = int(stored.get(_KNOWN, "0"))  # so late it is, whatever the clock says: see ``settle``
         self._site: str | None = None
-        self._live: str | None = None
+        self._live: str | None = None  # as its file says; see ``live``
+        self._before: str | None = None  # that held when the live tariff came
+        self._told_live: str | None = None  # see ``newly_live``
+        self._lives: list[str] = json.loads(stored.get(_LIVES, "[]"))[:2]  # before and live, as kept last
         self._last: str | None = None  # that was learned; whoever says it twice has said nothing new
         self._assigned: list[tuple[Assignment, str | None]] = []
         for each in self._defaults:
@@ -89,13 +101,16 @@ class TariffBook:
         return facts
 
     def learn_live(self, text: str) -> tuple[str, list[TariffFact]]:
-        """The live tariff is now this; its content hash and what is new. Raises ``TariffError``."""
+        """What the live tariff's file says now, for ``newly_live``; its content hash and what is new. Raises
+        ``TariffError``."""
         facts: list[TariffFact] = []
-        self._live = self._learned(text, _LIVE, facts)
-        return self._live, facts
+        return self._learned(text, _LIVE, facts), facts
 
-    def learn(self, text: str) -> tuple[str, list[TariffFact]]:
-        """A tariff of the CSMS. Raises ``TariffError``."""
+    def learn(self, text: str, wall_ms: int) -> tuple[str, list[TariffFact]]:
+        """A tariff of the CSMS that is to hold now. Raises ``TariffError``."""
+        tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
+        if early := not_yet(tariff, self._at_least_ms(wall_ms)):
+            raise TariffError([Problem(each.path, "a time that has come", each.text) for each in early])
         facts: list[TariffFact] = []
         return self._learned(text, _CSMS, facts), facts
 
@@ -103,6 +118,9 @@ class TariffBook:
         """A content that comes back is a fact again: a cut that is under way removes what nobody used when it began.
         The site's tariffs are read before there can be one."""
         tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
+        if goes_by_local_time(tariff) and not self._has_zone:
+            wanted = "no times and dates: the configuration does not say of which zone they are (station.time_zone)"
+            raise TariffError([Problem("$", wanted, "conditions on local time")])
         content = content_hash(text)
         stays = source in (_SITE, _ASSIGNED) or content in self.in_use()
         if not stays or self.text(content) is None:
@@ -128,7 +146,7 @@ class TariffBook:
 
     def in_use(self) -> set[str]:
         """Content hashes of all that a transaction may begin with, and of what came last."""
-        found = {self._site, self._live, self._last, *(each for _, each in self._assigned)}
+        found = {self._site, self._live, self._before, self._last, *self._lives, *(each for _, each in self._assigned)}
         return {each for each in found if each is not None} | {each.content_hash for each in self._defaults}
 
     def tariff(self, content: str) -> Tariff | None:
@@ -155,12 +173,36 @@ class TariffBook:
     def for_start(self, evse: int, token: Token, group: str | None, wall_ms: int) -> str | None:
         """Content hash of the tariff of a transaction that starts now."""
         for each, content in self._assigned:
-            if content is not None and _fits(each, evse, token, group):
+            if content is not None and _fits(each, evse, token, group) and self._holds(content, wall_ms):
                 return content
-        for where in (evse, ALL_EVSES):
+        for where in (evse, ALL_EVSES) if self._has_csms else ():
             if (default := self._default(where, wall_ms)) is not None:
                 return default
-        return self._live or self._site
+        return self.live(wall_ms) or (self._site if self._holds(self._site, wall_ms) else None)
+
+    def live(self, wall_ms: int) -> str | None:
+        """Content hash of the live tariff that holds now: the file's, or the one before it while that is of the
+        future. The clock may be set back, too."""
+        return next((each for each in (self._live, self._before) if self._holds(each, wall_ms)), None)
+
+    def newly_live(self, wall_ms: int, said: str | None = None) -> str | None:
+        """The live tariff that holds now, where it is another than when this was asked last; ``said``: the file has
+        just brought this one."""
+        if said not in (None, self._live):
+            kept = self._lives[0] if self._lives[1:] == [said] else None  # a restart came in between
+            self._before, self._live = self.live(wall_ms) or kept, said
+        now = self.live(wall_ms)
+        told, self._told_live = self._told_live, now
+        return None if now == told else now
+
+    def _holds(self, content: str | None, wall_ms: int) -> bool:
+        """Whether its time has come."""
+        tariff = None if content is None else self.tariff(content)
+        return tariff is not None and (tariff.valid_from_ms or 0) <= self._at_least_ms(wall_ms)
+
+    def _at_least_ms(self, wall_ms: int) -> int:
+        """So late it is, whatever the clock says."""
+        return max(wall_ms, self._known_ms, BUILD_TIME_MS)
 
     def limits_for(self, evse: int, token: Token, group: str | None) -> Assignment | None:
         """What the site lets this token use up at most."""
@@ -214,17 +256,31 @@ class TariffBook:
             if not replaced:
                 return "Rejected", [], []
             kept.remove(min(replaced, key=_from_wall_ms))
-        content, facts = self.learn(text)
+        facts: list[TariffFact] = []
+        content = self._learned(text, _CSMS, facts)
         self._defaults = [*kept, _Default(evse, content, from_wall_ms)]
         return "Accepted", facts, [self._change()]
 
-    def settle(self, wall_ms: int) -> list[Put]:
-        """The CSMS says that it is so late: the defaults that are valid by now are so from now on even where nobody
-        knows the time, until it says otherwise. Changes to keep."""
-        if self._known_ms <= wall_ms and self._due(wall_ms) == self._due(self._known_ms):
-            return []
-        self._known_ms = wall_ms
-        return [Put(Namespace.TARIFF, _KNOWN, str(wall_ms))]
+    def settle(self, wall_ms: int, time_status: str) -> list[Put]:
+        """It is so late, says the CSMS (or the machine, where there is none): what is valid by now is so from now on
+        even where nobody knows the time, until they say otherwise. Changes to keep."""
+        changes = []
+        lives = [each for each in (self._before, self._live) if each is not None]
+        if len(lives) == 2 and lives != self._lives and not self._holds(self._live, wall_ms):
+            self._lives = lives  # the file says no more what holds until then
+            changes.append(Put(Namespace.TARIFF, _LIVES, json.dumps(lives)))
+        sure = time_status == "S" or (time_status == "I" and not self._has_csms)
+        if sure and (wall_ms < self._known_ms or any(self._known_ms < each <= wall_ms for each in self._begins_ms())):
+            self._known_ms = wall_ms
+            changes.append(Put(Namespace.TARIFF, _KNOWN, str(wall_ms)))
+        return changes
+
+    def _begins_ms(self) -> Iterator[int]:
+        """From when on the tariffs here hold, where they say so."""
+        yield from (each.from_wall_ms for each in self._defaults)
+        for content in (self._site, self._live, self._before, *(each for _, each in self._assigned)):
+            if content is not None and (begins_ms := self._valid_from_ms(content)) is not None:
+                yield begins_ms
 
     def _is_other_content(self, tariff: Tariff, text: str) -> bool:
         """A tariff id never stands for two contents: old bills refer to it."""

@@ -128,6 +128,10 @@ class Tokens:
             running = self._running(tx)
             question = _Question(token, evse_id, evse.vehicle.departures, tx.tx_id)
             return self._carry_out(question, decide_stop(token, running, self._knowledge()))
+        waiting = evse.flow.waiting_token
+        if waiting is not None and same_token(token, waiting):
+            self._shell.give(StopAuthorized(evse_id, token))
+            return "taken back: nothing starts here"  # else whoever plugs in next would charge on this card
         if not self._core.accepts_start(evse_id):
             return "not available now"
         question = _Question(token, evse_id, evse.vehicle.departures, None)
@@ -266,8 +270,12 @@ class Tokens:
         """The group may have come after the start, with the answer to its message (C09, 16-AUTH-09)."""
         if tx.group or tx.token is None:
             return Running(tx.token, tx.group)
-        learned = self._knowledge().find(tx.token)
-        return Running(tx.token, None if learned is None else learned.entry.group)
+        return Running(tx.token, self.group_of(tx.token))
+
+    def group_of(self, token: Token) -> str | None:
+        """As far as the station knows by itself. This is no check: whoever refuses it has refused it already."""
+        known = self._knowledge().find(token)
+        return None if known is None else known.entry.group
 
     def _knowledge(self) -> Knowledge:
         return Knowledge(self._settings, self._cache, self._now(), self._online, site=self._site)

@@ -2,7 +2,8 @@
 
 Charter: judges, keeps and forgets root certificates (OCPP 2.0.1 M03 to M05); the gateway uses them. What the
 configuration names can be listed and never deleted: whatever a CSMS does, the station trusts what it was delivered
-with. So is the root that the present connection rests on (M04), since without it nobody could reach the station.
+with. So is the root that the present connection rests on (M04), since without it nobody could reach the station. A
+configuration may name a distribution's whole bundle: only what was installed counts against ``CERTIFICATE_ENTRIES``.
 
 Roots of firmware come with the image and the configuration only, since whoever may name them may write any firmware
 (ADR 27); of ISO 15118 this station has nothing to verify. Both are Rejected.
@@ -37,7 +38,6 @@ from agent.security.roots import CertificateHash, HashAlgorithm, NotARoot, Root,
 
 _ENTRIES: Final = key("SecurityCtrlr.CertificateEntries")
 _FILE_MAX_CHARS: Final = 256 * 1024
-_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 
 log = structlog.get_logger("trust")
 
@@ -49,11 +49,9 @@ class Shell(Protocol):
         """Returns when the changes are durable."""
         ...
 
-    def append(self, fact: SecurityFact) -> None: ...
-
 
 class Trust:
-    """See the module. ``wall_ms`` gives None while nobody knows the time."""
+    """See the module. ``wall_ms`` gives None while nobody knows the time; ``tell`` notes a security event."""
 
     def __init__(
         self,
@@ -62,10 +60,12 @@ class Trust:
         kept: dict[str, str],
         shell: Shell,
         wall_ms: Callable[[], int | None],
+        tell: Callable[[SecurityFact], None],
     ) -> None:
         self._model = model
         self._shell = shell
         self._wall_ms = wall_ms
+        self._tell = tell
         csms, update = config.csms, config.update
         self._files: list[tuple[CertificateUse, Path]] = []
         if csms is not None and csms.ca_file is not None:
@@ -96,12 +96,11 @@ class Trust:
             self._must_be_in_time(root)
         except NotARoot as error:
             return InstallAnswer(InstallStatus.REJECTED, str(error))
-        configured = self._configured()
         if root.fingerprint in self._installed or any(
-            own.fingerprint == root.fingerprint for of, own in configured if of is use
+            own.fingerprint == root.fingerprint for of, own in self._configured() if of is use
         ):
             return InstallAnswer(InstallStatus.ACCEPTED)
-        if len(configured) + len(self._installed) >= CERTIFICATE_ENTRIES:
+        if len(self._installed) >= CERTIFICATE_ENTRIES:
             return InstallAnswer(InstallStatus.REJECTED, f"there are {CERTIFICATE_ENTRIES} already, and no more fit")
         self._installed[root.fingerprint] = root.pem
         await self._shell.save([Put(Namespace.CERTIFICATE, root.fingerprint, root.pem)])
@@ -162,15 +161,13 @@ class Trust:
 
     def _changed(self, what: str) -> None:
         log.warning("trust changed", what=what)
-        self._shell.append(SecurityFact("ReconfigurationOfSecurityParameters", what[:255]))
+        self._tell(SecurityFact("ReconfigurationOfSecurityParameters", what[:255]))
         self._shell.publish(TrustChanged(self.pems))
         self._count()
         self._shell.publish(SettingsChanged({str(_ENTRIES): self._model.text(_ENTRIES)}))
 
     def _count(self) -> None:
-        """At every start, so nothing is parsed."""
-        configured = sum(text.count(_BEGIN) for _, text in self._files_now())
-        self._model.put(_ENTRIES, str(min(CERTIFICATE_ENTRIES, configured + len(self._installed))))
+        self._model.put(_ENTRIES, str(len(self._installed)))
 
 
 _NOT_TAKEN: Final = {

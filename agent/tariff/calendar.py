@@ -10,9 +10,10 @@ Units: UTC milliseconds. Sources: OCPP 2.1 TariffConditionsType; IANA time zones
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from agent.tariff.model import DAY_MINUTES, Conditions, Dimension, Tariff
@@ -65,20 +66,21 @@ def boundary_minutes(tariff: Tariff) -> tuple[int, ...]:
     return tuple(sorted(minutes))
 
 
-def next_change_ms(minutes: Iterable[int], zone: ZoneInfo, wall_ms: int) -> int | None:
-    """The first instant after ``wall_ms`` at which the local time passes one of the minutes, or jumps.
+def next_change_ms(minutes: Sequence[int], zone: ZoneInfo, wall_ms: int) -> int | None:
+    """The first instant after ``wall_ms`` at which the local time passes one of the minutes (ascending), or jumps.
 
     A boundary that does not exist on a day (spring) takes effect at the jump, one that exists twice both times.
     """
-    first = _local(zone, wall_ms).date()
-    found: int | None = None
-    for minute in minutes:
-        at_ms = _next_at(zone, first, minute, wall_ms)
-        found = at_ms if found is None else min(found, at_ms)
-    if found is None:
+    if not minutes:
         return None
-    jump_ms = _next_jump(zone, wall_ms, found)
-    return found if jump_ms is None else jump_ms
+    local = _local(zone, wall_ms)
+    place = bisect_right(minutes, local.hour * 60 + local.minute)
+    minute = minutes[place] if place < len(minutes) else minutes[0] + DAY_MINUTES
+    into_day = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+    # Where the offset stays as it is. Else whatever comes behind the jump comes after it.
+    at_ms = wall_ms + (timedelta(minutes=minute) - into_day) // timedelta(milliseconds=1)
+    jump_ms = _next_jump(zone, wall_ms, at_ms)
+    return at_ms if jump_ms is None else jump_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +106,6 @@ def next_skip(zone: ZoneInfo, wall_ms: int) -> Skip | None:
     return None
 
 
-def _next_at(zone: ZoneInfo, first: date, minute: int, wall_ms: int) -> int:
-    """The next instant after ``wall_ms`` at which a clock in the zone shows the minute."""
-    for days in range(4):
-        day = first + timedelta(days=days)
-        for fold in (0, 1):
-            local = datetime.combine(day, time(minute // 60, minute % 60, fold=fold), zone)
-            at_ms = _wall_ms(local)
-            # A time that is skipped does not come back from UTC as itself.
-            if at_ms > wall_ms and _local(zone, at_ms).replace(tzinfo=None) == local.replace(tzinfo=None, fold=0):
-                return at_ms
-    raise AssertionError("no time of day is skipped on four days running")
-
-
 def _next_jump(zone: ZoneInfo, after_ms: int, before_ms: int) -> int | None:
     """The change of the UTC offset within (after, before), if there is one. Two of them within a day or so
     do not occur in any zone."""
@@ -135,7 +124,3 @@ def _next_jump(zone: ZoneInfo, after_ms: int, before_ms: int) -> int | None:
 
 def _local(zone: ZoneInfo, wall_ms: int) -> datetime:
     return (_EPOCH + timedelta(milliseconds=wall_ms)).astimezone(zone)
-
-
-def _wall_ms(local: datetime) -> int:
-    return (local - _EPOCH) // timedelta(milliseconds=1)

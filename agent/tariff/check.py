@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from agent.tariff.calendar import next_skip
@@ -49,6 +49,18 @@ def check_skipped(tariff: Tariff, zone: str, wall_ms: int) -> list[Finding]:
         for index, price in enumerate(tariff.prices(dimension))
         if (minutes := _minutes(price.conditions)) and not minutes & ~hole
     ]
+
+
+def not_yet(tariff: Tariff, wall_ms: int) -> list[Finding]:
+    """The tariff is of the future: until then it prices nothing."""
+    if tariff.valid_from_ms is None or tariff.valid_from_ms <= wall_ms:
+        return []
+    begins = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=tariff.valid_from_ms)
+    return [Finding("$.validFrom", f"{begins:%Y-%m-%d %H:%M:%S} UTC is in the future: it prices nothing before")]
+
+
+def goes_by_local_time(tariff: Tariff) -> bool:
+    return any(price.conditions.is_local for dimension in Dimension for price in tariff.prices(dimension))
 
 
 def _bounds(tariff: Tariff) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ Units: mWh, ms, mW, mA. Sources: OCPP 2.1 I12; metering notes on arithmetic and 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
@@ -29,12 +30,15 @@ from zoneinfo import ZoneInfo
 from agent.tariff.calendar import MAX_WALL_MS, MIN_WALL_MS, boundary_minutes, local_time, next_change_ms
 from agent.tariff.energy import Choice, Stretch, cheapest, pieces
 from agent.tariff.model import Dimension, EvseKind, Payment, Tariff, same_currency
-from agent.tariff.select import Situation, energy_candidates, selected
+from agent.tariff.select import Situation, energy_candidates, selected, sometime_candidates
 from agent.tariff.usage import Activity, Period, Point, Register, Usage, Volume
 
 ESTIMATE_ABOVE_MS = 3_000  # a reading this close to a boundary counts as one at the boundary
 MAX_STRETCHES = 64  # kept since the last reading; older ones are joined
 GAP_LOOK_BACK_MS = 31 * 86_400_000  # a gap seems longer only when the clock was wrong
+GAP_BOUNDARIES = (
+    500  # looked at one by one: a tariff may have a thousand a day, and the watchdog waits for none of them
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +240,14 @@ class Session:
         choices = {self._choice(now.wall_ms): None}
         between = now.wall_known and point.wall_known
         at_ms = max(now.wall_ms, point.wall_ms - GAP_LOOK_BACK_MS) if between else None
+        looked = 0
         while at_ms is not None and at_ms <= point.wall_ms:
+            if looked == GAP_BOUNDARIES:
+                choices |= dict.fromkeys(self._any_choice(now.wall_ms))
+                break
             choices[self._choice(at_ms)] = None
             at_ms = next_change_ms(self._minutes, self._zone, at_ms)
+            looked += 1
         choices[self._choice(point.wall_ms, known=point.wall_known)] = None
         self._keep(Stretch(now.at_ms, point.at_ms, tuple(choices), is_gap=True))
         self._periods[-1] = replace(
@@ -348,6 +357,14 @@ class Session:
             return Choice(len(self._periods) - 1, None, ())
         candidates = energy_candidates(self.tariff, self._situation(wall_ms, known=known))
         return Choice(len(self._periods) - 1, len(self._tariffs) - 1, candidates)
+
+    def _any_choice(self, wall_ms: int) -> Iterator[Choice]:
+        """Each energy price that may hold at some time. Where the energy is not within its bounds, what holds at
+        ``wall_ms`` counts."""
+        assert self.tariff is not None
+        then = self._choice(wall_ms)
+        for index in sometime_candidates(self.tariff, self._situation(wall_ms)):
+            yield replace(then, candidates=(index, *then.candidates))
 
     def _knows_the_time(self) -> bool:
         return self._now is None or self._now.wall_known

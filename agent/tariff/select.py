@@ -46,7 +46,18 @@ def energy_candidates(tariff: Tariff, now: Situation) -> tuple[int, ...]:
     for index, price in enumerate(tariff.prices(Dimension.ENERGY)):
         if holds(price.conditions, now):
             found.append(index)
-            if price.conditions.min_energy_mwh is None and price.conditions.max_energy_mwh is None:
+            if _is_for_any_energy(price.conditions):
+                break
+    return tuple(found)
+
+
+def sometime_candidates(tariff: Tariff, now: Situation) -> tuple[int, ...]:
+    """As ``energy_candidates``, at whatever time of whatever day."""
+    found = []
+    for index, price in enumerate(tariff.prices(Dimension.ENERGY)):
+        if _holds_sometime(price.conditions, now):
+            found.append(index)
+            if not price.conditions.is_local and _is_for_any_energy(price.conditions):
                 break
     return tuple(found)
 
@@ -58,15 +69,24 @@ def first_for_energy(prices: tuple[UnitPrice, ...], candidates: tuple[int, ...],
     return None
 
 
+def _is_for_any_energy(conditions: Conditions) -> bool:
+    return conditions.min_energy_mwh is None and conditions.max_energy_mwh is None
+
+
 def energy_within(conditions: Conditions, energy_mwh: int) -> bool:
     return _within(energy_mwh, conditions.min_energy_mwh, conditions.max_energy_mwh)
 
 
 def holds(conditions: Conditions, now: Situation) -> bool:
     """All but the energy conditions."""
+    locally = not conditions.is_local if now.at is None else holds_locally(conditions, now.at)
+    return locally and _holds_sometime(conditions, now)
+
+
+def _holds_sometime(conditions: Conditions, now: Situation) -> bool:
+    """All but the energy conditions and those on local time."""
     return (
-        (not conditions.is_local if now.at is None else holds_locally(conditions, now.at))
-        and (conditions.evse_kind is None or conditions.evse_kind is now.evse_kind)
+        (conditions.evse_kind is None or conditions.evse_kind is now.evse_kind)
         and _paid_so(conditions, now.payment)
         and _within(now.power_mw, conditions.min_power_mw, conditions.max_power_mw)
         and _within(now.current_ma, conditions.min_current_ma, conditions.max_current_ma)

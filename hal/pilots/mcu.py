@@ -23,7 +23,8 @@ Rules:
   ``reset_wait_ms``.
 * A sound frame with a value that we do not know is no damage: another reset would bring it again, for ever. It is taken
   for the worst that it can mean (``mcu_codec.UnknownValue``): a pilot in error, an invalid cable, a lock somewhere.
-* After a reset the MCU tells what differs from its state at power-on: no fault, contactor open, no cable.
+* After a reset the MCU tells what differs from its state at power-on: no fault, contactor open, no cable, a lock that
+  may be anywhere.
 * Other losses: no start within ``link_timeout_ms`` (SILENT, GARBAGE where what came last was damaged, REFUSED where
   the MCU talks but does not confirm its reset), the port gone (GONE).
 
@@ -64,6 +65,7 @@ from hal.ports import (
     Cable,
     Contactor,
     Lock,
+    LockPosition,
     LossKind,
     Lost,
     PilotCapabilities,
@@ -73,6 +75,7 @@ from hal.ports import (
 
 _CLOSE_WAIT_MS = 500
 _RESYNC_KEEP_ALIVES = 3
+_STALL_S = 0.5
 _FRAME_END_S = 0.1  # after the last byte; an adapter holds bytes back for some 16 ms
 _log = structlog.get_logger(__name__)
 _State = PilotCapabilities | BoardFaults | PilotState | Contactor | Cable | Lock
@@ -214,8 +217,15 @@ class McuPilot:
         self._faults_changed()
         self._changed(Contactor(False))
         self._changed(Cable(None))
+        if self._config.has_lock:
+            self._changed(Lock(LockPosition.UNKNOWN))
 
     def _overdue(self) -> None:
+        deadline, loop = self._deadline, asyncio.get_running_loop()
+        if deadline is not None and loop.time() - deadline.when() > _STALL_S:
+            # We stood still, not the MCU. What it has said meanwhile comes first: the vehicle may have left.
+            self._deadline = loop.call_later(_FRAME_END_S, self._overdue)
+            return
         self._deadline = None
         if self._talks and not self._reset_confirmed:
             self._lose(LossKind.REFUSED, "talks, but its reset is not confirmed, or what follows is damaged")

@@ -22,9 +22,11 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from agent.ocpp.endpoint import Endpoint
-from agent.ocpp.link_failure import FailureKind
+from agent.ocpp.link import Connection
+from agent.ocpp.link_failure import FailureKind, LinkFailure
 from agent.ocpp.rpc import CallError, CallResult, Priority
 from agent.ocpp.version import Version
+from agent.ocpp.websocket import open_websocket
 from tests.integration.ocpp_link_rig import heartbeat, idle, linked, server
 
 pytestmark = pytest.mark.wire
@@ -264,6 +266,47 @@ def test_ws_08_every_refusal_is_named_and_tried_again(status: int, headers: dict
                 assert rig.waits[0] == 1234
             if status == 503:
                 assert rig.waits[0] == 3600
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("waits", "wait_s"), [(["120", "30"], 120), (["Fri, 31 Dec 1999 23:59:59 GMT", "77"], 77), (["x", "9" * 99], 0)]
+)
+def test_ws_08_of_two_times_to_wait_the_longer_one_holds(waits: list[str], wait_s: int) -> None:
+    """A proxy adds its own Retry-After to that of the CSMS."""
+
+    def refuse(connection: ServerConnection, _request: Request) -> Response:
+        response = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "no")
+        for each in waits:
+            response.headers["Retry-After"] = each
+        return response
+
+    async def main() -> None:
+        async with server(idle, process_request=refuse) as url, linked(Endpoint(url, "CP1")) as rig:
+            state = await rig.failure()
+            assert state.failure == LinkFailure(FailureKind.HTTP_STATUS, "HTTP status 503", wait_s)
+
+    asyncio.run(main())
+
+
+def test_ws_10_a_profile_that_makes_no_endpoint_is_a_failed_attempt() -> None:
+    """The next one gets its turn. It may also be found out as late as at the connection."""
+
+    async def main() -> None:
+        async with server(idle) as url:
+            profiles = iter([("Wss//host", "CP1"), ("wss://host", "CP1"), (url, "C:P"), (url, "CP1"), (url, "CP1")])
+
+            async def open_it(endpoint: Endpoint) -> Connection:
+                if len(rig.failures) == 3:
+                    raise ValueError("server_hostname cannot start with a leading dot.")
+                return await open_websocket(endpoint)
+
+            async with linked(lambda: Endpoint(*next(profiles)), open=open_it) as rig:
+                await rig.session()
+                failures = [state.failure for state in rig.failures if state.failure is not None]
+                assert [each.kind for each in failures] == [FailureKind.NO_ENDPOINT] * 4
+                assert [each.detail.split(":")[0] for each in failures[:3]] == ["url", "tls", "identity"]
 
     asyncio.run(main())
 

@@ -208,6 +208,40 @@ def test_tls_01_tls_02_old_versions_and_other_suites_are_refused(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("server_is", ["old", "new"])
+@pytest.mark.parametrize("old_is", ["delivered", "installed"])
+def test_tls_03_roots_that_share_a_name_take_turns(tmp_path: Path, server_is: str, old_is: str) -> None:
+    """After a change of the authority's key, without key ids in certificates: old and new server can be reached, and
+    nobody else."""
+    for each in ("old", "new", "strange"):
+        (tmp_path / each).mkdir()
+    made = {each: Authority(tmp_path / each).make("localhost") for each in ("old", "new", "strange")}
+    (old, *_), (new, *_) = made["old"], made["new"]
+    file, roots = (old, (new,)) if old_is == "delivered" else (None, (old, new))
+    roots_pem = tuple(each.read_text() for each in roots)
+
+    async def attempts_at(name: str, most: int) -> int:
+        """How many it took; ``most``: it is not let in."""
+        _, leaf, key = made[name]
+        async with server(idle, ssl=server_context(leaf, key)) as url:
+
+            def endpoint() -> Endpoint:
+                tls = TlsSettings(file, roots=roots_pem, system_store=False, turn=len(rig.failures))
+                return Endpoint(url.replace("127.0.0.1", "localhost"), "CP1", tls=tls)
+
+            async with linked(endpoint) as rig:
+                await rig.until(lambda: len(rig.failures) == most or not rig.station.sessions.empty())
+                kinds = {state.failure.kind for state in rig.failures if state.failure is not None}
+                assert kinds <= {FailureKind.TLS_CERTIFICATE}
+                return len(rig.failures) if rig.station.sessions.empty() else len(rig.failures) + 1
+
+    async def main() -> None:
+        assert await attempts_at(server_is, 6) <= 3
+        assert await attempts_at("strange", 6) == 6
+
+    asyncio.run(main())
+
+
 def test_tls_05_missing_certificate_files_are_a_failure_that_can_heal(tmp_path: Path) -> None:
     root, leaf, key = Authority(tmp_path).make("localhost")
     moved = root.rename(tmp_path / "moved.pem")

@@ -74,6 +74,16 @@ def test_a_station_that_hangs_is_killed_as_by_our_own_supervisor() -> None:
     assert settings(STATION, "TimeoutStartSec") == [f"{_READY_S / 3_600:.0f}h"]
 
 
+@pytest.mark.parametrize("process", ["station", "gateway", "installer"])
+def test_no_process_reads_its_configuration_before_the_data_partition_with_it_is_there(process: str) -> None:
+    """docs/updates.md lets evsed.toml be a link; one that leads nowhere is a wrong configuration, and ends it for good.
+    systemd.exec(5): StateDirectory= waits for the mounts of its folder as RequiresMountsFor= does."""
+    unit = f"evsed-{process}.service"
+    waits = " ".join(settings(unit, "RequiresMountsFor")).split()
+    states = [f"/var/lib/{each}" for each in settings(unit, "StateDirectory")]
+    assert "/etc/evsed" in waits and any(each.startswith("/var/lib/evsed") for each in [*waits, *states])
+
+
 MODULES = {"ttyS": None, "ttyAMA": None, "ttyUSB": "usbserial", "ttyACM": "cdc_acm"}
 """What makes a group of devices known to the kernel; None: what every kernel that has such a UART has inside."""
 

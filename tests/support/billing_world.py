@@ -9,15 +9,12 @@ Units: mWh, mA, ms; ``wall_ms`` is what a right clock shows, ``mono_ms`` the tim
 
 from __future__ import annotations
 
-import functools
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from agent.billing import read
 from agent.billing.books import Books, Stamp, Terms
@@ -51,11 +48,10 @@ from agent.ledger.reader import LedgerReader
 from agent.ledger.rows import Row
 from agent.ledger.side_records import PutKey
 from agent.ledger.state import Namespace, StateChange
-from agent.ledger.store import Birth, open_ledger
 from agent.ledger.writer import OnDurable
-from agent.security.keys import MeteringKey
 from agent.station.archive import Archive
 from agent.station.billing import Billing
+from agent.station.clock import MachineClock
 from agent.station.disk import Disk
 from agent.station.limits import Limits
 from agent.station.logic import Logic, PricesChanged
@@ -67,6 +63,7 @@ from agent.tariff.model import EvseKind
 from hal.ports import Back, Cable, Contactor, CpState, LossKind, Lost, MeterReading, PilotState
 from hal.sim.vehicle_port import vehicle_current_ma
 from tests.support.asked import Asked, at_once
+from tests.support.new_station import new_ledger, station_key
 
 CARD = Token("04A1B2C3")
 ZONE = "Europe/Berlin"
@@ -75,20 +72,6 @@ VOLT = 230
 SOFTWARE = Software(version="0.1.0", checksum="ab" * 32)
 IDENTITY = Identity("Maker Model", "S-1", "0.1.0", "ab" * 32, "CS-1")
 SELLER = Seller(Operator(name="Operator"), "CS-1", "Maker", "Model", "S-1", SOFTWARE, ZONE)
-
-
-@functools.cache
-def station_key() -> MeteringKey:
-    return MeteringKey(generate_private_key(SECP256R1()))
-
-
-@functools.cache
-def _new_ledger() -> bytes:
-    """A ledger with its first row: opening one is slow, copying is not."""
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "ledger"
-        open_ledger(path, Birth("0.1.0", "S-1", "boot-0", 0, 0, "U"))
-        return path.read_bytes()
 
 
 class _Writer:
@@ -109,6 +92,7 @@ class Site:
     behaviour: Behaviour = field(default_factory=Behaviour)
     identity: Identity = IDENTITY
     signs_begin: bool = True
+    has_csms: bool = True
 
     @classmethod
     def selling(cls, tariff: str, **others: Any) -> Site:
@@ -124,7 +108,7 @@ class BillingWorld:
         self.site = site or Site()
         self._place = tempfile.TemporaryDirectory()
         self.path = Path(self._place.name) / "ledger"
-        self.path.write_bytes(_new_ledger())
+        self.path.write_bytes(new_ledger())
         self.key = station_key()
         self._ids, self._boots = itertools.count(1), itertools.count(1)
         self.wall_ms = wall_ms
@@ -140,6 +124,7 @@ class BillingWorld:
         self._duty = 10_000
         self.boot_id, self.mono_ms = "", 0
         self.machine_clock: int | None = wall_ms if clock != "U" else None  # None: it lost the time
+        self.hardware_clock = self.machine_clock or 0  # what vouches for it by showing the same
         self.slow_disk = False
         self._waiting: list[tuple[Job, OnDurable | None]] = []
         self._told_durable: list[Durable] = []
@@ -170,7 +155,8 @@ class BillingWorld:
         self.archive = kept = Archive(self.path)
         self._book = Book(self._connection, tables.head(self._connection, self.path))
         price, site = self.site.price, self.site
-        self.tariffs = TariffBook(price, [1], kept.tariff_text, kept.tariff_source, kept.state(Namespace.TARIFF))
+        find, source_of, stored = kept.tariff_text, kept.tariff_source, kept.state(Namespace.TARIFF)
+        self.tariffs = TariffBook(price, [1], find, source_of, stored, has_csms=site.has_csms, has_zone=True)
         hardware = EvseHardware(1, 32_000, phases=1, meter_rollover_mwh=site.rollover_mwh)
         settings = StationSettings((hardware,), behaviour=site.behaviour)
         self.core = Station(settings, lambda: f"tx-{next(self._ids)}", self._tariff_for)
@@ -183,10 +169,10 @@ class BillingWorld:
             min_energy_mwh=price.minimum_billable_wh * 1_000,
         )
         limits = Limits((Feed(1, 32_000, VOLT * 1_000, 1),), None, Capabilities(1, 9, 24, 10))
-        self.logic = Logic(self.core, limits, self.billing, clock_is_proven=True)
+        self.logic = Logic(self.core, limits, self.billing)
         ends = self.archive.state(Namespace.METER)
         self.rows = RowMaker(self.billing, site.identity, SELLER, self.key, ends, lambda: site.signs_begin)
-        self.money = Money(self.core, self.billing, cast(Any, None), self, self.archive.costs_told)
+        self.money = Money(self.core, self.billing, cast(Any, None), self, self.archive.costs_told, self.append)
         signers = MeterRecords({}, site.identity, ZONE, self.append)
         known = self.archive.meters_in_use()
         self.disk = Disk(cast(Any, _Writer(self)), self.rows, signers, self.logic, self.key.key_id, known, self)
@@ -194,13 +180,17 @@ class BillingWorld:
         self._devices_come()
 
     def _tariff_for(self, evse: int, token: Token, group: str | None) -> str | None:
-        return self.tariffs.for_start(evse, token, group, self.core.ctx.wall_ms)
+        return self.tariffs.for_start(evse, token, group, self.core.ctx.sure_wall_ms)
 
     def _begin(self) -> None:
-        kept = self.machine_clock is not None
-        wall_ms = self.mono_ms if self.machine_clock is None else self.machine_clock
-        self.logic.step(ClockSet(wall_ms, "rtc" if kept else "none", trusted=False), self.mono_ms)
-        for found in self.archive.open_transactions(self.boot_id, self.mono_ms, wall_ms if kept else None):
+        shown_ms = self.mono_ms if self.machine_clock is None else self.machine_clock
+        machine = MachineClock(
+            lambda: shown_ms, lambda ms: abs(ms - self.hardware_clock) < 5_000, earliest_ms=NOON_MS // 2
+        )
+        clock = machine.first(self.archive.clock_of(self.boot_id), self.mono_ms)
+        self.logic.step(clock, self.mono_ms)
+        wall_ms = clock.wall_ms if self.logic.clock_known else None
+        for found in self.archive.open_transactions(self.boot_id, self.mono_ms, wall_ms):
             self.billing.restore(self.archive.history(found.tx_id))
             self.logic.step(cast(Recovered, found), self.mono_ms)  # nobody carries out what follows: there is no device
         self.append(BootFact("PowerUp", "0.1.0"))
@@ -307,6 +297,7 @@ class BillingWorld:
     def _pass(self, ms: int) -> None:
         self.mono_ms += ms
         self.wall_ms += ms
+        self.hardware_clock += ms
         if self.machine_clock is not None:
             self.machine_clock += ms
         self._fraction += self.current_ma * VOLT * ms
@@ -380,12 +371,12 @@ class BillingWorld:
         """The CSMS says that it is so much later (or earlier) than the station thinks."""
         wall_ms = self.core.ctx.wall_ms + ms
         if self.machine_clock is not None:
-            self.machine_clock = wall_ms
+            self.machine_clock = self.hardware_clock = wall_ms
         self.give(ClockSet(wall_ms, source, trusted=True))
 
     def set_clock(self) -> None:
         """The CSMS tells the right time."""
-        self.machine_clock = self.wall_ms
+        self.machine_clock = self.hardware_clock = self.wall_ms
         self.give(ClockSet(self.wall_ms, "csms", trusted=True))
 
     def meter_lost(self, kind: LossKind = LossKind.SILENT) -> None:

@@ -241,7 +241,7 @@ class FakeStation:
         self.presented.append((token, evse))
         return "noted"
 
-    async def link_state(self, online: bool, dialect: str | None) -> None:
+    async def link_state(self, online: bool, dialect: str | None, csms_url: str = "") -> None:
         self.link_states.append((online, dialect))
 
     async def password_worked(self, shown: str) -> None:
@@ -336,8 +336,10 @@ class FakeStation:
     async def tariffs(self, evse: int) -> list[TariffAssignment]:
         return [each for each in self.tariff_assignments if evse in (0, each.evse)]
 
-    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None) -> list[tuple[str, str]]:
-        return [(tariff_id, "Accepted") for tariff_id in tariff_ids]
+    async def clear_tariffs(self, tariff_ids: list[str], evse: int | None, who: str = "") -> list[tuple[str, str]]:
+        self.cleared_by += [who] if who else []
+        wanted = tariff_ids or [each.tariff_id for each in self.tariff_assignments]
+        return [(tariff_id, "Accepted") for tariff_id in wanted]
 
     async def change_tariff(self, tx_id: str, tariff: str) -> str:
         self.tariffs_told.append((tx_id, tariff))

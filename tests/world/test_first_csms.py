@@ -60,7 +60,10 @@ def test_a_new_csms_is_not_told_what_the_station_did_alone(version: str) -> None
         assert told(rig) == [Message.STOP, Message.START, Message.STOP]
         await rig.wait(2_000)
         with LedgerReader(rig.world.disk.path) as reader:
-            assert not reader.state(Namespace.CSMS_TX) and set(reader.state(Namespace.CURSOR)) == {"csms"}
+            assert not reader.state(Namespace.CSMS_TX) and set(reader.state(Namespace.CURSOR)) == {
+                "csms",
+                "accepted by",
+            }
         await start(rig, csms=True, with_rows=SESSION)
         assert told(rig)[3:] == [Message.START, Message.STOP], "once only: from now on all is told"
 

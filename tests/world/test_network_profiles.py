@@ -20,8 +20,10 @@ from agent.sim.scenario.quiet_world import QuietWorld
 from agent.sim.scenario.verbs import Reset, cut_power, restore_power
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.sim.world.wire import Wire
+from tests.unit.firmware.bundle.pki import make_root
 
 NEW, THIRD = "ws://new.example.com/ocpp", "ws://third.example.com/ocpp"
+SECURE = "wss://new.example.com/ocpp"
 DELIVERED, SET = "the delivered password", "the password that a CSMS has set"
 A_WHILE_MS = 300_000
 MINUTES_MS = 60_000
@@ -277,6 +279,103 @@ def test_b10_each_csms_has_its_own_time_limit_and_version() -> None:
         assert (at_new.versions, at_new.message_timeout_s, at_new.open_timeout_s) == ((Version.V16,), 45, 45)
 
     on_a_world_rig("2.0.1", story, Moving)
+
+
+def test_b10_a_short_time_for_answers_is_none_for_the_handshake() -> None:
+    """Over a slow mobile link it takes longer: a station that nobody reaches any more."""
+
+    async def story(rig: WorldRig) -> None:
+        world = moving(rig)
+        assert await profile(rig, 2, NEW, messageTimeout=1) == "Accepted"
+        assert await order(rig, "2") == "RebootRequired"
+        await restart(rig)
+        assert (world.asked[NEW].message_timeout_s, world.asked[NEW].open_timeout_s) == (1, 30)
+
+    on_a_world_rig("2.0.1", story, Moving)
+
+
+class Rooted(Moving):
+    """With a root to check a CSMS by; the certificates of those that are ``mistrusted`` are not by it."""
+
+    def __init__(self, version: str, folder: Path) -> None:
+        super().__init__(version, folder)
+        assert self.config.csms is not None
+        file = folder / "ca.pem"
+        file.write_text(make_root("CSMS root").certificate_pem)
+        self._configure(replace(self.config.csms, ca_file=file))
+        self.mistrusted, self.turns = set[str](), list[int]()
+
+    async def _guard(self, endpoint: Endpoint) -> Wire:
+        self.turns += [] if endpoint.tls is None else [endpoint.tls.turn]
+        if endpoint.url in self.mistrusted:
+            raise NotConnected(LinkFailure(FailureKind.TLS_CERTIFICATE, "certificate signature failure"))
+        return await super()._guard(endpoint)
+
+
+def rooted(rig: WorldRig) -> Rooted:
+    assert isinstance(rig.world, Rooted)
+    return rig.world
+
+
+def test_b10_an_address_with_a_capital_letter_is_as_good_as_any() -> None:
+    async def story(rig: WorldRig) -> None:
+        world = rooted(rig)
+        assert await profile(rig, 2, SECURE.replace("wss", "Wss"), securityProfile=2) == "Accepted"
+        assert await order(rig, "2") == "RebootRequired"
+        await restart(rig, SECURE, world.old)
+        assert world.reached == [SECURE]
+
+    on_a_world_rig("2.0.1", story, Rooted)
+
+
+def test_ws_10_a_profile_that_makes_no_endpoint_has_its_attempts_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older software kept the address as it came."""
+    monkeypatch.setattr("agent.config.networks.small_scheme", lambda url: url)
+
+    async def story(rig: WorldRig) -> None:
+        world = rooted(rig)
+        assert await profile(rig, 2, SECURE.replace("wss", "Wss"), securityProfile=2) == "Accepted"
+        assert await order(rig, "2") == "RebootRequired"
+        await restart(rig, SECURE, world.old)
+        assert world.reached == [world.old]
+        assert (await rig.look()).online
+
+    on_a_world_rig("2.0.1", story, Rooted)
+
+
+def test_tls_03_after_a_certificate_that_is_refused_the_next_root_of_that_name_has_its_turn() -> None:
+    """The one that worked stays."""
+
+    async def story(rig: WorldRig) -> None:
+        world = rooted(rig)
+        assert await profile(rig, 2, SECURE, securityProfile=2) == "Accepted"
+        assert await order(rig, "2") == "RebootRequired"
+        world.mistrusted = {SECURE}
+        await restart(rig, SECURE, wait_ms=10_000)
+        world.mistrusted.clear()
+        await rig.wait(A_WHILE_MS)
+        world.network.cut()
+        await rig.wait(A_WHILE_MS)
+        assert world.turns == [0, 1, 1]
+        assert world.reached == [SECURE, SECURE]
+
+    on_a_world_rig("2.0.1", story, Rooted)
+
+
+def test_tls_03_the_roots_of_one_slot_do_not_take_the_turns_of_another() -> None:
+    """Else a slot with an attempt now and then might never come to the root that it needs."""
+
+    async def story(rig: WorldRig) -> None:
+        world, third = rooted(rig), THIRD.replace("ws", "wss")
+        assert await profile(rig, 2, SECURE, securityProfile=2) == "Accepted"
+        assert await profile(rig, 3, third, securityProfile=2) == "Accepted"
+        assert await order(rig, "2,3") == "RebootRequired"
+        world.mistrusted = {SECURE, third}
+        await restart(rig, world.old, wait_ms=40 * MINUTES_MS)
+        assert world.reached == [world.old]
+        assert world.turns == [0, 1, 2, 0, 1, 2]
+
+    on_a_world_rig("2.0.1", story, Rooted)
 
 
 def test_b10_another_csms_need_not_know_the_password_that_the_one_before_has_set() -> None:

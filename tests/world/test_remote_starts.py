@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from agent.config.money import Assignment
+from agent.core.facts import LimitFact, TransactionFact
+from agent.ipc.codec import decode_fact
+from agent.ledger.reader import LedgerReader
 from agent.sim.scenario.expectations import charging, online, preparing
 from agent.sim.scenario.play import expect, play, scenario
 from agent.sim.scenario.verbs import (
     CARD,
     ChangeAvailability,
     CsmsAnswers,
+    CutPower,
     Message,
     Mood,
     RemoteStart,
+    RestorePower,
     fault,
     plug,
     swipe,
@@ -97,6 +105,35 @@ def test_16_cmd_04_a_remote_start_on_a_connector_that_cannot_is_rejected(why: st
         assert (await rig.look()).evses[0].tx_id == before
 
     on_a_world_rig("1.6", story)
+
+
+@pytest.mark.parametrize(("version", "checked"), [("1.6", False), ("1.6", True), ("2.0.1", False)])
+def test_a_remote_start_has_the_limits_and_the_price_of_its_card(version: str, checked: bool) -> None:
+    """The site's list says of which group it is; what the site gives a group, it gives however its card starts."""
+
+    async def story(rig: WorldRig) -> None:
+        await rig.do(CutPower())
+        config = rig.world._grounds.config
+        ours = Assignment(group="household", max_energy_wh=50_000)
+        tokens = tuple(replace(each, group="household") for each in config.token)
+        config = replace(config, token=tokens, price=replace(config.price, assign=(ours,)))
+        rig.world._grounds = replace(rig.world._grounds, config=config)
+        await rig.do(RestorePower())
+        await rig.wait(60_000)
+        if checked:
+            await a_car_waits(rig, checked=True)
+        else:
+            await play(scenario("a car comes", expect(online()), plug(), expect(preparing())), rig)
+        assert await rig.do(RemoteStart(CARD)) == "Accepted"
+        await play(scenario("it charges", expect(charging())), rig)
+        await rig.wait(5_000)
+        with LedgerReader(rig.world.disk.path) as reader:
+            rows = [decode_fact(row.kind, row.body) for row in reader.rows(0, 1_000, kinds=["tx_started", "limit"])]
+        start, limit = rows
+        assert isinstance(start, TransactionFact) and isinstance(limit, LimitFact)
+        assert (start.group, limit.max_energy_mwh) == ("household", 50_000_000)
+
+    on_a_world_rig(version, story)
 
 
 def test_c16_a_remote_start_with_a_master_pass_is_rejected() -> None:

@@ -5,6 +5,8 @@ What the CSMS hears is looked at word by word.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.ocpp.frames import Payload
@@ -12,6 +14,7 @@ from agent.sim.scenario.expectations import all_told, available, charging, finis
 from agent.sim.scenario.play import expect, play, scenario
 from agent.sim.scenario.verbs import CARD, plug, swipe, unplug
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
+from agent.sim.world.manners import Manner
 from tests.world.hearing import frames_heard, payloads
 
 CHARGING = scenario("a car charges", expect(online()), plug(), expect(preparing()), swipe(CARD), expect(charging()))
@@ -47,6 +50,23 @@ def test_16_boot_02_a_clock_that_is_set_back_in_mid_charge_sets_no_transaction_b
         await rig.world.office.call("TriggerMessage", {"requestedMessage": "Heartbeat"})
         await rig.wait(5_000)
         assert rig.world.life.station.logic.core.ctx.wall_ms - before_ms > 3_600_000, "and it goes on again"
+
+    on_a_world_rig("1.6", story)
+
+
+def test_16_tx_09_a_car_charges_on_where_the_csms_calls_its_own_transaction_concurrent() -> None:
+    """It books the start, the link ends before the answer, and it allows one transaction per card."""
+
+    async def story(rig: WorldRig) -> None:
+        office = rig.world.office
+        office.mind.manners = replace(office.mind.manners, booked_anyway=1.0)
+        office.script("StartTransaction", Manner.CLOSE)
+        begin = (expect(online()), plug(), expect(preparing()), swipe("04FFFFFFFFFFFF"), expect(charging()))
+        await play(scenario("a car charges on a card that only the CSMS knows", *begin), rig)
+        await rig.wait(180_000)
+        (booked,) = office.book.transactions.values()
+        assert booked.repeats == 1, "and was answered with ConcurrentTx"
+        await play(scenario("it charges on", expect(charging())), rig)
 
     on_a_world_rig("1.6", story)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -76,5 +77,22 @@ def test_a_limit_is_undone_for_good() -> None:
         await charges_before_and_after_a_restart(rig)
         assert (await service(rig).clear_profiles({}, BY[1])).outcome is ProfileOutcome.UNKNOWN
         assert logged(rig) == [LogFact(LogEntry.PROFILES_CLEARED, None, (BY,))]
+
+    on_a_world_rig("1.6", story)
+
+
+def test_a_default_tariff_prices_nobody_any_more_and_can_be_removed() -> None:
+    async def story(rig: WorldRig) -> None:
+        old = {"tariffId": "of-the-csms", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.79}]}}
+        assert await service(rig).set_default_tariff(0, json.dumps(old)) == "Accepted"
+        assert (await service(rig).status()).prices[0].tariff_id == "of-the-csms"
+        await end_of_the_contract(rig)
+        status = await service(rig).status()
+        assert status.evses[0].state == "Charging" and status.prices[0].tariff_id != "of-the-csms"
+        assert await service(rig).clear_tariffs([], None, BY[1]) == [("of-the-csms", "Accepted")]
+        assert await service(rig).clear_tariffs([], None, BY[1]) == []
+        await charges_before_and_after_a_restart(rig)
+        assert await service(rig).tariffs(0) == []
+        assert logged(rig) == [LogFact(LogEntry.TARIFFS_CLEARED, None, (BY,))]
 
     on_a_world_rig("1.6", story)

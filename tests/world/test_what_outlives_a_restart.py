@@ -40,6 +40,7 @@ from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.sim.world.device_faults import Fault
 from agent.sim.world.order_words import Wish
 from agent.station import making
+from agent.station.clock import MachineClock
 from agent.station.hardware import Hardware
 from agent.station.live import LiveStation
 from agent.station.making import lasting_faults
@@ -367,13 +368,7 @@ def test_a_charge_outlives_a_short_power_cut_where_a_hardware_clock_agrees(versi
 
 
 def test_the_world_sees_a_charge_that_goes_on_after_nobody_knows_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    believe = LiveStation.begin
-
-    def credulous(station: LiveStation) -> None:
-        station._clock_is_proven = True
-        believe(station)
-
-    monkeypatch.setattr(LiveStation, "begin", credulous)
+    monkeypatch.setattr(MachineClock, "_is_vouched", lambda *_: True)
 
     async def story(rig: WorldRig) -> None:
         await power_cut(rig, 3 * HOUR_MS, clock_stood=True)

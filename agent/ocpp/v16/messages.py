@@ -1,7 +1,8 @@
 """Small 1.6 payloads: boot, authorize, idTagInfo.
 
 Charter: one pure function per message, camelCase dicts, optional fields left out when empty
-(RPC-03). Text longer than its field is cut: a serial number too long must not keep us off the CSMS.
+(RPC-03). Text longer than its field is cut: a serial number too long must not keep us off the CSMS. A token is
+not: cut, it may be another customer's.
 
 Sources: OCPP 1.6 section 6; checklist 16-AUTH-11.
 """
@@ -33,8 +34,11 @@ def boot_notification(welcome: Welcome) -> Payload:
 
 
 def id_tag(token: Token) -> str:
-    """A token's idTag: at most 20 characters; longer tokens exist in 2.x only."""
-    return token.id_token[:ID_TAG_MAX_CHARS]
+    """A token's idTag; empty for one that does not fit, of a session that a change of version left to 1.6."""
+    if len(token.id_token) > ID_TAG_MAX_CHARS:
+        log.warning("token_too_long", chars=len(token.id_token))
+        return ""
+    return token.id_token
 
 
 def authorize(token: Token) -> Payload:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.auth.token import CONCURRENT_TX
 from agent.core.facts import (
     FirmwareFact,
     MeterFact,
@@ -163,7 +164,9 @@ class TransactionTranslator:
             case TransactionFact(kind=TxKind.STARTED) as fact:
                 kept = CsmsTx(fact.tx_id, answer["transactionId"])
                 self._ids.learn(kept)
-                await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=fact.tx_id)
+                # To a start that was booked before, it says that the card is in use here (MicroOcpp issue 237).
+                if not (message.again and answer["idTagInfo"]["status"] == CONCURRENT_TX):
+                    await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=fact.tx_id)
                 return kept
             case TransactionFact(kind=TxKind.ENDED) as fact:
                 self._end(fact)
@@ -233,8 +236,8 @@ class TransactionTranslator:
             "timestamp": to_rfc3339(record.clock_offset_ms + end.at_ms),
             "reason": REASONS[fact.stopped_reason or StopReason.LOCAL],
         }
-        if fact.token is not None:
-            payload["idTag"] = id_tag(fact.token)
+        if fact.token is not None and (tag := id_tag(fact.token)):
+            payload["idTag"] = tag
         rows = [row async for row in rows_of(self._station, fact.tx_id)]
         data = self._transaction_data(rows)
         at_ms = record.clock_offset_ms + end.at_ms
@@ -270,7 +273,7 @@ class TransactionTranslator:
 
     async def _token_verdict(self, tag: str, fact: TransactionFact, info: Payload, tx_id: str | None) -> None:
         token = fact.token
-        if token is None or id_tag(token) != tag:
+        if token is None or token.id_token != tag:  # no word on a token that it was not told
             token = Token(tag)
         await self._station.token_verdict(token, read_id_tag_info(info), tx_id=tx_id)
 

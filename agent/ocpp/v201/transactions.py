@@ -1,9 +1,10 @@
 """Ledger rows as TransactionEvent, MeterValues, NotifyEvent, SecurityEventNotification and FirmwareStatusNotification.
 
 Charter: the 2.0.1 ``Translator`` of the delivery pump. Messages are derived from rows, never stored.
-The transaction id is the station's own, so nothing has to be kept with the cursor; a transaction that
-began under another OCPP version goes on under the same id, and since the CSMS never got its first
-event, every later one says which EVSE it is about (20-TE-06, WS-03). So it is where that event was given up.
+The transaction id is the station's own; a transaction that began under another OCPP version goes on under
+the same id, and since the CSMS never got its first event, every later one says which EVSE it is about, and
+the first of them that it takes who pays and whose order it was (20-TE-06, WS-03). So it is where that event, or
+one with a token, was given up, which is kept with the cursor.
 
 Sources: OCPP 2.0.1 part 2 E01 to E15, J01, J02, A04; checklist 2.3.
 """
@@ -21,11 +22,12 @@ from agent.core.facts import (
     MeterFact,
     SecurityFact,
     StopReason,
+    Token,
     TransactionFact,
     Trigger,
     TxKind,
 )
-from agent.ipc.port import CsmsTx, Progress, Record, StationPort
+from agent.ipc.port import NO_CSMS_ID, CsmsTx, Progress, Record, StationPort
 from agent.ocpp import signed, tariff_messages
 from agent.ocpp.delivery import Message
 from agent.ocpp.dialect import StationView, token_of
@@ -46,14 +48,15 @@ class TransactionTranslator:
     def __init__(self, station: StationPort, view: StationView) -> None:
         self._station = station
         self._view = view
-        self._foreign: frozenset[str] = frozenset()  # transactions that the CSMS knows from OCPP 1.6 only
-        self._given_up: set[str] = set()  # those whose start it never took
+        self._start_lost: set[str] = set()  # transactions whose start the CSMS never took, or in OCPP 1.6 only
+        self._introduced: set[str] = set()  # those that it has been told the token of, and the order
 
     async def begin(self, progress: Progress) -> None:
-        self._foreign = frozenset(tx.tx_id for tx in progress.csms_txs)
+        self._start_lost = {tx.tx_id for tx in progress.csms_txs}
+        self._introduced &= self._start_lost
 
     def _start_told(self, tx_id: str) -> bool:
-        return tx_id not in self._foreign and tx_id not in self._given_up
+        return tx_id not in self._start_lost
 
     async def render(self, record: Record) -> Message | None:
         match record.fact:
@@ -71,25 +74,34 @@ class TransactionTranslator:
             case _:
                 return None
 
-    async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:  # noqa: ARG002
+    async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:
         fact = record.fact
         if isinstance(fact, TransactionFact):
             await self._money(fact, answer)
             if "idTokenInfo" in answer:
-                await self._token_verdict(fact, answer["idTokenInfo"])
+                token = await token_of(self._station, fact) if "idToken" in message.payload else None
+                await self._token_verdict(fact, token, answer["idTokenInfo"])
+            self._introduced.add(fact.tx_id)
             self._forget_ended(fact)
         return None
 
     async def given_up(self, record: Record) -> CsmsTx | None:
-        if isinstance(record.fact, TransactionFact):
-            if record.fact.kind is TxKind.STARTED:
-                self._given_up.add(record.fact.tx_id)
-            self._forget_ended(record.fact)
-        return None
+        fact = record.fact
+        if not isinstance(fact, TransactionFact):
+            return None
+        self._forget_ended(fact)
+        if fact.kind is TxKind.ENDED or (fact.kind is TxKind.UPDATED and fact.token is None):
+            return None
+        self._introduced.discard(fact.tx_id)
+        if fact.tx_id in self._start_lost:  # kept already, maybe with a number of 1.6
+            return None
+        self._start_lost.add(fact.tx_id)
+        return CsmsTx(fact.tx_id, NO_CSMS_ID, given_up=True)
 
     def _forget_ended(self, fact: TransactionFact) -> None:
         if fact.kind is TxKind.ENDED:
-            self._given_up.discard(fact.tx_id)
+            self._start_lost.discard(fact.tx_id)
+            self._introduced.discard(fact.tx_id)
 
     # --------------------------------------------------------------------------------- messages
 
@@ -105,14 +117,25 @@ class TransactionTranslator:
             payload["offline"] = True
         if fact.kind is TxKind.STARTED or not self._start_told(fact.tx_id):
             payload["evse"] = {"id": fact.evse, "connectorId": messages.CONNECTOR}
-        if fact.token is not None:
-            payload["idToken"] = messages.id_token(fact.token)
+        token = fact.token
+        if not (fact.kind is TxKind.STARTED or self._start_told(fact.tx_id) or fact.tx_id in self._introduced):
+            token = await token_of(self._station, fact)
+            payload["transactionInfo"] |= await self._order(fact)
+        if token is not None:
+            payload["idToken"] = messages.id_token(token)
         if fact.total_cost is not None:
             payload["customData"] = total_cost(fact.total_cost, fact.currency)
         in_forms = forms(await self._meter_value(fact, record))
         full, *shorter = (payload | ({"meterValue": values} if values else {}) for values in in_forms)
-        minor = fact.kind is TxKind.UPDATED
+        minor = fact.kind is TxKind.UPDATED and fact.token is None
         return Message("TransactionEvent", full, minor=minor, shorter=tuple(shorter))
+
+    async def _order(self, fact: TransactionFact) -> dict[str, int]:
+        """The order that began this transaction: only its start says so."""
+        rows = await self._station.transaction(fact.tx_id)  # its first page
+        start = rows[0].fact if rows else None
+        number = start.remote_start_id if isinstance(start, TransactionFact) else None
+        return {} if number is None else {"remoteStartId": number}
 
     async def _meter_value(self, fact: TransactionFact, record: Record) -> list[dict[str, Any]]:
         if fact.kind is TxKind.ENDED:
@@ -149,14 +172,14 @@ class TransactionTranslator:
             return
         await self._station.told_price(token, text)
 
-    async def _token_verdict(self, fact: TransactionFact, info: Payload) -> None:
+    async def _token_verdict(self, fact: TransactionFact, token: Token | None, info: Payload) -> None:
         """20-TE-07. A verdict on the token of a transaction that has ended teaches the cache only."""
-        if fact.token is None:
+        if token is None:
             log.warning("unasked_id_token_info", tx_id=fact.tx_id, status=info["status"])
             return
         verdict = messages.read_id_token_info(info, fact.evse)
         tx_id = None if fact.kind is TxKind.ENDED else fact.tx_id
-        await self._station.token_verdict(fact.token, verdict, tx_id=tx_id)
+        await self._station.token_verdict(token, verdict, tx_id=tx_id)
 
 
 def total_cost(cost: str, currency: str | None) -> Payload:

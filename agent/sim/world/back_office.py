@@ -74,6 +74,7 @@ class _Peer:
     heard_s: float = -1.0
     said: tuple[str, Payload] | None = None  # the last answer, for a doubled frame
     ids: OrderedDict[str, Row | None] = field(default_factory=OrderedDict)  # of its CALLs, and what they told
+    taken: OrderedDict[Row, None] = field(default_factory=OrderedDict)  # what the station knows to be booked
 
 
 class BackOffice:
@@ -239,6 +240,8 @@ class BackOffice:
         if action == "BootNotification":
             self.registration = "Unregistered"
         row, once = self._name(peer, message_id, action, payload)
+        if action in BILLING and row in peer.taken:
+            self.violation(f"{action} comes again after an answer that says enough")
         if before is not None:
             if sent_s - before.sent_s < self.timeout_s - MARGIN_S:
                 self.violation(f"{action} while {before.message_id} was under way")
@@ -316,7 +319,8 @@ class BackOffice:
                 self.violation(f"unknown action {action}")
                 peer.wire.reply(frame_text([4, message_id, "NotImplemented", "", {}]))
                 return
-            answer = booked
+            in_full = bad.strikes_by(message_id if row is None else repr(row), self.mind.manners.nulls)
+            answer = bad.with_nulls(action, booked) if in_full else booked
             peer.said = (message_id, answer)
             if row is not None:
                 _remember(self._booked, row, None)
@@ -324,7 +328,7 @@ class BackOffice:
             self.book.statuses.pop(payload["evseId" if "evseId" in payload else "connectorId"], None)
         if action == "BootNotification" and peer.sending is not None:
             peer.sending.boot = answer.get("status", "")
-        say = partial(self._say, peer, manner, message_id, answer)
+        say = partial(self._say, peer, manner, message_id, action, answer)
         asks = self.mind.asks_before_boot(peer.desk.version) if action == "BootNotification" else []
         if asks:
             self.counts["talks_before_boot"] += 1
@@ -338,7 +342,7 @@ class BackOffice:
             return script.popleft()
         return Manner.GOOD if self.mind.manners.rates is bad.NONE else self.mind.manners.rates.draw(self._rng)
 
-    def _say(self, peer: _Peer, manner: Manner, message_id: str, answer: Payload) -> None:
+    def _say(self, peer: _Peer, manner: Manner, message_id: str, action: str, answer: Payload) -> None:
         wire, rng = peer.wire, self._rng
         good = partial(self._settle, peer, message_id, False)
         refused = partial(self._settle, peer, message_id, True)
@@ -358,7 +362,7 @@ class BackOffice:
             case Manner.ERROR:
                 wire.reply(frame_text([4, message_id, self._code(peer.desk.version), "no", {}]), refused)
             case Manner.MALFORMED:
-                wire.reply(frame_text([3, message_id, bad.spoil(answer, rng)]), refused)
+                wire.reply(frame_text([3, message_id, bad.spoil(action, answer, rng)]), refused)
             case Manner.GARBAGE:
                 wire.reply(rng.choice(bad.GARBAGE))
             case Manner.CLOSE:
@@ -387,6 +391,7 @@ class BackOffice:
             return
         if not is_refusal:
             self.excuses.settled(sending.row)
+            _remember(peer.taken, sending.row, None)
         elif self.excuses.refused(sending.row, message_id, once=sending.once):
             self._excuse(sending.row)
 

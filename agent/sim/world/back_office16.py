@@ -1,7 +1,8 @@
 """The desk for OCPP 1.6: what it books of StartTransaction, MeterValues, StopTransaction and the others.
 
 Charter: reads, books, answers; how well or badly the answer then travels is ``back_office``'s. A repeated
-StartTransaction gets the number it had. Numbers begin at 0.
+StartTransaction gets the number it had and, while its transaction runs, ConcurrentTx for a card that is accepted: one
+transaction per card (MicroOcpp issue 237). Numbers begin at 0.
 
 Units: registers in mWh inside, whole Wh on the wire. Sources: OCPP 1.6 sections 4 to 6; checklist 16-TX-01 to 16.
 """
@@ -104,6 +105,8 @@ class Desk16:
         number = self._book.number(booked) if booked.number is None else booked.number
         info = self._id_tag_info(message.payload["idTag"])
         booked.verdict = info["status"]
+        if booked.repeats and booked.is_running and booked.verdict == "Accepted":
+            info["status"] = "ConcurrentTx"
         return {"transactionId": number, "idTagInfo": info}
 
     def _meter_values(self, message: Message) -> None:

@@ -9,7 +9,8 @@ What the station may drop (``agent.ocpp.retry``; 16-TX-03, 16-TX-04, 20-TE-04), 
   connections (they are counted here over restarts of the gateway too, which forgets them: that errs on the lenient
   side, and then the row comes again anyway).
 - No answer within the message time-out while the connection lives is a time-out. So is an answer that comes late,
-  one that was spoiled, and a message that was spoiled or swallowed on its way: to the station all look alike. It counts
+  one that was spoiled, and a message that was spoiled or swallowed on its way: to the station all look alike (a late
+  one it takes, while the message's turn lasts: counted all the same, on the lenient side). It counts
   where the back office answers another CALL on the same connection afterwards; the station asks for one at once, and
   takes only that (again on the lenient side). While nothing is answered nothing may be dropped.
 - A connection that ends before the time-out is no attempt at all. (Of very many at the same row the station makes one,

@@ -140,6 +140,8 @@ class Machine:
         self.mirror = Mirror(
             self._truth, self._is_refused, self._is_closed, self.agreements, self.hearing, self.parties, self.wrong
         )
+        window_ms = config.session.resume_window_s * 1_000
+        self.mirror.outlives_ms = {evse.id: window_ms for evse in config.evse if evse.board.pilot.driver.autonomous}
         self.money_orders = MoneyOrders(
             self.office,
             self.mirror,
@@ -259,12 +261,10 @@ class Machine:
             outlet.meter.step_mwh,
             outlet.idle_ms,
             self.true_wall_ms(),
-            self._is_clock_sound(),
+            not self.clock_doubted,
             outlet.owed_mwh,
+            outlet.forgotten_mwh,
         )
-
-    def _is_clock_sound(self) -> bool:
-        return not (self.clock_doubted or self._clock_lost or self._clock_stood)
 
     def _is_refused(self, token: str) -> bool:
         return self.office.mind.tokens.get(token.upper(), "Accepted") != "Accepted"
@@ -326,6 +326,7 @@ class Machine:
         self._boot_file.write_text(f"boot-{self._boots}")
         if self._clock_lost or self._clock_stood:
             self.mirror.timeless.add(f"boot-{self._boots}")
+            self.clock_doubted = True  # until the CSMS has told the time: then the whole boot knows it
         self._start_station()
         self._start_gateway()
 
@@ -336,6 +337,7 @@ class Machine:
 
     def _start_station(self) -> None:
         self._started_ms = self._now_ms()
+        self.mirror.station_starts(f"boot-{self._boots}")
         self._find_what_is_on_disk()
         self.life = Life(self._grounds, f"boot-{self._boots}", self._station_ended)
         self.note(0, f"station starts ({self.life.cause})")

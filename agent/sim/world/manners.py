@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import random
+import zlib
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ class Manner(enum.StrEnum):
     TWICE = "twice"
     STRAY = "stray"  # an answer to nobody before the right one
     ERROR = "error"  # a CALLERROR
-    MALFORMED = "malformed"  # a CALLRESULT that its schema does not allow
+    MALFORMED = "malformed"  # a CALLRESULT that cannot be used
     GARBAGE = "garbage"  # something that is no frame
     SILENCE = "silence"
     CLOSE = "close"  # of the connection, instead of an answer
@@ -75,6 +76,7 @@ class Manners:
     changes_mind: float = 0.0  # of verdicts on tokens
     odd_timestamps: float = 0.0  # of currentTime: another RFC 3339 form
     nonsense_time: float = 0.0  # of currentTime: no time that could be right
+    nulls: float = 0.0  # of answers: optional fields without a value are written, as null
 
 
 QUIET: Final = Manners()
@@ -87,6 +89,7 @@ HARSH: Final = Manners(
     talks_before_boot=0.2,
     changes_mind=0.03,
     odd_timestamps=0.3,
+    nulls=0.2,
 )
 """Everything at once, but time: a back office that tells the wrong time is a fault of its own."""
 
@@ -111,11 +114,43 @@ GARBAGE: Final = (
 )
 
 
-def spoil(answer: Payload, rng: random.Random) -> object:
-    """``answer`` so that no schema allows it: a field of a wrong type, or no object at all ([] and null may be one)."""
-    if answer and rng.random() < 0.8:
-        return answer | {rng.choice(list(answer)): [None]}
+_NEEDED: Final = {"StartTransaction": ["transactionId"], "StopTransaction": [], "TransactionEvent": []}
+"""Fields without which the answer is of no use; all of them where nothing is said here."""
+
+_OPTIONAL: Final = {
+    "BootNotification": ("customData", "statusInfo"),
+    "StopTransaction": ("idTagInfo",),
+    "TransactionEvent": ("chargingPriority", "customData", "idTokenInfo", "totalCost", "updatedPersonalMessage"),
+    "idTagInfo": ("expiryDate", "parentIdTag"),
+    "idTokenInfo": (
+        "cacheExpiryDateTime",
+        "chargingPriority",
+        "evseId",
+        "groupIdToken",
+        "language1",
+        "personalMessage",
+    ),
+}
+"""Fields of answers, and of what is in them."""
+
+
+def spoil(action: str, answer: Payload, rng: random.Random) -> object:
+    """``answer`` so that it cannot be used: a field of a wrong type, or no object at all ([] and null may be one)."""
+    needed = _NEEDED.get(action, list(answer))
+    if needed and rng.random() < 0.8:
+        return answer | {rng.choice(needed): [None]}
     return rng.choice(([None], "Accepted", False, 0))
+
+
+def with_nulls(name: str, answer: Payload) -> Payload:
+    """``answer`` (to an action, or a part of one) as it is written where nobody leaves out a field without a value."""
+    filled = {each: with_nulls(each, value) if isinstance(value, dict) else value for each, value in answer.items()}
+    return dict.fromkeys(_OPTIONAL.get(name, ())) | filled
+
+
+def strikes_by(name: str, rate: float) -> bool:
+    """Whether it strikes what has this name, as often as it comes: without a draw of anybody's random numbers."""
+    return zlib.crc32(name.encode()) < rate * 2**32
 
 
 # ------------------------------------------------------------------------------------------- times

@@ -6,9 +6,11 @@ and against the physical truth at its outlet. It reads facts, not the station's 
 Rules: one start, one end, seqNo from 0 without a gap; one transaction at a time on an EVSE; one whose stop is on disk
 does not go on after a restart, and none does after a power cut if nothing told how long that was; registers never fall
 within one meter; energy billed is never more than what ran through the outlet, and no less where nothing disturbed
-meter, station or power meanwhile, nor does any flow after the end then, and costs what was agreed, in its end as on its
-receipt; idle time billed is no more than what the car left of its offer; a token that was refused starts nothing, nor
-does anything start where the CSMS was told that it is out of service; statuses of an update follow OCPP's order.
+meter, station or power meanwhile, nor does any flow after the end then; what an autonomous board gives away while no
+station runs, for longer than a transaction outlives that, is in nobody's bill; and it costs what was agreed, in its end
+as on its receipt; idle time billed is no more than what the car left of its offer; a token that was refused starts
+nothing, nor does anything start where the CSMS was told that it is out of service; statuses of an update follow OCPP's
+order.
 
 Units: mWh, ms. Sources: OCPP 2.0.1 E01 to E16, L01; metering reference 4.4; field faults 1, 2, 11, 12, 13.
 """
@@ -37,7 +39,11 @@ TOLERANCE_MWH: Final = 300
 
 OWED_STEPS: Final = 3
 """So many steps of a register that stands still are not told from one that is read between its steps: where it does as
-a transaction begins, and goes on in it, that much is made up for at the wrong bill."""
+a transaction begins, and goes on in it, that much is made up for at the wrong bill. So is what it had missed when the
+station's process started, which knows nothing of that."""
+
+ENDS_IN_ORDER_MS: Final = 30_000
+"""A station that is told to end still writes rows: its absence counts from the last of them."""
 
 IDLE_TOLERANCE_MS: Final = 90_000
 """A state is told some seconds late, and not at each toggling."""
@@ -52,7 +58,8 @@ class Truth:
     ends of the station; ``rewound`` how often the register was set, began anew, or the meter was exchanged;
     ``metered_mwh`` is what an exact meter would have counted in all; ``step_mwh`` of this one; ``idle_ms`` for how long
     in all a car was offered current that it did not ask for; ``wall_ms`` the true time, and ``clock_sound`` that the
-    station's clock has it too; ``owed_mwh`` is what the register has not shown yet, because it stands still."""
+    station's clock has it too; ``owed_mwh`` is what the register has not shown yet, because it stands still, and
+    ``forgotten_mwh`` what of that was so when the station's process started."""
 
     metered_mwh: int
     disturbed: int
@@ -62,6 +69,7 @@ class Truth:
     wall_ms: int
     clock_sound: bool
     owed_mwh: int = 0
+    forgotten_mwh: int = 0
 
 
 @dataclass(slots=True)
@@ -80,6 +88,7 @@ class Seen:
     reason: str = ""
     has_receipt: bool = False
     gaps: int = 0
+    stray_mwh: int = 0  # flowed while it ran, and is nobody's
     rolled_over: bool = False
     stopped: bool = False
     boot_id: str = ""  # of its newest row
@@ -106,7 +115,8 @@ _NEXT: Final[dict[str, frozenset[str]]] = {
 class Mirror:
     """See the module. ``truth(evse)`` is asked at each start and end; ``refused(token)``: the CSMS would have none of
     it; ``closed(evse)``: it was told for sure that nothing starts there; ``hearing`` counts what is to be told;
-    ``wrong`` takes what must not be."""
+    ``wrong`` takes what must not be; ``outlives_ms``: for how long, where the board is autonomous, no station may run
+    and a transaction goes on."""
 
     truth: Callable[[int], Truth]
     refused: Callable[[str], bool]
@@ -115,6 +125,7 @@ class Mirror:
     hearing: Hearing
     parties: Parties
     wrong: Callable[[int, str], None]
+    outlives_ms: dict[int, int] = field(default_factory=dict)
     open: dict[int, Seen] = field(default_factory=dict)
     ended: list[Seen] = field(default_factory=list)  # until somebody has compared them
     known: set[str] = field(default_factory=set)
@@ -127,6 +138,7 @@ class Mirror:
     told_seq: int = 0  # the last row that the CSMS is to hear of
     _latest: dict[int, str] = field(default_factory=dict)  # the transaction that began last, by EVSE
     _left: dict[int, Truth] = field(default_factory=dict)  # how the last run of the station left each outlet
+    _back: tuple[str, dict[int, Truth]] = ("", {})  # the boot in which this run began, and how it found each outlet
     _rolling: set[int] = field(default_factory=set)  # a rollover has ended what ran, or is about to
     _told: tuple[int | None, str] = (None, "")
 
@@ -162,12 +174,30 @@ class Mirror:
         """No station runs from here on. What it has left on disk is of before, whatever the boards do meanwhile."""
         self._left = {evse: self.truth(evse) for evse in evses}
 
+    def station_starts(self, boot_id: str) -> None:
+        """It has found nothing yet."""
+        self._back = boot_id, {evse: self.truth(evse) for evse in self._left}
+        for seen in self.open.values():
+            self._look_at_absence(seen)
+
+    def _look_at_absence(self, seen: Seen) -> None:
+        """What a board gave away while no station ran. Over a power cut a wrong clock may tell it that this was not for
+        long, and then anything goes."""
+        boot_id, back = self._back
+        if seen.evse not in self.outlives_ms or seen.evse not in back:
+            return
+        left, now = self._left[seen.evse], back[seen.evse]
+        knows = boot_id == seen.boot_id or boot_id in self.timeless or (left.clock_sound and now.clock_sound)
+        if knows and now.wall_ms - left.wall_ms > self.outlives_ms[seen.evse] + ENDS_IN_ORDER_MS:
+            seen.stray_mwh += now.metered_mwh - left.metered_mwh
+
     def found(self, rows: Sequence[Row]) -> None:
         """These are on disk as a station starts, and nobody had been told of them."""
         self.rows(rows)
         for seen in self.open.values():
             if seen.evse in self._left and any(row.tx_id == seen.tx_id and row.kind == "tx_started" for row in rows):
                 seen.started = self._left[seen.evse]
+                self._look_at_absence(seen)
 
     def resume_at(self, head_seq: int) -> None:
         """The ledger ends here after a restart: rows that nobody was told of may be there or not."""
@@ -285,9 +315,9 @@ class Mirror:
         self.agreements.judge(seen, receipt)
         self._judge_idle(seen, seen.ended_truth, receipt)
         self.billed_mwh += max(0, billed_mwh)
-        true_mwh = seen.ended_truth.metered_mwh - seen.started.metered_mwh
+        true_mwh = seen.ended_truth.metered_mwh - seen.started.metered_mwh - seen.stray_mwh
         tolerance_mwh = seen.started.step_mwh + TOLERANCE_MWH
-        owed_mwh = min(seen.started.owed_mwh, OWED_STEPS * seen.started.step_mwh)
+        owed_mwh = min(seen.started.owed_mwh, seen.started.forgotten_mwh + OWED_STEPS * seen.started.step_mwh)
         if billed_mwh < 0 or billed_mwh > true_mwh + owed_mwh + tolerance_mwh:
             self.wrong(seen.evse, f"{seen.tx_id}: {billed_mwh} mWh billed, {true_mwh} mWh drawn")
         # A reading that cannot be, as where a car takes far more than it may, ends it at the last good one.

@@ -108,6 +108,7 @@ class Outlet:
         Raises ``RuntimeError`` while another life goes on."""
         if self.board.face is not None:
             raise RuntimeError(f"EVSE {self.evse.id}: the station process before this one was not ended (detach)")
+        self._found = self.meter.frozen_mwh, self.owed_mwh
         evse, name = self.evse, f"EVSE {self.evse.id}"
         limit_ma = evse.board.limits.max_current_ma
         pilot: SubordinatePilot | AutonomousPilot
@@ -140,6 +141,7 @@ class Outlet:
             self.module.detach()
 
     _meter_face: MeterFace | None = None
+    _found: tuple[int | None, int] = (None, 0)  # the register that stood still then, and what it owed
 
     # ------------------------------------------------------------------------------------------- the truth
 
@@ -207,6 +209,12 @@ class Outlet:
     def owed_mwh(self) -> int:
         """What went through, and the meter does not show while its register stands still."""
         return self.meter.owed_mwh(self.now_ms())
+
+    @property
+    def forgotten_mwh(self) -> int:
+        """What of that was so when this life of the station began."""
+        stood_mwh, owed_mwh = self._found
+        return 0 if stood_mwh is None or stood_mwh != self.meter.frozen_mwh else owed_mwh
 
     @property
     def meter_serial(self) -> str:

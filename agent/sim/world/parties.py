@@ -1,10 +1,10 @@
 """Who pays, and why it ended: what the ledger says of a transaction, held against what people really did.
 
 Charter: remembers the cards that were held up at each reader, the cars that left, and what the operator ordered. A
-start rests on this card at this very reader, held up since the last car left, or on an order for this token here; an
-end that is told as the driver's, the operator's or the car's is his doing; and the driver's own card, or the plug
-pulled, ends it soon where nothing else is amiss. It believes nothing that the station says of itself, but for how long
-a car may be away.
+start rests on this card at this very reader, held up since the last car left, or on an order for this token here, and
+one that names no outlet is not for a car that has charged here before; an end that is told as the driver's, the
+operator's or the car's is his doing; and the driver's own card, or the plug pulled, ends it soon where nothing else is
+amiss. It believes nothing that the station says of itself, but for how long a car may be away.
 
 Units: ms of virtual time. Limits: the last 64 cards of an outlet and the last 512 orders are remembered.
 Sources: OCPP 2.0.1 C01, E02, E03, E06, E07, F01 to F03; checklist 16-TX.
@@ -26,6 +26,7 @@ from agent.sim.world.booking import Book
 from agent.sim.world.desk import Payload
 from agent.sim.world.device_faults import Fault
 from agent.sim.world.outlet import Outlet
+from agent.sim.world.vehicle import Vehicle
 
 LATELY_MS: Final = 600_000
 """From card or order to the durable row that rests on it: the plug, the CSMS's word, a reading of the meter."""
@@ -61,12 +62,14 @@ class Asked:
 
 @dataclass(slots=True)
 class Running:
-    """A transaction whose start is durable. ``stop_ms``: since when its stop is on disk; None: it is not."""
+    """A transaction whose start is durable. ``vehicle``: the car that was there then; ``stop_ms``: since when its stop
+    is on disk; None: it is not."""
 
     tx_id: str
     evse: int
     token: str
     began_ms: int
+    vehicle: Vehicle | None
     stop_ms: int | None = None
 
 
@@ -95,6 +98,7 @@ class Parties:
         self._left_ms: dict[int, int] = {}
         self._orders: deque[Asked] = deque(maxlen=ORDERS_MAX)
         self._running: dict[int, Running] = {}
+        self._served: dict[int, Running] = {}  # what ended last at each outlet
 
     # -------------------------------------------------------------------------------- what people do
 
@@ -151,10 +155,12 @@ class Parties:
         """A row of a transaction has become durable."""
         if fact.kind is TxKind.STARTED:
             token = "" if fact.token is None else fact.token.id_token.upper()
-            running = self._running[fact.evse] = Running(fact.tx_id, fact.evse, token, self._at_ms())
+            vehicle = self._outlets[fact.evse].vehicle
+            running = self._running[fact.evse] = Running(fact.tx_id, fact.evse, token, self._at_ms(), vehicle)
             if fact.follows is None:  # else the session that ran goes on in another transaction
                 self._look_at_start(running, fact.authorized_by)
         elif fact.kind is TxKind.ENDED and (ended := self._running.pop(fact.evse, None)) is not None:
+            self._served[fact.evse] = ended
             self._look_at_end(ended, fact)
 
     def stop(self, evse: int) -> None:
@@ -164,14 +170,28 @@ class Parties:
 
     def _look_at_start(self, running: Running, authorized_by: str) -> None:
         token, since_ms = running.token, running.began_ms - LATELY_MS
-        ordered = any(
-            not each.stops and each.token == token and each.evse in (None, running.evse) and each.at_ms >= since_ms
+        ordered = [
+            each.evse
             for each in self._orders
-        )
+            if not each.stops and each.token == token and each.evse in (None, running.evse) and each.at_ms >= since_ms
+        ]
         shown = self._was_shown(running.evse, token, max(since_ms, self._seen_to_leave_ms(running)))
         if not ordered and (authorized_by == "remote" or not shown):
             text = f"{running.tx_id} starts for {token} ({authorized_by})"
             self._wrong(running.evse, f"{text}, whose card nobody held up here, and nobody ordered it")
+        unnamed = len(self._outlets) > 1 and not shown and running.evse not in ordered
+        if unnamed and self._has_charged_before(running):
+            text = f"{running.tx_id} starts for {token}, ordered for no outlet"
+            self._wrong(running.evse, f"{text}, with a car that has charged here before")
+
+    def _has_charged_before(self, started: Running) -> bool:
+        """Whether its car has stood here since the transaction before. One that looked as if it had left counts as
+        another."""
+        before, outlet = self._served.get(started.evse), self._outlets[started.evse]
+        if before is None or before.vehicle is None or before.vehicle is not started.vehicle:
+            return False
+        left = self._left_ms.get(started.evse, 0) > before.began_ms
+        return not left and not outlet.was_struck(_HIDES_SWAP, before.began_ms)
 
     def _seen_to_leave_ms(self, started: Running) -> int:
         """When the last car left, where the station must have seen that before this start; else 0. A car that left

@@ -163,6 +163,7 @@ def _often(name: str, factor: float) -> Profile:
             talks_before_boot=0.1,
             interval_zero=0.05,
             changes_mind=0.01,
+            nulls=0.05,
         ),
         rude=HARSH_MANNERS,
         network=NetworkFaults(doubled=0.001, refused=0.05),

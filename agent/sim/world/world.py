@@ -63,7 +63,6 @@ class World(Machine):
             outlet.power(False)
         self._clock_lost, self._clock_stood = clock_lost, clock_stands
         self._cut_ms, self._stood_ms = self._now_ms(), 0
-        self.clock_doubted |= clock_lost or clock_stands
 
     def restore_power(self) -> None:
         if self._powered:

@@ -174,7 +174,8 @@ def test_rpc_09_refusals(action: str, payload: dict[str, Any], code: str) -> Non
         ({"idTagInfo": {"status": "Accepted", "expiryDate": "soon"}}, "Accepted"),
         ("InternalError", ""),
         (None, ""),
-        ({"idTagInfo": {"status": "Maybe"}}, ""),
+        ({"idTagInfo": {"status": "Maybe"}}, "Invalid"),
+        ({"idTagInfo": {"parentIdTag": "G"}}, "Invalid"),
     ],
 )
 def test_authorize_always_ends_in_a_verdict(answer: Any, status: str) -> None:

@@ -175,6 +175,10 @@ AUTHORIZE_ANSWERS: list[tuple[Answer, TokenVerdict]] = [
     ({"idTokenInfo": {"status": "Blocked", "cacheExpiryDateTime": "soon"}}, TokenVerdict("Blocked")),
     ({"idTokenInfo": {"status": "Accepted", "evseId": [1, 2]}}, TokenVerdict("Accepted", everywhere=False)),
     ({"idTokenInfo": {"status": "Accepted", "evseId": [1]}}, TokenVerdict("NotAtThisLocation", everywhere=False)),
+    ({"idTokenInfo": {"status": "Maybe"}}, TokenVerdict("Invalid")),
+    ({"idTokenInfo": {"status": None}}, TokenVerdict("Invalid", everywhere=False)),
+    ({"idTokenInfo": {"status": "Accepted", "evseId": ["2"]}}, TokenVerdict("Invalid", everywhere=False)),
+    ({"idTokenInfo": {"status": "Accepted", "evseId": []}}, TokenVerdict("Accepted")),
     ("InternalError", TokenVerdict("")),
     (None, TokenVerdict("")),
 ]

@@ -28,7 +28,7 @@ from agent.core.status import ConnectorState
 from agent.ipc.port import Record, SampleTaken, TokenVerdict
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
-from tests.support.fake_csms import Received, until
+from tests.support.fake_csms import Answer, Received, until
 from tests.support.fake_station import T0_MS, TOKEN, sample, session_facts
 
 ID_TOKEN = {"idToken": TOKEN.id_token, "type": "ISO14443"}
@@ -213,17 +213,19 @@ def test_20_te_04_a_csms_that_answers_nothing_behind_an_open_link_costs_no_event
     run_virtual(main())
 
 
-def test_20_te_04_a_csms_that_wants_no_updates_holds_up_no_bill() -> None:
+@pytest.mark.parametrize("takes_start", [True, False])
+def test_20_te_04_a_csms_that_wants_no_updates_holds_up_no_bill(takes_start: bool) -> None:
     """Three are refused to the end, each further one goes once; begin and end are asked for as often as ever."""
 
     async def main() -> None:
         rig = Rig()
         await rig.station.append(*session_facts("tx-1", periodic=119))
-        rig.csms.on["TransactionEvent"] = [{}, *["InternalError"] * (3 * 3 + 117 + 2)]
+        starts: list[Answer] = [{}] if takes_start else ["InternalError"] * 3
+        rig.csms.on["TransactionEvent"] = [*starts, *["InternalError"] * (3 * 3 + 117 + 2)]
         async with rig.online():
-            await rig.drained(within_s=4 * 180 + 10)
+            await rig.drained(within_s=5 * 180 + 10)
         assert [event["eventType"] for event in rig.events()][-4:] == ["Updated", "Ended", "Ended", "Ended"]
-        assert len(rig.events()) == 1 + 9 + 117 + 3
+        assert len(rig.events()) == len(starts) + 9 + 117 + 3
 
     run_virtual(main())
 

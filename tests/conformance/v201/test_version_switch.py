@@ -20,7 +20,7 @@ from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
 from tests.support.fake_csms import FakeCsms, linked
-from tests.support.fake_station import session_facts
+from tests.support.fake_station import TOKEN, session_facts
 
 ACCEPTED = {"status": "Accepted", "currentTime": "2026-11-24T08:00:00Z", "interval": 300}
 FACTS = session_facts("tx-1")
@@ -69,6 +69,9 @@ def test_from_16_to_201_the_transaction_goes_on_under_its_own_id() -> None:
         assert events == [("Updated", 2, "tx-1"), ("Ended", 3, "tx-1")]
         # This CSMS never saw the first event: it has to be told where the transaction is.
         assert [event["evse"] for event in rig.events()] == [{"id": 1, "connectorId": 1}] * 2
+        assert [event["idToken"]["idToken"] for event in rig.events()] == [TOKEN.id_token] * 2, (
+            "of now, and of the stop"
+        )
         assert rig.station.csms_txs == {}
 
     run_virtual(main())
@@ -87,6 +90,24 @@ def test_from_201_to_16_the_transaction_has_no_number() -> None:
             ("StopTransaction", -1),
         ]
         assert [event["seqNo"] for event in rig.events()] == [0, 1]
+
+    run_virtual(main())
+
+
+def test_what_201_gave_up_has_no_number_in_16_and_a_number_of_16_outlives_what_201_gives_up() -> None:
+    async def main() -> None:
+        for first_16 in (False, True):
+            rig = BothVersions()
+            await rig.station.append(FACTS[0])
+            if first_16:
+                await rig.deliver_16()
+                await rig.station.append(replace(FACTS[1], token=TOKEN))
+            rig.csms.on["TransactionEvent"] = ["InternalError"] * 3
+            await rig.deliver_201()
+            await rig.station.append(*FACTS[2:])
+            await rig.deliver_16()
+            (stop,) = rig.csms16.of("StopTransaction")
+            assert stop.payload["transactionId"] == (42 if first_16 else -1)
 
     run_virtual(main())
 

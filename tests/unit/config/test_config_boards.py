@@ -8,7 +8,7 @@ import pytest
 
 from agent.config.board_file import board_from, load_board
 from agent.config.load import check_file
-from agent.config.problem import ConfigError
+from agent.config.problem import ConfigError, Problem
 from hal.boards import Board, BoardKind, bundled_boards
 from hal.meters.map_file import load_map
 from hal.ports import BoardFault
@@ -85,6 +85,24 @@ def test_an_autonomous_board_has_no_lock_of_ours(tmp_path: Path) -> None:
     text = bundled_boards()["openevse"].read_text("utf-8")
     with pytest.raises(ConfigError, match=r"pilot\.lock.*locks by itself"):
         of(tmp_path, text.replace("lock = false", "lock = true"))
+
+
+def test_a_board_file_that_is_away_is_waited_for_and_no_other(tmp_path: Path, dc_text: str) -> None:
+    """The data partition with it may be mounted in a moment. A directory in its place is a person's."""
+    (tmp_path / "evsed.toml").write_text('[[evse]]\nboard = "data/mine.toml"\n')
+
+    def found() -> Problem:
+        return next(each for each in check_file(tmp_path / "evsed.toml") if each.path.startswith("evse[0].board"))
+
+    assert found().passing and "data/mine.toml' (no file" in found().found
+    (tmp_path / "data").symlink_to(tmp_path / "not mounted yet")
+    assert found().passing
+    (tmp_path / "not mounted yet").mkdir()
+    (tmp_path / "data" / "mine.toml").mkdir()
+    assert not found().passing
+    (tmp_path / "data" / "mine.toml").rmdir()
+    (tmp_path / "data" / "mine.toml").write_text(dc_text.replace("bitrate = 125_000", "bitrate = 1"))
+    assert not found().passing
 
 
 def test_a_mistake_in_a_board_is_told_under_the_evse_that_names_it(tmp_path: Path, dc_text: str) -> None:

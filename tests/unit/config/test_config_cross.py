@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from agent.config.load import check_file
+from agent.sim.stage import TARIFF
+from hal.boards import bundled_boards
 
 HEAD = """
 [station]
@@ -213,6 +216,32 @@ def test_bad(tmp_path: Path, text: str, expected: set[str]) -> None:
 
 def test_no_evse_at_all(tmp_path: Path) -> None:
     assert paths(tmp_path, "evse = []\n" + HEAD) == {"evse"}
+
+
+HIDDEN = "price.tariff", "price.assign[0].tariff", "csms.ca_file", "evse[0].board"
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("alone", [False, True])
+def test_files_of_all_processes_do_not_lie_where_only_the_station_may_look(
+    tmp_path: Path, *, alone: bool, link: bool
+) -> None:
+    """Gateway and installer would end for good. The live tariff is the station's; without the others all are."""
+    own, shown = tmp_path / "own", tmp_path / ("shown" if link else "own")
+    own.mkdir()
+    if link:
+        shown.symlink_to(own)
+    (own / "flat.json").write_text(json.dumps(TARIFF))
+    (own / "ca.pem").write_text("")
+    (own / "mine.toml").write_bytes(bundled_boards()["mcu_ac"].read_bytes())
+    tariff = f"tariff = '{shown}/flat.json'\n"
+    price = f"[price]\nlive_tariff = '{own}/live.json'\n{tariff}[[price.assign]]\nevse = 1\n{tariff}"
+    csms = f"ca_file = '{shown}/ca.pem'\n"
+    head, _, url = HEAD.replace('"/d"', f"'{own}'").partition("[csms]")
+    text = price + evse(1, board=f"'{shown}/mine.toml'")
+    text = f"{head}[auth]\nfree = true\n{text}" if alone else f"{head}[csms]{url}{csms}{text}"
+    assert paths(tmp_path, text) == (set() if alone else set(HIDDEN))
+    assert paths(tmp_path, text.replace(f"'{own}'", f"'{own}/data'")) == set()
 
 
 def test_a_password_in_the_settings_is_not_shown(tmp_path: Path) -> None:

@@ -251,6 +251,15 @@ def test_each_wrong_value_is_told_under_its_key(check: Check, path: str, text: s
     assert path in check(text)
 
 
+def test_the_scheme_of_an_address_is_kept_in_small_letters(file: Path, check: Check) -> None:
+    """RFC 3986 3.1: WSS:// is wss://, and must not be taken for a link without TLS anywhere."""
+    text = STATION + f'[csms]\nurl = "WSS://Host/Path"\npassword_file = "{file}"\nsecurity_profile = '
+    assert set(check(text + "1\n" + EVSE)) == {"csms.security_profile"}
+    assert check(text + "2\n" + EVSE) == {}
+    csms = load(file).csms
+    assert csms is not None and csms.url == "wss://Host/Path"
+
+
 def test_the_password_of_a_url_is_not_asked_for_in_the_file(check: Check) -> None:
     problem = check(STATION + '[csms]\nurl = "wss://me:secret@host"' + EVSE)["csms.url"]
     assert "holds no password" in problem.expected

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.cli.main import main
 from agent.config.load import check_file, load
 from agent.config.money import AfterDamage, TimePolicy, TokenInRecord
 from agent.config.problem import ConfigError
@@ -165,3 +166,38 @@ def test_a_limit_of_money_needs_a_price(tmp_path: Path, text: str, problems: lis
     file = configured(tmp_path, "", site=TARIFF)
     file.write_text(ALONE + text + evse(1))
     assert [each.path for each in check_file(file)] == problems
+
+
+NIGHT = TARIFF | {"energy": {"prices": [{"priceKwh": 0.2, "conditions": {"startTimeOfDay": "22:00"}}]}}
+BOTH = '[price]\ntariff = "site.json"\n[[price.assign]]\nevse = 1\ntariff = "night.json"\n'
+
+
+@pytest.mark.parametrize("zone", ["", "UTC", "Europe/Berlin"])
+def test_prices_by_local_time_need_a_time_zone_that_somebody_said(tmp_path: Path, zone: str) -> None:
+    """UTC is nobody's night but where it is said."""
+    file = configured(tmp_path, BOTH, site=NIGHT, night=NIGHT | {"tariffId": "night"})
+    said = f'time_zone = "{zone}"\n' if zone else ""
+    file.write_text(file.read_text().replace("[station]\n", f"[station]\n{said}"))
+    problems = [] if zone else ["station.time_zone"]
+    assert [each.path for each in check_file(file)] == problems
+    file.write_text(file.read_text().replace('"site.json"', '"flat.json"'))
+    (tmp_path / "flat.json").write_text(json.dumps(TARIFF))
+    found = check_file(file)
+    assert [each.path for each in found] == problems
+    assert all("price.assign[0].tariff" in each.expected for each in found)
+
+
+def test_a_tariff_that_prices_nothing_yet_is_told_and_is_no_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a start nobody may know the time: it must not keep a charger from starting."""
+    later = TARIFF | {"tariffId": "later", "validFrom": "2999-01-01T00:00:00Z"}
+    file = configured(tmp_path, BOTH, site=TARIFF, night=later)
+    told = "price.assign[0].tariff: night.json: $.validFrom: 2999-01-01 00:00:00 UTC is in the future"
+    assert main(["check-config", str(file)]) == 0
+    assert f"{file}: no errors\nwarning: {told}" in capsys.readouterr().out
+    assert main(["check-config", str(file), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["problems"] == [] and said["warnings"][0].startswith(told)
+    assert main(["tariff", "check", str(tmp_path / "night.json")]) == 0
+    assert "warning: $.validFrom: 2999-01-01" in capsys.readouterr().out

@@ -31,11 +31,11 @@ BY_CARD = Stop(Trigger.STOP_AUTHORIZED, StopReason.LOCAL, CARD)
 class Bench:
     """One flow, its instant, and what it wrote since the last look."""
 
-    def __init__(self, behaviour: Behaviour = QUIET) -> None:
+    def __init__(self, behaviour: Behaviour = QUIET, *, autonomous: bool = False) -> None:
         ids = iter(f"tx-{n}" for n in range(1, 9))
         self.ctx = Context(behaviour, lambda: next(ids), lambda evse, token, group: f"{evse} {token.id_token} {group}")
         self.ctx.at_ms, self.ctx.online = 1_000, True
-        self.flow = Flow(EVSE, TIMING, self.ctx)
+        self.flow = Flow(EVSE, TIMING, self.ctx, autonomous=autonomous)
         self.ticket = 0
 
     def is_in(self, state: SessionState) -> bool:

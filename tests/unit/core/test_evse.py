@@ -201,6 +201,18 @@ def test_a_lost_board_forgets_its_lock() -> None:
     assert not made.evses[1].power, "not before the lock has told its position"
 
 
+@pytest.mark.parametrize("position", [LockPosition.UNLOCKED, LockPosition.UNKNOWN])
+def test_a_bolt_that_opens_by_itself_in_mid_charge_takes_power_at_once(position: LockPosition) -> None:
+    made = world(LOCKED)
+    made.charge()
+    made.evses[1].lock_follows = False
+    made.pilot(1, Lock(position))
+    assert not made.evses[1].power and not made.evses[1].contactor and faults(made) == ()
+    made.pilot(1, Lock(LockPosition.LOCKED))
+    made.run(1_000)
+    assert made.evses[1].power and made.state() is ConnectorState.CHARGING
+
+
 def test_a_jammed_lock_is_a_fault_until_it_moves() -> None:
     made = world(LOCKED)
     made.evses[1].lock_follows = False

@@ -1,4 +1,4 @@
-"""Faults of one EVSE from cause to outputs: DC modules, currents that must not be, and the person who clears."""
+"""Faults of one EVSE from cause to outputs: alarms of modules, currents that must not be, and the person who clears."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from hal.ports import (
     CpState,
     LossKind,
     Lost,
-    MeterReading,
     ModuleFault,
     ModuleFaults,
     PilotState,
@@ -235,78 +234,23 @@ def test_current_through_an_open_contactor_is_a_weld_when_it_lasts(current_sign:
     assert FaultCode.CONTACTOR_WELDED in faults(made)
 
 
+def test_a_weld_is_seen_also_where_the_register_cannot_be() -> None:
+    made = world()
+    made.run(2_000)
+    made.evses[1].energy_mwh = 1  # it fell, and is wrong until a restart
+    made.evses[1].contactor_follows = False
+    made.evses[1].cp = CpState.C
+    made.evses[1].contactor, made.evses[1].current_ma = True, 10_000
+    made.run(5_000)
+    assert set(faults(made)) == {FaultCode.METER_IMPLAUSIBLE, FaultCode.CONTACTOR_WELDED}
+
+
 def test_a_meter_that_tells_no_currents_is_no_reason_for_anything() -> None:
     made = world()
     made.charge()
     absent = (None, None, None)
     made.give(FromMeter(1, replace(made.reading(1), current_ma=absent, voltage_mv=absent)))
     assert faults(made) == () and made.evses[1].power
-
-
-class MeterAtTheRectifiers(CoreWorld):
-    """The meter is on the modules' supply, as in the bundled board file; the modules tell their output each second."""
-
-    ac_ma = 0
-    put_out_ma: int | None = None  # None: what they are told to
-    tell = True
-
-    def reading(self, evse: int) -> MeterReading:
-        return replace(super().reading(evse), voltage_mv=(230_000,) * 3, current_ma=(self.ac_ma,) * 3)
-
-    def read(self, evse: int) -> None:
-        super().read(evse)
-        around = self.evses[evse]
-        told_ma = around.output[1] if around.output_on else 0
-        put_out_ma = told_ma if self.put_out_ma is None else self.put_out_ma
-        if self.tell:
-            self.give(FromPower(evse, PowerOutput(self.at_ms, around.output[0], put_out_ma, around.output_on)))
-
-
-def test_dc_currents_on_the_ac_side_are_held_against_no_limit_of_the_output() -> None:
-    made = world(replace(DC, hard_limit_ma=20_000, dc_bench=DcBench(800_000, 20_000)), MeterAtTheRectifiers)
-    assert isinstance(made, MeterAtTheRectifiers)
-    made.charge()
-    made.ac_ma = 24_400
-    made.run(60_000)
-    assert faults(made) == () and made.evses[1].output_on
-
-
-def test_dc_current_that_modules_take_for_themselves_is_no_weld() -> None:
-    made = world(DC, MeterAtTheRectifiers)
-    assert isinstance(made, MeterAtTheRectifiers)
-    made.ac_ma = 1_200
-    made.run(60_000)
-    assert faults(made) == () and made.state() is ConnectorState.AVAILABLE
-
-
-@pytest.mark.parametrize(("put_out_ma", "over"), [((50_000 + 500) * 110 // 100, False), (55_551, True)])
-def test_dc_modules_that_put_out_too_much(put_out_ma: int, over: bool) -> None:
-    made = world(DC, MeterAtTheRectifiers)
-    assert isinstance(made, MeterAtTheRectifiers)
-    made.charge()
-    made.put_out_ma = put_out_ma
-    made.run(7_000)
-    assert faults(made) == () and made.evses[1].output_on
-    made.run(1_000)
-    assert faults(made) == ((FaultCode.OVER_CURRENT,) if over else ())
-
-
-@pytest.mark.parametrize(("put_out_ma", "welded"), [(1_000, False), (1_001, True)])
-def test_dc_current_out_of_the_modules_through_an_open_contactor_is_a_weld(put_out_ma: int, welded: bool) -> None:
-    made = world(DC, MeterAtTheRectifiers)
-    assert isinstance(made, MeterAtTheRectifiers)
-    made.put_out_ma = put_out_ma
-    made.run(5_000)
-    assert faults(made) == ((FaultCode.CONTACTOR_WELDED,) if welded else ())
-
-
-def test_dc_without_word_from_the_modules_nothing_is_known_of_the_current() -> None:
-    made = world(DC, MeterAtTheRectifiers)
-    assert isinstance(made, MeterAtTheRectifiers)
-    made.tell, made.ac_ma = False, 90_000
-    made.charge()
-    made.run(60_000)
-    assert faults(made) == ()
 
 
 # --------------------------------------------------------------------------------- who clears what

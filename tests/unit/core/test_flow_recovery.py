@@ -21,7 +21,7 @@ from agent.core.facts import (
 )
 from agent.core.flow import Flow
 from agent.core.sampling import SCARCE_CHECKPOINT_MS
-from agent.core.session import SessionState
+from agent.core.session import SessionState, Stop
 from agent.core.settings import Behaviour
 from tests.unit.core.flow_bench import BY_CARD, CARD, EVSE, QUIET, TIMING, Bench
 
@@ -30,17 +30,17 @@ LAST = Sample(SampleContext.PERIODIC, 70, "M1", 5_000, current_ma=(9_000, None, 
 FOUND = Recovered(EVSE, "old", 4, CARD, "G", 1_000, LAST, GapKind.PROCESS, 20_000, "csms")
 
 
-def found(what: Recovered = FOUND, behaviour: Behaviour = QUIET) -> Bench:
-    made = Bench(behaviour)
+def found(what: Recovered = FOUND, behaviour: Behaviour = QUIET, *, autonomous: bool = False) -> Bench:
+    made = Bench(behaviour, autonomous=autonomous)
     made.flow.recover(what)
     assert made.is_in(S.RECOVERING) and made.flow.in_transaction
     assert made.flow.deadline_ms == 1_000 + TIMING.recover_ms
     return made
 
 
-def opened(what: Recovered = FOUND, behaviour: Behaviour = QUIET) -> Bench:
+def opened(what: Recovered = FOUND, behaviour: Behaviour = QUIET, *, autonomous: bool = False) -> Bench:
     """At 2 s the contactor is known to be open, and a reading is wanted."""
-    made = found(what, behaviour)
+    made = found(what, behaviour, autonomous=autonomous)
     made.ctx.at_ms = 2_000
     made.flow.tick(None, False)
     assert made.effects() == []
@@ -179,6 +179,37 @@ def test_a_register_that_cannot_be_is_told_and_not_billed(
     made.flow.tick(True, True)
     sample = replace(LAST, context=SampleContext.END, at_ms=2_000, substituted=True, meter_state=state)
     assert made.facts() == [log_row(entry, serial, energy_mwh), end_row(sample, StopReason.OTHER)]
+
+
+@pytest.mark.parametrize("gap_ms", [60_001, None])
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("stop", [None, BY_CARD])
+def test_what_an_autonomous_board_gave_away_while_nobody_looked_is_not_billed(
+    gap_ms: int | None, connected: bool, stop: Stop | None
+) -> None:
+    """It may be anybody's; nor does it speak against the meter."""
+    made = opened(replace(FOUND, gap_ms=gap_ms), autonomous=True)
+    made.flow._can_have_risen = lambda *_: False
+    if stop is not None:
+        made.flow.stop(stop)
+    made.read(5_001)
+    made.flow.tick(connected, True)
+    [ended] = made.facts()
+    assert isinstance(ended, TransactionFact) and ended.kind is TxKind.ENDED
+    sample = replace(LAST, context=SampleContext.END, at_ms=2_000, substituted=True, meter_state="T")
+    assert ended.samples == (sample,)
+
+
+@pytest.mark.parametrize("gap_ms, energy_mwh", [(60_000, 5_700), (60_001, 5_000), (None, 5_000)])
+def test_what_it_gave_within_the_window_or_nothing_ends_with_the_reading_of_now(
+    gap_ms: int | None, energy_mwh: int
+) -> None:
+    made = opened(replace(FOUND, gap_ms=gap_ms), autonomous=True)
+    made.read(energy_mwh)
+    made.flow.tick(False, True)
+    assert made.facts() == [
+        end_row(made.sample(SampleContext.END, energy_mwh, 0), StopReason.EV_DISCONNECTED),
+    ]
 
 
 @pytest.mark.parametrize("energy_mwh", [5_000, 5_001])

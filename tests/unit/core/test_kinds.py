@@ -12,6 +12,7 @@ from agent.core.session import SessionState
 from agent.core.settings import DcBench, EvseHardware, StationSettings
 from agent.core.status import ConnectorState, FaultCode, Outcome
 from hal.ports import (
+    Back,
     BoardFault,
     BoardFaults,
     Contactor,
@@ -209,12 +210,22 @@ def test_a_remote_start_is_answered_before_it_does_anything() -> None:
     assert made.transactions()[-1].kind is TxKind.STARTED and made.evses[1].locked
 
 
-A, B, C, DONE = CpState.A, CpState.B, CpState.C, None
+A, B, C = CpState.A, CpState.B, CpState.C
+DONE, STAYED, HIDDEN = "done", "there since before the start", "out of sight for long in mid-charge"
 
 
 @pytest.mark.parametrize(
     "standing, chosen",
     [
+        ((STAYED, A), 2),
+        ((STAYED, B), 2),
+        ((STAYED, C), None),
+        ((STAYED, STAYED), None),
+        ((STAYED,), 1),
+        ((HIDDEN, A), 2),
+        ((HIDDEN, B), 2),
+        ((HIDDEN, C), None),
+        ((HIDDEN, HIDDEN), None),
         ((DONE, A), 2),
         ((DONE, B), 2),
         ((DONE, DONE), None),
@@ -229,21 +240,40 @@ A, B, C, DONE = CpState.A, CpState.B, CpState.C, None
     ],
 )
 def test_a_remote_start_that_names_no_evse_begins_where_only_one_can_be_meant(
-    standing: tuple[CpState | None, ...], chosen: int | None
+    standing: tuple[CpState | str, ...], chosen: int | None
 ) -> None:
-    """16-CMD-04. A vehicle that is done may be anybody's; where there is one EVSE only, it is meant."""
-    made = world(*(EvseHardware(evse=n, hard_limit_ma=32_000) for n, _ in enumerate(standing, 1)))
-    for evse, cp in enumerate(standing, 1):
-        if cp in (C, DONE):
+    """16-CMD-04. A vehicle that is done, or that nobody saw come, may be anybody's; where there is one EVSE only, it is
+    meant."""
+    made = CoreWorld(StationSettings(tuple(EvseHardware(n, 32_000) for n, _ in enumerate(standing, 1))))
+    for evse, how in enumerate(standing, 1):
+        made.evses[evse].cp = C if how is STAYED else A
+    made.boot()
+    for evse, how in enumerate(standing, 1):
+        if how in (C, DONE, HIDDEN):
             made.charge(evse)
-        else:
-            made.cp(evse, cp or A)
-        if cp is DONE:
+        elif isinstance(how, CpState):
+            made.cp(evse, how)
+        if how is DONE:
             made.command(RemoteStop(made.transactions()[-1].tx_id))
             made.run(10_000)
+        elif how is HIDDEN:
+            made.pilot(evse, Lost(LossKind.SILENT, "no keep-alive"))
+            made.evses[evse].contactor = False
+            made.run(90_000)
+            for event in (Back("again"), Contactor(False), PilotState(C)):
+                made.pilot(evse, event)
     free = [n for n, evse in made.station.evses.items() if not evse.flow.engaged]
     [answer] = made.answers(made.command(RemoteStart(Token("ABCD", "Central"), None)))
     assert answer.outcome is (Outcome.REJECTED if chosen is None else Outcome.ACCEPTED)
     flows = {n: made.station.evses[n].flow for n in free}
     begun = [n for n, flow in flows.items() if flow.engaged or flow.state is SessionState.WAITING]
     assert begun == ([] if chosen is None else [chosen])
+
+
+def test_a_remote_start_that_names_no_evse_does_not_begin_where_a_vehicle_may_be() -> None:
+    """Its board has not spoken since the start."""
+    made = CoreWorld(StationSettings((EvseHardware(1, 32_000), EvseHardware(2, 32_000))))
+    for event in (Back("board"), Contactor(False), PilotState(C)):
+        made.pilot(1, event)
+    [answer] = made.answers(made.command(RemoteStart(Token("ABCD", "Central"), None)))
+    assert answer.outcome is Outcome.REJECTED

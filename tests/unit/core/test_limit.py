@@ -143,6 +143,6 @@ def test_however_often_it_is_lowered_little_is_remembered_and_never_less_than_is
     made = limit()
     for at_ms in range(10_000):
         offered_ma = made.offer(32_000 - at_ms, at_ms)
-    assert len(made._lowered) == 16
+    assert len(made._drawn_ma._lowered) == 16
     assert offered_ma < made.may_draw_ma(10_000)
     assert made.may_draw_ma(10_000 + WAIT_MS) == offered_ma

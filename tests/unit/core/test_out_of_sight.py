@@ -1,4 +1,5 @@
-"""A vehicle that nobody can see (its board is lost, its pilot is shorted) is believed to be there, for a while."""
+"""A vehicle that nobody can see (its board is lost, its pilot is shorted or in state F) is believed to be there, for a
+while."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ import pytest
 from agent.core.facts import StopReason, Token, TransactionFact, Trigger, TxKind
 from agent.core.settings import Behaviour, EvseHardware, StationSettings
 from agent.core.status import ConnectorState, FaultCode
-from hal.ports import Back, Contactor, CpState, LossKind, Lost, PilotState
+from hal.ports import DUTY_F, Back, Contactor, CpState, LossKind, Lost, PilotState
 from tests.support.core_world import CoreWorld
 
 AC = EvseHardware(1, 32_000)
 MODULUS_MWH = 1_000_000_000_000
 NEXT = Token("NEXT")
 MINUTE_MS = 60_000
+PILOT = {"short": CpState.E, "error": CpState.F}
 
 
 def charging(hardware: EvseHardware = AC, window_ms: int = MINUTE_MS) -> CoreWorld:
@@ -26,8 +28,8 @@ def charging(hardware: EvseHardware = AC, window_ms: int = MINUTE_MS) -> CoreWor
 
 
 def hide(made: CoreWorld, how: str) -> None:
-    if how == "short":
-        made.cp(1, CpState.E)
+    if how in PILOT:
+        made.cp(1, PILOT[how])
     else:
         made.pilot(1, Lost(LossKind.SILENT, "no keep-alive"))
         made.evses[1].contactor = False  # it opens by itself
@@ -48,7 +50,7 @@ def ends(made: CoreWorld) -> list[TransactionFact]:
     return [fact for fact in made.transactions() if fact.kind is TxKind.ENDED]
 
 
-@pytest.mark.parametrize("how", ["lost", "short"])
+@pytest.mark.parametrize("how", ["lost", *PILOT])
 @pytest.mark.parametrize("autonomous", [False, True])
 def test_after_a_long_time_out_of_sight_it_is_another_vehicle(how: str, autonomous: bool) -> None:
     made = charging(replace(AC, autonomous=autonomous))
@@ -65,7 +67,7 @@ def test_after_a_long_time_out_of_sight_it_is_another_vehicle(how: str, autonomo
     assert len(ends(made)) == 1
 
 
-@pytest.mark.parametrize("how", ["lost", "short"])
+@pytest.mark.parametrize("how", ["lost", *PILOT])
 @pytest.mark.parametrize(("window_ms", "away_ms"), [(MINUTE_MS, 59_000), (0, 29_000), (10 * MINUTE_MS, 599_000)])
 def test_after_a_short_time_it_is_the_same_one(how: str, window_ms: int, away_ms: int) -> None:
     made = charging(window_ms=window_ms)
@@ -107,3 +109,19 @@ def test_it_ends_without_a_meter_and_without_a_word_of_the_contactor() -> None:
     made.run(2 * MINUTE_MS)
     assert [end.samples[-1].substituted for end in ends(made)] == [True]
     assert FaultCode.PILOT_LOST in made.station.evses[1].faults.active
+
+
+def test_a_vehicle_that_we_wake_with_state_f_is_in_sight() -> None:
+    made = CoreWorld(StationSettings(evses=(AC,)))
+    made.boot()
+    made.cp(1, CpState.B)
+    made.authorize(1)
+    seen = made.station.evses[1].vehicle
+    while made.evses[1].duty != DUTY_F:
+        made.run(1_000)
+    made.pilot(1, PilotState(CpState.F))
+    while made.evses[1].duty == DUTY_F:
+        made.run(1_000)
+    assert seen.departures == 0 and seen.unseen_since_ms is None
+    made.cp(1, CpState.C)
+    assert made.state() is ConnectorState.CHARGING and seen.departures == 0

@@ -65,6 +65,16 @@ def test_open_transaction_is_resumed_or_closed_once(
     assert len([f for f in facts if f.kind is TxKind.ENDED]) == (reason is not None)
 
 
+@pytest.mark.parametrize("autonomous, end_mwh", [(False, 1_000_500), (True, 1_000_000)])
+def test_energy_of_a_long_gap_is_billed_only_where_the_board_opens_by_itself(autonomous: bool, end_mwh: int) -> None:
+    made = CoreWorld(StationSettings(evses=(EvseHardware(1, 32_000, autonomous=autonomous),)))
+    made.evses[1].energy_mwh = 1_000_500
+    made.give(Recovered(1, "old", 4, TOKEN, None, 900_000, sample(1_000_000), GapKind.PROCESS, 61_000))
+    made.boot()
+    made.run(3_000)
+    assert made.transactions()[-1].samples[-1].energy_import_mwh == end_mwh
+
+
 def test_a_slip_of_the_first_reading_does_not_end_what_is_found_open() -> None:
     made = CoreWorld(StationSettings(evses=(AC,)))
     made.evses[1].cp, made.evses[1].energy_mwh = CpState.C, 1_000_500

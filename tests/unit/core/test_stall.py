@@ -14,7 +14,7 @@ import pytest
 from agent.core.commands import Reset
 from agent.core.contactor import ContactorState
 from agent.core.effects import SaveFaults
-from agent.core.events import Configured, Durable, Event, FromMeter, LimitSet, Tick
+from agent.core.events import Configured, Durable, Event, FromMeter, LimitSet, Stalled, Tick
 from agent.core.facts import TxKind
 from agent.core.settings import Behaviour, EvseHardware, StationSettings, Timing
 from agent.core.status import ConnectorState, FaultCode
@@ -165,6 +165,38 @@ def test_a_vehicle_that_left_before_a_stall_has_left() -> None:
     assert made.station.deadline_ms() == made.at_ms + 1
     made.run(1)
     assert made.station.evses[1].vehicle.connected is False
+
+
+def swapped(made: CoreWorld) -> None:
+    """All that the board told meanwhile is read at once: another vehicle is there, and asks for power."""
+    for cp in (CpState.B, CpState.A, CpState.B, CpState.C):
+        made.evses[1].cp = cp
+        made.pilot(1, PilotState(cp))
+
+
+@pytest.mark.parametrize("tick_first", [False, True])
+def test_a_vehicle_that_left_during_a_stall_has_left_though_another_is_there(tick_first: bool) -> None:
+    made = world()
+    made.charge()
+    made.at_ms += 8_000
+    made.give(Stalled())
+    if tick_first:
+        made.give(Tick())
+    swapped(made)
+    made.run(10_000)
+    assert ended(made) and not made.evses[1].power and made.state() is ConnectorState.PREPARING
+
+
+def test_a_pilot_that_bounces_without_a_stall_or_well_after_one_ends_no_session() -> None:
+    made = world()
+    made.charge()
+    swapped(made)
+    made.run(1_000)
+    made.give(Stalled())
+    made.run(TIMING.pilot_debounce_ms)
+    swapped(made)
+    made.run(10_000)
+    assert made.state() is ConnectorState.CHARGING and not ended(made)
 
 
 def told(made: CoreWorld, current_ma: int) -> None:

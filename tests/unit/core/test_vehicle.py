@@ -39,7 +39,9 @@ LONG_MS = 60_000
         ([(A, LONG_MS), (B, LONG_MS)], 0),
         ([(B, LONG_MS), (A, LONG_MS), (B, LONG_MS)], 1),
         ([(B, LONG_MS), (A, DEBOUNCE_MS - 1), (B, LONG_MS)], 0),
-        ([(B, LONG_MS), (F, LONG_MS), (C, LONG_MS)], 0),
+        ([(B, LONG_MS), (F, SHORT_MS), (C, LONG_MS)], 0),
+        ([(B, LONG_MS), (F, LONG_MS), (C, LONG_MS)], 1),
+        ([(A, LONG_MS), (F, LONG_MS), (C, LONG_MS)], 0),
         ([(B, LONG_MS), (None, 50), (B, LONG_MS)], 0),
         ([(B, LONG_MS), (None, SHORT_MS), (C, 500), (None, SHORT_MS), (B, LONG_MS)], 0),
         ([(B, LONG_MS), (None, 50), (A, LONG_MS)], 1),
@@ -58,6 +60,38 @@ LONG_MS = 60_000
 )
 def test_departures(steps: list[tuple[CpState | None, int]], departures: int) -> None:
     assert seen(*steps).departures == departures
+
+
+@pytest.mark.parametrize(
+    ("steps", "has_come"),
+    [
+        ([(B, LONG_MS)], False),
+        ([(None, LONG_MS), (B, LONG_MS)], False),
+        ([(A, LONG_MS)], False),
+        ([(A, LONG_MS), (B, LONG_MS)], True),
+        ([(A, LONG_MS), (B, LONG_MS), (C, LONG_MS)], True),
+        ([(A, LONG_MS), (B, LONG_MS), (None, SHORT_MS), (C, LONG_MS)], True),
+        ([(A, LONG_MS), (B, LONG_MS), (None, SWAP_MS), (C, LONG_MS)], False),
+        ([(A, LONG_MS), (B, LONG_MS), (E, SWAP_MS), (C, LONG_MS)], False),
+        ([(A, LONG_MS), (B, LONG_MS), (None, SWAP_MS), (A, LONG_MS), (B, LONG_MS)], True),
+        ([(A, LONG_MS), (None, LONG_MS), (B, LONG_MS)], True),
+        ([(A, LONG_MS), (B, LONG_MS), (A, LONG_MS)], False),
+        ([(A, LONG_MS), (B, LONG_MS), (A, LONG_MS), (B, LONG_MS)], True),
+        ([(B, LONG_MS), (A, DEBOUNCE_MS - 1), (B, LONG_MS)], False),
+    ],
+)
+def test_whether_it_was_seen_to_come(steps: list[tuple[CpState | None, int]], has_come: bool) -> None:
+    assert seen(*steps).has_come is has_come
+
+
+def test_an_f_that_is_ours_hides_nobody() -> None:
+    vehicle = seen((B, LONG_MS))
+    vehicle.observe(F, LONG_MS)
+    for at_ms in (LONG_MS, LONG_MS + SWAP_MS):
+        vehicle.settle(at_ms, devices_heard=True, sends_f=True)
+    assert vehicle.departures == 0 and vehicle.unseen_since_ms is None
+    vehicle.settle(LONG_MS + SWAP_MS + 1, devices_heard=True)
+    assert vehicle.unseen_since_ms == LONG_MS + SWAP_MS + 1, "the board's own now"
 
 
 @pytest.mark.parametrize(("away_ms", "departures"), [(SHORT_MS, 0), (SWAP_MS, 1)])

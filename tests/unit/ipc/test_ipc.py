@@ -57,7 +57,7 @@ class Echo:
     async def read_settings(self, reads: list[SettingWrite]) -> list[tuple[str, str | None]]:
         return [("Accepted", read.variable) for read in reads]
 
-    async def link_state(self, online: bool, dialect: str | None) -> None:
+    async def link_state(self, online: bool, dialect: str | None, csms_url: str = "") -> None:
         self.seen.append((online, dialect))
 
     async def report_parts(self, process: str, parts: list[PartHealth]) -> None:

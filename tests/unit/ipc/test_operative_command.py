@@ -11,7 +11,7 @@ import pytest
 from agent.cli.main import main
 from agent.core.commands import ChangeAvailability
 from agent.core.status import Outcome
-from agent.ipc.port import CommandAnswer, StationStatus
+from agent.ipc.port import CommandAnswer, StationStatus, TariffAssignment
 from agent.ipc.profiles import ProfileAnswer, ProfileOutcome
 from tests.support.fake_station import FakeStation
 from tests.support.station_socket import on_its_socket
@@ -69,12 +69,27 @@ def test_an_evse_that_is_not_there(tmp_path: Path, station: FakeStation, capsys:
 
 
 @pytest.mark.parametrize(
-    "outcome, said", [(ProfileOutcome.ACCEPTED, "removed: all"), (ProfileOutcome.UNKNOWN, "there are no")]
+    "outcome, tariffs, said",
+    [
+        (ProfileOutcome.ACCEPTED, [], "removed: all charging profiles\nthere are no default tariffs of a CSMS\n"),
+        (
+            ProfileOutcome.UNKNOWN,
+            ["day", "night"],
+            "there are no charging profiles\nremoved: default tariffs day, night\n",
+        ),
+    ],
 )
-def test_all_profiles_go_and_who_did_it_is_told(
-    tmp_path: Path, station: FakeStation, capsys: pytest.CaptureFixture[str], outcome: ProfileOutcome, said: str
+def test_all_profiles_and_tariffs_go_and_who_did_it_is_told(
+    tmp_path: Path,
+    station: FakeStation,
+    capsys: pytest.CaptureFixture[str],
+    outcome: ProfileOutcome,
+    tariffs: list[str],
+    said: str,
 ) -> None:
     station.profile_answer = ProfileAnswer(outcome)
+    station.tariff_assignments = [TariffAssignment(each, 0, None) for each in tariffs]
     assert ask(tmp_path, "limit", "--clear-csms") == 0
-    assert station.cleared == [{}] and station.cleared_by[0].startswith("technician as ")
-    assert said in capsys.readouterr().out
+    assert station.cleared == [{}] and len(station.cleared_by) == 2
+    assert all(each.startswith("technician as ") for each in station.cleared_by)
+    assert capsys.readouterr().out == said

@@ -6,113 +6,26 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from agent.core.facts import BootFact, ClockFact, Fact, SecurityFact
-from agent.ipc.port import CsmsTx, Progress, Record
+from agent.core.facts import BootFact
+from agent.ipc.port import CsmsTx, Record
 from agent.ocpp.backoff import BackoffSettings
-from agent.ocpp.delivery import Delivery, Message, message_id
-from agent.ocpp.dialect import Line, LinkGone, until_link_gone
+from agent.ocpp.delivery import message_id
+from agent.ocpp.dialect import Line, until_link_gone
 from agent.ocpp.endpoint import Endpoint
 from agent.ocpp.frames import Payload
 from agent.ocpp.link import Link
 from agent.ocpp.retry import HANG_UPS, PATIENCE_S, RetryPolicy
-from agent.ocpp.rpc import CallError, CallOutcome, CallResult, LinkLost, Priority, TimedOut
+from agent.ocpp.rpc import CallOutcome, LinkLost, Priority, TimedOut
 from agent.ocpp.session import Session
 from agent.ocpp.version import Version
 from agent.sim.virtual_time import now_ms, run_virtual
-from tests.support.fake_station import T0_MS, FakeStation
-
-OK = CallResult({})
-NO = CallError("InternalError", "")
-CUT = LinkLost("cut", sent=True)
-TOO_BIG = LinkLost("closed by the CSMS: 1009", 1009, sent=True)
-
-
-@dataclass
-class Peer:
-    """Outcomes by script; when it is used up everything is taken. Heartbeats are answered all the same, or not."""
-
-    script: list[CallOutcome] = field(default_factory=list)
-    sent: list[tuple[int, str, Priority, int]] = field(default_factory=list)  # (row, id, priority, at)
-    forms: list[str] = field(default_factory=list)
-    beats: int = 0
-    answers_beats: bool = True
-    silent_until_ms: int = 0  # nothing at all is answered before
-
-    async def call(
-        self,
-        action: str,
-        payload: dict[str, Any],
-        *,
-        priority: Priority,
-        timeout_s: float | None = None,
-        message_id: str | None = None,
-    ) -> CallOutcome:
-        if action == "Heartbeat":
-            self.beats += 1
-            return OK if self.answers_beats and now_ms() >= self.silent_until_ms else TimedOut()
-        assert message_id is not None
-        self.forms.append(payload.get("form", "full"))
-        self.sent.append((payload["row"], message_id, priority, now_ms()))
-        await asyncio.sleep(0)
-        if now_ms() < self.silent_until_ms:
-            return TimedOut()
-        return self.script.pop(0) if self.script else OK
-
-
-@dataclass
-class Plain:
-    """Boot facts are messages, security facts go once, everything else concerns nobody."""
-
-    given: list[int] = field(default_factory=list)
-    action: str = "Any"
-    full: Payload = field(default_factory=dict)
-    shorter: tuple[Payload, ...] = ()
-
-    async def begin(self, progress: Progress) -> None:
-        pass
-
-    async def render(self, record: Record) -> Message | None:
-        if isinstance(record.fact, BootFact | SecurityFact):
-            shorter = tuple({"row": record.seq} | each for each in self.shorter)
-            once = isinstance(record.fact, SecurityFact)
-            return Message(self.action, {"row": record.seq} | self.full, once=once, shorter=shorter)
-        return None
-
-    async def answered(self, record: Record, message: Message, answer: dict[str, Any]) -> CsmsTx | None:
-        return None
-
-    async def given_up(self, record: Record) -> CsmsTx | None:
-        self.given.append(record.seq)
-        return CsmsTx(f"tx-{record.seq}", -1, given_up=True)
-
-
-TOLD, MUTE, ONCE = BootFact("PowerUp", "1"), ClockFact(0, "x", 0), SecurityFact("E", "")
-
-
-class Pump:
-    def __init__(self, *facts: Fact, new_id_on_retry: bool = True) -> None:
-        self.station = FakeStation()
-        self.translator = Plain()
-        self.policy = RetryPolicy(3, 60)
-        self.delivery = Delivery(
-            self.station, "CP-1", self.translator, lambda: self.policy, new_id_on_retry=new_id_on_retry
-        )
-        self.facts = facts
-
-    async def run(self, peer: Peer, for_s: float = 10_000) -> None:
-        """One connection that lasts ``for_s``, or until the script loses the link."""
-        if not self.station.ledger:
-            await self.station.append(*self.facts)
-        try:
-            async with asyncio.timeout(for_s):
-                await self.delivery.run(Line(peer))
-        except (TimeoutError, LinkGone):
-            pass
+from tests.support.fake_station import T0_MS
+from tests.unit.ocpp.delivery_rig import CUT, MUTE, NO, OK, ONCE, TOLD, TOO_BIG, Peer, Pump
 
 
 def test_order_one_at_a_time_and_the_cursor_follows() -> None:

@@ -123,6 +123,7 @@ class Peer:
         priority: Priority,
         timeout_s: float | None = None,
         message_id: str | None = None,
+        on_late: Callable[[Payload], None] | None = None,
     ) -> CallResult:
         self.calls.append((action, payload))
         return CallResult(ANSWERS.get(action, {}))

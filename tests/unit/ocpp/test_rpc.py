@@ -18,6 +18,7 @@ from agent.ocpp.rpc import (
     Dispatch,
     Effect,
     InvalidMessages,
+    LateAnswer,
     LinkLost,
     Noticed,
     OutgoingCall,
@@ -91,7 +92,7 @@ def test_rpc_12_priorities_order_the_queue_first_come_first_served_within_one() 
     assert order == ["BOOT5", "DRIVER4", "STATUS2", "TRANSACTION1", "TRANSACTION3", "REPORT0"]
 
 
-def test_rpc_05_time_out_frees_the_slot_and_the_late_answer_is_counted_and_dropped() -> None:
+def test_rpc_05_time_out_frees_the_slot_and_the_late_answer_is_that_calls_alone() -> None:
     session = machine()
     session.call(heartbeat("a"), 1_000)
     session.call(heartbeat("b"), 1_000)
@@ -101,7 +102,7 @@ def test_rpc_05_time_out_frees_the_slot_and_the_late_answer_is_counted_and_dropp
     assert settled == Settled("a", TimedOut())
     assert sent([transmit]) == [[2, "b", "Heartbeat", {}]]
     assert session.deadline_ms == 61_000
-    assert session.receive(text(3, "a", HEARTBEAT_ANSWER), 31_001) == [Noticed("late answer dropped")]
+    assert session.receive(text(3, "a", HEARTBEAT_ANSWER), 31_001) == [LateAnswer("a", HEARTBEAT_ANSWER)]
     assert (session.counters.late_answers, session.counters.stray_answers, session.counters.timed_out_calls) == (
         1,
         0,
@@ -109,6 +110,21 @@ def test_rpc_05_time_out_frees_the_slot_and_the_late_answer_is_counted_and_dropp
     )
     assert session.receive(text(3, "b", HEARTBEAT_ANSWER), 31_002) == [Settled("b", CallResult(HEARTBEAT_ANSWER))]
     assert session.deadline_ms is None
+
+
+def test_rpc_05_late_refusals_and_unusable_late_answers_are_dropped_and_only_the_last_calls_remembered() -> None:
+    session = machine()
+    for number in range(rpc.EXPIRED_MAX + 1):
+        session.call(heartbeat(f"h{number}"), 0)
+        session.expire(30_000)
+    last = f"h{rpc.EXPIRED_MAX}"
+    assert session.receive(text(4, last, "InternalError", "", {}), 30_001) == [
+        Noticed("late refusal dropped", "Heartbeat")
+    ]
+    (invalid,) = session.receive(text(3, last, {"currentTime": 5}), 30_001)
+    assert isinstance(invalid, InvalidMessages)
+    assert session.receive(text(3, "h1", HEARTBEAT_ANSWER), 30_001) == [LateAnswer("h1", HEARTBEAT_ANSWER)]
+    assert session.receive(text(3, "h0", HEARTBEAT_ANSWER), 30_001) == [Noticed("answer to no call dropped")]
 
 
 def test_rpc_06_answers_to_nobody_are_counted_and_dropped() -> None:
@@ -146,7 +162,7 @@ def test_rpc_08_rpc_11_an_unusable_answer_settles_the_call_and_only_21_says_so(v
         effects = session.receive(answer, 0)
         settled = next(effect for effect in effects if isinstance(effect, Settled))
         assert isinstance(settled.outcome, CallError)
-        assert settled.outcome.description.startswith("unusable answer: ")
+        assert settled.outcome.description.startswith("unusable answer: ") and settled.outcome.unusable
         assert [frame[:2] for frame in sent(effects)] == ([[5, "a"]] if version is V21 else [])
         assert session.counters.invalid_messages == 1
         assert session.deadline_ms is None
@@ -159,6 +175,31 @@ def test_rpc_11_unknown_fields_of_an_answer_are_noticed_and_the_answer_taken() -
     noticed, settled = session.receive(text(3, "a", answer), 0)
     assert noticed == Noticed("unknown response fields: vendorMood", "Heartbeat")
     assert settled == Settled("a", CallResult(answer))
+
+
+def test_rpc_03_nulls_are_forgiven_in_answers_and_in_nothing_else() -> None:
+    session = machine()
+    session.call(OutgoingCall("a", "Authorize", {"idTag": "T"}, Priority.DRIVER, 30_000), 0)
+    told = {"idTagInfo": {"status": "Blocked", "expiryDate": None}}
+    assert session.receive(text(3, "a", told), 0) == [
+        Noticed("null response fields: expiryDate", "Authorize"),
+        Settled("a", CallResult({"idTagInfo": {"status": "Blocked"}})),
+    ]
+    (refusal,) = sent(session.receive(text(2, "c", "DataTransfer", {"vendorId": "v", "data": None}), 0))
+    assert refusal[:3] == [4, "c", "TypeConstraintViolation"]
+    (request,) = session.receive(text(2, "d", "DataTransfer", {"vendorId": "v"}), 0)
+    assert isinstance(request, Dispatch)
+    with pytest.raises(ValueError, match="data: wrong type"):
+        session.answer(request, {"status": "Accepted", "data": None}, 0)
+
+
+def test_rpc_03_nulls_are_forgiven_in_a_late_answer_too() -> None:
+    session = machine()
+    session.call(OutgoingCall("a", "Authorize", {"idTag": "T"}, Priority.DRIVER, 30_000), 0)
+    session.expire(30_000)
+    noticed, late = session.receive(text(3, "a", {"idTagInfo": {"status": "Blocked", "expiryDate": None}}), 30_001)
+    assert noticed == Noticed("null response fields: expiryDate", "Authorize")
+    assert late == LateAnswer("a", {"idTagInfo": {"status": "Blocked"}})
 
 
 @pytest.mark.parametrize(

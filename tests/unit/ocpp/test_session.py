@@ -134,16 +134,20 @@ def test_rpc_12_a_drivers_authorize_overtakes_a_queue_of_waiting_calls() -> None
 
 def test_rpc_05_time_out_then_the_late_answer_is_not_taken_for_the_next_call() -> None:
     silent = []
+    late: list[Payload] = []
 
     async def main() -> None:
         async with opened(on_timed_out=lambda: silent.append(now_ms()), message_timeout_s=30) as (session, peer):
-            first, second = heartbeat(session), heartbeat(session, timeout_s=5)
+            first, second = heartbeat(session), heartbeat(session, timeout_s=5, on_late=late.append)
             assert await first == TimedOut()
             assert now_ms() == 30_000
             peer.say(3, "s1", HEARTBEAT_ANSWER)
             assert await second == TimedOut()
             assert now_ms() == 35_000
             assert session.counters.late_answers == 1
+            peer.say(3, "s2", HEARTBEAT_ANSWER)
+            await asyncio.sleep(1)
+            assert late == [HEARTBEAT_ANSWER], "of the call that asked for it"
 
     run_virtual(main())
     assert silent == [30_000, 35_000]

@@ -110,28 +110,6 @@ def recovered(archive: Archive, mono_ms: int, wall_ms: int | None = None, boot_i
     return found
 
 
-def test_rows_of_1970_are_restamped_once_the_clock_is_set(tmp_path: Path) -> None:
-    """Checklist part 8 test 12; field fault 6."""
-    archive = written(
-        tmp_path / "l",
-        (tx(TxKind.STARTED, 0, 5, at_ms=900), 1_000, 1_000, "U"),
-        (ClockFact(1_800_000_010_000, "CSMS", 10_000), 10_000, 1_800_000_010_000, "S"),
-        (tx(TxKind.ENDED, 1, 9), 11_000, 1_800_000_011_000, "S"),
-    )
-    first, clock, last = archive.records(0, 10)
-    assert (first.wall_ms, first.trusted_time) == (1_800_000_001_000, True)
-    assert first.clock_offset_ms + first.fact.samples[0].at_ms == 1_800_000_000_900  # type: ignore[union-attr]
-    assert clock.kind == "clock" and last.wall_ms - first.wall_ms == 10_000
-    archive.close()
-
-
-def test_rows_of_a_boot_that_never_learned_the_time_say_so(tmp_path: Path) -> None:
-    archive = written(tmp_path / "l", (tx(TxKind.STARTED, 0, 5), 1_000, 1_000, "U"))
-    [record] = archive.records(0, 10)
-    assert not record.trusted_time and record.wall_ms == 1_000
-    archive.close()
-
-
 def test_open_transaction_is_found_with_its_newest_reading_and_next_number(tmp_path: Path) -> None:
     """20-TE-02: no number is used again after a restart."""
     archive = written(
@@ -175,15 +153,6 @@ def test_an_open_transaction_that_follows_another_is_as_old_as_their_session(tmp
     archive = written(tmp_path / "l", *rows)
     found = recovered(archive, 10_000)
     assert (found.tx_id, found.age_ms, found.follows) == ("t1", 9_000, Forerunner("t0"))
-    archive.close()
-
-
-def test_gap_over_a_boot_is_told_by_the_wall_clock_or_not_at_all(tmp_path: Path) -> None:
-    archive = written(tmp_path / "l", (tx(TxKind.STARTED, 0, 100), 1_000, 1_800_000_000_000, "S"))
-    found = recovered(archive, 50, 1_800_000_030_000, "boot-2")
-    assert (found.gap, found.gap_ms, found.age_ms) == (GapKind.POWER, 30_000, 30_000)
-    assert recovered(archive, 50, None, "boot-2").gap_ms is None
-    assert recovered(archive, 50, 1_799_999_999_999, "boot-2").gap_ms is None, "a clock that is behind tells nothing"
     archive.close()
 
 

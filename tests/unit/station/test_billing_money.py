@@ -269,14 +269,19 @@ def test_a_dated_default_that_was_in_force_is_so_after_a_power_cut_without_a_clo
         assert view(made).tariff_id == "next", "nobody charged in between"
 
 
-def test_a_clock_that_nobody_told_settles_no_default() -> None:
-    """A battery-backed clock may come back years ahead, and be set right later."""
+@pytest.mark.parametrize(("battery_backed", "price"), [(True, "next"), (False, "T")])
+def test_a_clock_that_nobody_told_settles_no_default(battery_backed: bool, price: str) -> None:
+    """A battery-backed clock may come back years ahead, and be set right later; without one, a note on the disk may."""
     with world() as made:
         made.set_default_tariff(dated("next", 1))
         assert made.machine_clock is not None
         made.machine_clock += 10 * 3_600_000
+        made.hardware_clock += 10 * 3_600_000 * battery_backed
         made.crash(power=True)
-        assert view(made).tariff_id == "next"
+        assert view(made).tariff_id == price
+        made.charge(5)
+        assert made.books.tariff is not None and made.books.tariff.tariff_id == price
+        made.unplug()
         made.set_clock()
         assert view(made).tariff_id == "T"
 

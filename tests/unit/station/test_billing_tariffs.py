@@ -39,16 +39,29 @@ class Ledger:
         self.sources: dict[str, str] = {}
         self.state: dict[str, str] = {}
 
-    def book(self, *assign: Assignment, site: bool = True) -> TariffBook:
+    def book(self, *assign: Assignment, site: str = SITE, has_csms: bool = True, has_zone: bool = True) -> TariffBook:
         config = PriceConfig(tariff=Path("site") if site else None, assign=assign)
-        book = TariffBook(config, [1, 2], self.texts.get, self.sources.get, self.state)
-        self.keep(book.read_site({"site": SITE, "house": HOUSE}.__getitem__))
+        find, source_of = self.texts.get, self.sources.get
+        book = TariffBook(config, [1, 2], find, source_of, self.state, has_csms=has_csms, has_zone=has_zone)
+        self.keep(book.read_site({"site": site, "house": HOUSE}.__getitem__))
         return book
 
     def keep(self, facts: list[TariffFact]) -> None:
         for fact in facts:
             self.texts[fact.content_hash] = canonical_text(fact.text).decode()
             self.sources[fact.content_hash] = fact.source
+
+    def live(self, book: TariffBook, tariff: str, wall_ms: int = NOW_MS) -> str | None:
+        """The live tariff's file now says this; id of the tariff that running transactions go by, where it changes."""
+        content, facts = book.learn_live(tariff)
+        self.keep(facts)
+        return name_of(book, book.newly_live(wall_ms, content))
+
+    def settle(self, book: TariffBook, wall_ms: int, time_status: str = "S") -> bool:
+        """After an event. Whether there was something to keep."""
+        changes = book.settle(wall_ms, time_status)
+        self.state |= {change.key: change.value for change in changes}
+        return bool(changes)
 
     def set_default(self, book: TariffBook, evse: int, tariff: str) -> str:
         status, facts, changes = book.set_default(evse, tariff, NOW_MS)
@@ -60,9 +73,12 @@ class Ledger:
 def chosen(
     book: TariffBook, evse: int = 1, token: Token = CARD, group: str | None = None, wall_ms: int = NOW_MS
 ) -> str:
-    content = book.for_start(evse, token, group, wall_ms)
+    return name_of(book, book.for_start(evse, token, group, wall_ms)) or "none"
+
+
+def name_of(book: TariffBook, content: str | None) -> str | None:
     tariff = None if content is None else book.tariff(content)
-    return "none" if tariff is None else tariff.tariff_id
+    return None if tariff is None else tariff.tariff_id
 
 
 # ------------------------------------------------------------------------------------------ precedence
@@ -73,9 +89,7 @@ def test_the_nearest_tariff_wins() -> None:
     ledger = Ledger()
     book = ledger.book(Assignment(token="04aabb", evse=2, tariff=Path("house")))
     assert chosen(book) == "site"
-    content, facts = book.learn_live(LIVE)
-    ledger.keep(facts)
-    assert chosen(book) == "live" and book.follows_live(content)
+    assert ledger.live(book, LIVE) == chosen(book) == "live" and book.follows_live(content_hash(LIVE))
     assert ledger.set_default(book, 0, ALL) == "Accepted" and chosen(book) == "all"
     assert ledger.set_default(book, 1, ONE) == "Accepted" and chosen(book) == "one"
     assert (chosen(book, 2), chosen(book, 2, Token("OTHER"))) == ("house", "all")
@@ -83,7 +97,7 @@ def test_the_nearest_tariff_wins() -> None:
 
 
 def test_no_tariff_is_no_tariff() -> None:
-    assert chosen(Ledger().book(site=False)) == "none"
+    assert chosen(Ledger().book(site="")) == "none"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +120,119 @@ def test_a_group_has_its_tariff_and_a_token_its_limits() -> None:
     assert chosen(book, group="family") == "house" and chosen(book) == "site"
     assert chosen(book, group="Family") == "house" and chosen(book, group="") == "site", "as 16-AUTH-09 and -11 compare"
     assert book.limits_for(1, CARD, "family") is limits and book.limits_for(1, Token("X"), None) is None
+
+
+# ------------------------------------------------------------------------------- before its time
+
+HOUR_MS = 3_600_000
+SOON: dict[str, Any] = {"validFrom": "2026-12-01T12:00:00Z"}  # in two hours
+LATER: dict[str, Any] = {"validFrom": "2026-12-01T13:00:00Z"}
+
+
+def by_the_hour(book: TariffBook, *hours: int) -> list[str]:
+    return [chosen(book, wall_ms=NOW_MS + hour * HOUR_MS) for hour in hours]
+
+
+def test_a_tariff_of_the_site_prices_nothing_before_its_time() -> None:
+    """Instead the next in order counts; with no clock nobody can say that its time has come."""
+    ledger = Ledger()
+    book = ledger.book(site=text("next", **SOON))
+    assert by_the_hour(book, 0, 1, 2) == ["none", "none", "next"] and chosen(book, wall_ms=0) == "none"
+    older = ledger.book(site=text("older", validFrom="2026-10-31T00:00:00Z"))
+    assert chosen(older, wall_ms=0) == "older", "than this software: that time has come, whatever the clock says"
+    ledger.live(book, LIVE)
+    assert by_the_hour(book, 0, 2) == ["live", "live"]
+
+
+def test_a_tariff_of_a_group_prices_nothing_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "HOUSE", text("house", **SOON))
+    book = Ledger().book(Assignment(token="04aabb", tariff=Path("house")))
+    assert by_the_hour(book, 1, 2) == ["site", "house"]
+
+
+def test_until_the_time_of_a_live_tariff_the_one_before_goes_on() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.live(book, LIVE)
+    assert ledger.live(book, text("soon", **SOON)) is None, "nothing changes for those who charge"
+    assert by_the_hour(book, 0, 1, 2) == ["live", "live", "soon"] and chosen(book, wall_ms=0) == "live"
+    assert [book.newly_live(NOW_MS + hour * HOUR_MS) for hour in (0, 1)] == [None, None]
+    assert [name_of(book, book.newly_live(NOW_MS + hour * HOUR_MS)) for hour in (2, 3, 1)] == ["soon", None, "live"], (
+        "and back, where the clock was wrong"
+    )
+
+
+def test_a_live_tariff_that_is_replaced_before_its_time_has_never_been() -> None:
+    ledger = Ledger()
+    book = ledger.book()
+    for tariff in (LIVE, text("soon", **SOON), text("later", **LATER)):
+        ledger.live(book, tariff)
+    assert by_the_hour(book, 0, 2, 3) == ["live", "live", "later"]
+
+
+def test_the_live_tariff_before_one_of_the_future_outlives_a_restart() -> None:
+    """Its file says it no more."""
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.live(book, LIVE)
+    assert not ledger.settle(book, NOW_MS)
+    ledger.live(book, text("soon", **SOON))
+    assert ledger.settle(book, NOW_MS, "U") and not ledger.settle(book, NOW_MS)
+    restarted = ledger.book()
+    assert content_hash(LIVE) in restarted.in_use(), "no cut of the ledger takes it"
+    assert ledger.live(restarted, text("soon", **SOON)) == "live"
+    assert by_the_hour(restarted, 0, 2) == ["live", "soon"]
+    other = ledger.book()
+    ledger.live(other, text("later", **LATER))
+    assert chosen(other) == "site", "what came before that one, nobody knows"
+
+
+@pytest.mark.parametrize(("has_csms", "status", "kept"), [(True, "I", False), (True, "S", True), (False, "I", True)])
+def test_what_has_been_in_force_is_so_without_a_clock(has_csms: bool, status: str, kept: bool) -> None:
+    ledger = Ledger()
+    book = ledger.book(has_csms=has_csms, site=text("next", **SOON))
+    assert not ledger.settle(book, NOW_MS + HOUR_MS, status)
+    assert ledger.settle(book, NOW_MS + 2 * HOUR_MS, status) is kept
+    assert chosen(ledger.book(has_csms=has_csms, site=text("next", **SOON)), wall_ms=0) == ("next" if kept else "none")
+
+
+def test_a_running_transaction_is_given_no_tariff_of_the_future() -> None:
+    book = Ledger().book()
+    for wall_ms in (0, NOW_MS):
+        with pytest.raises(TariffError, match="validFrom"):
+            book.learn(text("soon", **SOON), wall_ms)
+    assert book.learn(text("soon", **SOON), NOW_MS + 2 * HOUR_MS)[1]
+
+
+# --------------------------------------------------------------------------- where nobody says what
+
+
+def test_where_no_csms_is_configured_the_defaults_of_one_that_was_price_nothing() -> None:
+    """They are not lost: it may come back."""
+    ledger = Ledger()
+    book = ledger.book()
+    ledger.set_default(book, 0, ALL)
+    ledger.set_default(book, 1, ONE)
+    alone = ledger.book(has_csms=False)
+    assert (chosen(alone, 1), chosen(alone, 2)) == ("site", "site")
+    assert chosen(ledger.book()) == "one"
+    results, changes = alone.clear((), None)
+    assert results == [("all", "Accepted"), ("one", "Accepted")]
+    ledger.state |= {change.key: change.value for change in changes}
+    assert chosen(ledger.book()) == "site"
+
+
+@pytest.mark.parametrize("how", [{"startTimeOfDay": "22:00"}, {"dayOfWeek": ["Monday"]}, {"validToDate": "2027-01-01"}])
+def test_hours_and_days_of_no_zone_are_refused(how: dict[str, Any]) -> None:
+    night = text("night", energy={"prices": [{"priceKwh": 0.2, "conditions": how}, {"priceKwh": 0.5}]})
+    ledger = Ledger()
+    book = ledger.book(has_zone=False)
+    for learn in (book.learn_live, lambda it: book.learn(it, NOW_MS), lambda it: book.set_default(0, it, NOW_MS)):
+        with pytest.raises(TariffError, match="time_zone"):
+            learn(night)
+    assert chosen(book) == "site"
+    assert ledger.set_default(book, 0, ALL) == "Accepted", "what goes by no hours goes everywhere"
+    assert ledger.set_default(ledger.book(), 0, night) == "Accepted"
 
 
 # --------------------------------------------------------------------------------------- what is set
@@ -139,15 +266,15 @@ def test_a_default_that_was_valid_once_is_so_whatever_the_clock_says() -> None:
     ledger.set_default(book, 0, ALL)
     ledger.set_default(book, 0, text("noon", validFrom="2026-12-01T12:00:00Z"))
     ledger.set_default(book, 1, text("night", validFrom="2026-12-02T00:00:00Z"))
-    assert book.settle(NOW_MS) == [] and chosen(book, wall_ms=0) == "all"
-    [change] = book.settle(NOW_MS + 2 * 3_600_000)
+    assert book.settle(NOW_MS, "S") == [] and chosen(book, wall_ms=0) == "all"
+    [change] = book.settle(NOW_MS + 2 * 3_600_000, "S")
     ledger.state[change.key] = change.value
     restarted = ledger.book()
     assert (chosen(restarted, 2, wall_ms=0), chosen(restarted, 1, wall_ms=0)) == ("noon", "noon")
     assert chosen(restarted, 1, wall_ms=NOW_MS + 24 * 3_600_000) == "night"
     dates = {each.tariff_id: each.from_wall_ms for each in restarted.assignments(0)}
     assert dates == {"noon": NOW_MS + 2 * 3_600_000, "night": NOW_MS + 14 * 3_600_000}, "what it replaced is not told"
-    assert restarted.settle(NOW_MS + 3 * 3_600_000) == []
+    assert restarted.settle(NOW_MS + 3 * 3_600_000, "S") == []
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -159,7 +286,7 @@ def test_a_time_that_was_wrong_makes_no_default_valid_for_good(restart: bool) ->
     ledger.set_default(book, 0, text("later", validFrom="2027-12-01T12:00:00Z"))
     ledger.set_default(book, 2, ONE)
     for wall_ms, expected in ((NOW_MS + 3 * YEAR_MS, ["later"]), (NOW_MS, ["all", "later"])):
-        ledger.state |= {change.key: change.value for change in book.settle(wall_ms)}
+        ledger.state |= {change.key: change.value for change in book.settle(wall_ms, "S")}
         book = ledger.book() if restart else book
         assert (chosen(book, wall_ms=wall_ms), chosen(book, wall_ms=0)) == (expected[0], expected[0])
         ledger.state |= {change.key: change.value for change in book.clear((), 2)[1]}
@@ -174,7 +301,7 @@ def test_a_wrong_time_that_made_nothing_valid_leaves_no_trace_either() -> None:
     ledger.set_default(book, 0, ALL)
     ledger.set_default(book, 0, text("past", validFrom="2026-11-01T00:00:00Z"))
     for wall_ms in (NOW_MS + 3 * YEAR_MS, NOW_MS):
-        ledger.state |= {change.key: change.value for change in book.settle(wall_ms)}
+        ledger.state |= {change.key: change.value for change in book.settle(wall_ms, "S")}
     ledger.set_default(book, 0, text("later", validFrom="2027-12-01T12:00:00Z"))
     assert (chosen(book), chosen(ledger.book())) == ("past", "past")
 
@@ -185,7 +312,7 @@ def test_what_a_default_has_replaced_does_not_come_back_when_it_is_cleared_or_re
         book = ledger.book()
         ledger.set_default(book, 0, ALL)
         ledger.set_default(book, 0, text("past", validFrom="2026-11-01T00:00:00Z"))
-        book.settle(NOW_MS)
+        book.settle(NOW_MS, "S")
         if way == "clear it":
             assert book.clear(["all"], None) == ([("all", "NoTariff")], [])
             assert book.clear(["past"], None)[0] == [("past", "Accepted")]
@@ -202,10 +329,10 @@ def test_where_there_are_too_many_the_oldest_of_those_replaced_goes() -> None:
     for day, from_ms in enumerate(days):
         date = datetime.fromtimestamp(from_ms / 1_000, UTC).isoformat()
         assert book.set_default(0, text(f"d{day}", validFrom=date), from_ms - 1)[0] == "Accepted"
-        book.settle(from_ms)
+        book.settle(from_ms, "S")
     assert len(book.in_use()) == DEFAULTS_MAX + 1, "and the site's"
     assert [each.tariff_id for each in book.assignments(0)] == [f"d{day}"]
-    book.settle(days[DEFAULTS_MAX])
+    book.settle(days[DEFAULTS_MAX], "S")
     assert chosen(book, wall_ms=days[DEFAULTS_MAX]) == f"d{DEFAULTS_MAX}"
 
 
@@ -280,9 +407,9 @@ def test_only_what_the_site_priced_follows_the_live_tariff() -> None:
     """Also after a restart, and where it is no longer installed."""
     ledger = Ledger()
     book = ledger.book(Assignment(token="04aabb", tariff=Path("house")))
-    ledger.keep(book.learn_live(LIVE)[1])
+    ledger.live(book, LIVE)
     ledger.set_default(book, 0, ALL)
-    content, facts = book.learn(ONE)
+    content, facts = book.learn(ONE, NOW_MS)
     assert not book.follows_live(content), "its text is not on disk yet"
     ledger.keep(facts)
     book.clear((), None)
@@ -298,11 +425,11 @@ def test_only_what_the_site_priced_follows_the_live_tariff() -> None:
 def test_a_tariff_that_the_csms_says_twice_is_one_fact_and_no_cut_takes_it_in_between() -> None:
     ledger = Ledger()
     book = ledger.book()
-    content, facts = book.learn(text("told", 0.4))
+    content, facts = book.learn(text("told", 0.4), NOW_MS)
     assert len(facts) == 1
     ledger.keep(facts)
     assert content in book.in_use()
-    assert book.learn(text("told", 0.4)) == (content, [])
+    assert book.learn(text("told", 0.4), NOW_MS) == (content, [])
 
 
 @pytest.mark.parametrize("name", ["spot", "spot-{}"])
@@ -333,7 +460,7 @@ def test_a_price_that_follows_a_market_for_years_does_not_fill_the_memory() -> N
 
 def test_a_tariff_whose_text_is_not_on_disk_yet_is_not_forgotten() -> None:
     book = Ledger().book()
-    contents = [book.learn(text(f"t{number}"))[0] for number in range(PARSED_MAX * 2)]
+    contents = [book.learn(text(f"t{number}"), NOW_MS)[0] for number in range(PARSED_MAX * 2)]
     assert all(book.tariff(content) is not None for content in contents)
 
 

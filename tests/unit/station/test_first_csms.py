@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.facts import TxKind
 from agent.ledger.state import Delete, Namespace, Put, StateChange
-from agent.station.first_csms import cursor_at_start
+from agent.station.first_csms import accepted_by, cursor_at_start
 from tests.unit.station.test_archive import tx, written
 
 CURSOR = Namespace.CURSOR
@@ -43,4 +43,35 @@ def test_a_new_station_without_a_csms_is_alone(tmp_path: Path) -> None:
     archive = written(tmp_path / "l", changes=(Put(Namespace.SETTING, "any", "1"),))
     assert cursor_at_start(archive, has_csms=False) == [MARK]
     assert cursor_at_start(archive, has_csms=True) == []
+    archive.close()
+
+
+OLD, NEW = "ws://old.example.com", "ws://new.example.com"
+
+
+@pytest.mark.parametrize(
+    ("before", "delivered_seq", "given_up"),
+    [
+        ("", 5, []),  # a ledger of older software: they are taken as this one's
+        (OLD, 1, []),
+        (OLD, 2, ["ended"]),
+        (OLD, 3, ["ended", "open"]),
+        (OLD, 4, ["open"]),
+        (OLD, 5, ["open", "last"]),
+    ],
+)
+def test_what_another_csms_was_told_of_and_has_not_heard_the_end_of_is_given_up(
+    tmp_path: Path, before: str, delivered_seq: int, given_up: list[str]
+) -> None:
+    """Whether it gave numbers (1.6) or not; ``delivered_seq`` need not be on disk yet."""
+    archive = written(
+        tmp_path / "l",
+        (tx(TxKind.STARTED, 0, 100, tx_id="ended"), 1, 0, "S"),
+        (tx(TxKind.STARTED, 0, 100, tx_id="open", evse=2), 2, 0, "S"),
+        (tx(TxKind.ENDED, 1, 200, tx_id="ended"), 3, 0, "S"),
+        (tx(TxKind.STARTED, 0, 100, tx_id="last"), 4, 0, "S"),
+        changes=(Put(Namespace.CSMS_TX, "ended", "1234"),),
+    )
+    marks = [Put(Namespace.CSMS_TX, tx_id, "-1 given_up") for tx_id in given_up]
+    assert accepted_by(NEW, before, archive, delivered_seq) == [*marks, Put(CURSOR, "accepted by", NEW)]
     archive.close()

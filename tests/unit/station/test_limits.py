@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +20,7 @@ from agent.config.load import load
 from agent.core.events import LimitSet
 from agent.sim.stage import Stage
 from agent.station.limits import Limits
-from agent.station.making import feed_of
+from agent.station.making import feed_of, make_limits
 
 NOW_MS = 1_800_000_000_000
 CAPABILITIES = Capabilities(evse_count=2, max_stack_level=3, max_periods=24, max_installed=8)
@@ -148,7 +151,7 @@ def allowed(made: Limits, feeds: tuple[Feed, ...]) -> list[int]:
 def test_watt_of_a_dc_output_count_at_its_own_voltage() -> None:
     made = Limits((DC,), None, CAPABILITIES_3)
     assert made.install(station_watt(5_000), 0, Rules.OCPP201, {}, NOW_MS) is None
-    assert allowed(made, (DC,)) == [12_500]
+    assert allowed(made, (DC,)) == [11_624], "4650 W, for which the modules take 5000 W"
     told = made.composite(3, 60, RateUnit.WATT, running(3), NOW_MS, clock_known=True)
     assert told is not None and told.periods[0].limit_milli == 5_000_000
 
@@ -161,12 +164,51 @@ def test_a_dc_evse_is_fed_as_its_fixed_output_says(tmp_path: Path) -> None:
     assert (ac.uw_per_ma, ac.dc) == (3 * 230_000, False)
 
 
-def test_direct_current_is_none_of_the_ac_supply() -> None:
-    made = Limits((AC_ONE, AC_THREE, DC), 20_000, CAPABILITIES_3)
-    assert allowed(made, (AC_ONE, AC_THREE, DC)) == [10_000, 10_000, 30_000]
+def taken_ma(feed: Feed, current_ma: int, mains_mv: int = 230_000) -> Fraction:
+    """From each phase of the supply. The modules of a DC EVSE lose seven percent."""
+    return Fraction(current_ma * feed.uw_per_ma * 100, 3 * mains_mv * 93) if feed.dc else Fraction(current_ma)
+
+
+def test_direct_current_is_taken_from_the_supply_as_well() -> None:
+    feeds = (AC_ONE, AC_THREE, DC)
+    made = Limits(feeds, 20_000, CAPABILITIES_3)
+    given_ma = allowed(made, feeds)
+    assert given_ma == [8_459, 8_459, 4_944]
+    assert 19_900 < sum(map(taken_ma, feeds, given_ma)) <= 20_000
     told = made.composite(0, 60, RateUnit.AMPERE, running(1, 2, 3), NOW_MS, clock_known=True)
-    # 12 kW over three phases of 230 V are 17.4 A beside the supply's 20 A.
-    assert told is not None and told.periods[0].limit_milli == 20_000 + 17_392
+    assert told is not None and told.periods[0].limit_milli == 20_000
+    # 12 kW of the output are 12.9 kW over three phases of 230 V: 18.7 A beside 64 A.
+    assert allowed(Limits(feeds, 64_000 + 18_701, CAPABILITIES_3), feeds) == [32_000, 32_000, 30_000]
+    assert allowed(Limits(feeds, 64_000 + 18_700, CAPABILITIES_3), feeds) != [32_000, 32_000, 30_000]
+
+
+FAST = Feed(1, 75_000, 400_000, 1, minimum_ma=1_000, dc=True)
+HIGH = Feed(2, 30_000, 1_000_000, 1, minimum_ma=1_000, dc=True)
+
+
+@pytest.mark.parametrize("mains_mv", [120_000, 230_000])
+@pytest.mark.parametrize("by_profile", [False, True])
+def test_ampere_of_a_station_with_nothing_but_dc_are_those_of_the_supply(by_profile: bool, mains_mv: int) -> None:
+    made = Limits((FAST, HIGH), None if by_profile else 26_000, CAPABILITIES, mains_mv)
+    if by_profile:
+        assert made.install(station_watt(26, RateUnit.AMPERE), 0, Rules.OCPP201, {}, NOW_MS) is None
+    given_ma = allowed(made, (FAST, HIGH))
+    assert 25_900 < sum(taken_ma(feed, ma, mains_mv) for feed, ma in zip((FAST, HIGH), given_ma, strict=True)) <= 26_000
+    told = made.composite(0, 60, RateUnit.AMPERE, running(1, 2), NOW_MS, clock_known=True)
+    assert told is not None and told.periods[0].limit_milli == 26_000
+
+
+def test_modules_are_fed_with_the_voltage_that_is_configured(tmp_path: Path) -> None:
+    stage = Stage(
+        tmp_path, None, boards=("mcu_dc",), extra="[auth]\nfree = true\n[limits]\nsupply_current_ma = 26_000\n"
+    )
+    stage.lay_out()
+    stage.config_file.write_text(stage.config_file.read_text().replace("phases = 1\n", "phases = 1\nvoltage_v = 120\n"))
+    build: Any = SimpleNamespace(config=load(stage.config_file))
+    archive: Any = SimpleNamespace(state=lambda _: {})
+    model: Any = SimpleNamespace(integer=lambda _: 8, spec=lambda _: SimpleNamespace(maximum=8))
+    outlook = make_limits(build, archive, model).outlook(running(1), NOW_MS, clock_known=True)
+    assert outlook.limits[0].share_ma == 26_000 * 3 * 120 * 93 // 100 // 400
 
 
 @pytest.mark.parametrize("first", [AC_ONE, AC_THREE, DC])
@@ -193,20 +235,25 @@ stations = st.lists(ac_feeds | dc_feeds, min_size=1, max_size=4).map(
 def test_no_mix_of_evses_takes_more_than_supply_and_station_may(
     feeds: tuple[Feed, ...], supply_ma: int | None, limit: int, unit: RateUnit
 ) -> None:
-    """Watt of all, whatever they are; ampere of AC, which is all that shares phases for certain."""
+    """Watt and ampere of all, whatever they are."""
     made = Limits(feeds, supply_ma, CAPABILITIES_3)
     asked = limit if unit is RateUnit.WATT else limit // 1_000
     assert made.install(station_watt(asked, unit), 0, Rules.OCPP201, {}, NOW_MS) is None
     given_ma = allowed(made, feeds)
-    ac_ma = sum(ma for ma, feed in zip(given_ma, feeds, strict=True) if not feed.dc)
-    assert supply_ma is None or ac_ma <= supply_ma
+    all_ma = sum(map(taken_ma, feeds, given_ma))
+    assert supply_ma is None or all_ma <= supply_ma
     told = made.composite(0, 60, unit, running(*(feed.evse_id for feed in feeds)), NOW_MS, clock_known=True)
     assert told is not None
     if unit is RateUnit.AMPERE:
-        assert ac_ma <= asked * 1_000
+        assert all_ma <= asked * 1_000
     else:
         taken_uw = sum(ma * feed.uw_per_ma for ma, feed in zip(given_ma, feeds, strict=True))
         assert taken_uw // 1_000 <= told.periods[0].limit_milli <= asked * 1_000
+
+
+def counted(feed: Feed, current_ma: int, unit: RateUnit) -> Fraction:
+    """In uW, or in mA of each phase."""
+    return Fraction(current_ma * feed.uw_per_ma) if unit is RateUnit.WATT else taken_ma(feed, current_ma)
 
 
 @given(stations, st.integers(0, 80_000), st.sampled_from(RateUnit), st.data())
@@ -222,16 +269,14 @@ def test_what_unseen_boards_take_is_left_to_them(
     asked = limit if unit is RateUnit.WATT else limit // 1_000
     assert made.install(station_watt(asked, unit), 0, Rules.OCPP201, {}, NOW_MS) is None
     outlook = made.outlook(running(*runs), NOW_MS, clock_known=True, unseen=unseen)
-    taken_uw = stray_uw = 0
+    taken, stray, limit_of_all = Fraction(0), Fraction(0), asked * (1_000_000 if unit is RateUnit.WATT else 1_000)
     for feed, each in zip(feeds, outlook.limits, strict=True):
         share_ma = min(ma for ma in (feed.hard_limit_ma, each.limit_ma, each.share_ma) if ma is not None)
         if feed.evse_id in unseen:
-            stray_uw += feed.minimum_ma * feed.uw_per_ma
+            stray += counted(feed, feed.minimum_ma, unit)
         elif feed.evse_id in runs and share_ma >= feed.minimum_ma:
-            taken_uw += share_ma * feed.uw_per_ma
-    widest = max(feed.uw_per_ma for feed in feeds if not feed.dc or not of_ac)
-    limit_uw = asked * (1_000_000 if unit is RateUnit.WATT else 1_000 * widest)
-    assert taken_uw == 0 or taken_uw + stray_uw <= limit_uw
+            taken += counted(feed, share_ma, unit)
+    assert taken == 0 or taken + stray <= limit_of_all
 
 
 def test_a_clock_that_nobody_knows_lifts_no_limit_of_the_station() -> None:

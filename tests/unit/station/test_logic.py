@@ -50,13 +50,13 @@ class NoBilling:
 class Bench:
     """One EVSE whose car is plugged in whenever it is told so."""
 
-    def __init__(self, *beside: EvseHardware, supply_ma: int | None = None, clock_is_proven: bool = False) -> None:
+    def __init__(self, *beside: EvseHardware, supply_ma: int | None = None) -> None:
         hardware = (EvseHardware(1, 32_000, meter_rollover_mwh=MODULUS_MWH), *beside)
         ids = iter(f"tx-{number}" for number in range(1, 9))
         feeds = tuple(Feed(each.evse, 32_000, 230_000, 3) for each in hardware)
         limits = Limits(feeds, supply_ma, Capabilities(len(feeds), 9, 9, 9))
         core = Station(StationSettings(hardware), lambda: next(ids))
-        self.logic = Logic(core, limits, cast(Any, NoBilling()), clock_is_proven=clock_is_proven)
+        self.logic = Logic(core, limits, cast(Any, NoBilling()))
         self.at_ms = 10_000
         self.register_mwh = 5_000_000
 
@@ -130,24 +130,24 @@ def test_a_relative_profile_goes_on_where_it_was_before_a_restart() -> None:
     assert made.allowed_ma() == 8_000
 
 
-@pytest.mark.parametrize(("proven", "limit_ma"), [(True, 20_000), (False, 8_000)])
+@pytest.mark.parametrize(("source", "status", "limit_ma"), [("rtc", "I", 20_000), ("none", "U", 8_000)])
 def test_a_clock_that_may_have_stood_still_lifts_no_limit_until_the_csms_tells_the_time(
-    proven: bool, limit_ma: int
+    source: str, status: str, limit_ma: int
 ) -> None:
-    made = Bench(clock_is_proven=proven)
+    made = Bench()
     schedule = Schedule(RateUnit.AMPERE, STEPS, start_ms=NOW_MS)
     steps = profile(purpose=Purpose.TX_DEFAULT, kind=Kind.ABSOLUTE, schedules=(schedule,))
     assert made.logic.limits.install(steps, 1, Rules.OCPP201, {}, NOW_MS) is None
-    made.give(ClockSet(NOW_MS + 60_000, "rtc", trusted=False))
+    made.give(ClockSet(NOW_MS + 60_000, source, trusted=False))
     last = Sample(SampleContext.PERIODIC, 9_000, "M1", 5_000_000)
     made.give(Recovered(1, "tx-0", 3, TOKEN, None, 0, last, GapKind.PROCESS, 5_000, age_ms=60_000))
-    assert made.logic.core.ctx.time_status == "I" and made.allowed_ma() == limit_ma
+    assert made.logic.core.ctx.time_status == status and made.allowed_ma() == limit_ma
     assert made.told(NOW_MS + 61_000).allowed_ma() == 20_000
     assert made.told(NOW_MS + 601_000).allowed_ma() == 8_000
 
 
 def test_a_clock_of_1970_is_known_to_nobody() -> None:
-    made = Bench(clock_is_proven=True)  # a hardware clock that says 1970, too
+    made = Bench()
     made.give(ClockSet(60_000, "none", trusted=False))
     assert not made.logic.clock_known and made.told().logic.clock_known
 

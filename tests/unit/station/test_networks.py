@@ -113,6 +113,12 @@ def test_what_a_profile_needs(csms: CsmsConfig | None, profile: NetworkProfile, 
     assert bool(bench.kept) == (refusal == "")
 
 
+def test_the_scheme_is_kept_in_small_letters() -> None:
+    bench = Bench(GUARDED, has_root=True)
+    assert bench.store(2, to(2, url="Wss://New.example.com/ocpp")) == ""
+    assert bench.model.text(key("NetworkConfiguration[2].OcppCsmsUrl")) == "wss://New.example.com/ocpp"
+
+
 def test_a_password_that_the_csms_has_set_will_do() -> None:
     bench = Bench()
     bench.model.put(PASSWORD, "sixteen characters")

@@ -327,3 +327,27 @@ def test_a_card_is_good_that_was_held_up_before_the_board_had_spoken(tmp_path: P
     move(world, "plug")
     answer(world, tokens, "card")
     assert charges_on(world) == ANNA
+
+
+def test_a_card_that_waits_at_the_wrong_side_is_taken_back_by_showing_it_again(tmp_path: Path) -> None:
+    """Anna took the wrong side first. Whoever plugs in there next, and shows no card, charges on nobody's."""
+    station(tmp_path)
+    config = load(tmp_path / "evsed.toml")
+    world = CoreWorld(StationSettings(evses=(EvseHardware(1, 32_000), EvseHardware(2, 32_000))))
+    world.boot()
+    tokens = Tokens(config, build_device_model(config), world.station, Shell(world), {})
+    assert tokens.present(SITE_TOKEN, 1) == "accepted"
+    world.run(5_000)
+    assert tokens.present(ANNA, 1) == "not available now", "nobody else takes it back"
+    assert world.state(1) is ConnectorState.PREPARING
+    assert tokens.present(Token(SITE_TOKEN.id_token.lower()), 1) == "taken back: nothing starts here"
+    world.run(1_000)
+    assert (state(world), world.state(1)) == (SessionState.IDLE, ConnectorState.AVAILABLE)
+    assert tokens.present(SITE_TOKEN, 2) == "accepted"
+    for evse in (2, 1):
+        world.cp(evse, CpState.C)
+        world.run(5_000)
+    assert (world.state(1), world.state(2)) == (ConnectorState.PREPARING, ConnectorState.CHARGING)
+    assert tokens.present(SITE_TOKEN, 1) == "accepted", "and it may be shown once more"
+    world.run(5_000)
+    assert world.state(1) is ConnectorState.CHARGING

@@ -59,7 +59,7 @@ class Bench:
             update=UpdateConfig(state_dir=Path(), compatible="x", roots=firmware),
         )
         self.model = build_device_model(config, stored={})
-        self.trust = Trust(config, self.model, dict(self.kept), self, lambda: self.wall_ms)
+        self.trust = Trust(config, self.model, dict(self.kept), self, lambda: self.wall_ms, self.facts.append)
 
     @property
     def entries(self) -> int:
@@ -67,9 +67,6 @@ class Bench:
 
     def publish(self, news: News) -> None:
         self.news.append(news)
-
-    def append(self, fact: SecurityFact) -> None:
-        self.facts.append(fact)
 
     async def save(self, changes: Sequence[StateChange]) -> None:
         for change in changes:
@@ -106,7 +103,7 @@ def test_what_the_configuration_trusts_is_listed(bench: Bench) -> None:
         InstalledCertificate(FIRMWARE, hash_of(ROOT)),
     ]
     assert bench.trust.pems == ()
-    assert bench.entries == 2
+    assert bench.entries == 0, "what was delivered takes no room of what may be installed"
 
 
 def test_a_root_is_installed_told_and_there_after_a_restart(bench: Bench) -> None:
@@ -116,11 +113,11 @@ def test_a_root_is_installed_told_and_there_after_a_restart(bench: Bench) -> Non
         assert bench.facts == [
             SecurityFact("ReconfigurationOfSecurityParameters", "root certificate installed: CN=Other")
         ]
-        assert bench.news == [TrustChanged((OTHER.certificate_pem,)), SettingsChanged({ENTRIES: "3"})]
+        assert bench.news == [TrustChanged((OTHER.certificate_pem,)), SettingsChanged({ENTRIES: "1"})]
         bench.start()
         assert bench.trust.pems == (OTHER.certificate_pem,)
         assert bench.trust.certificates()[-1] == InstalledCertificate(CSMS, hash_of(OTHER))
-        assert bench.entries == 3
+        assert bench.entries == 1
 
     play(scene)
 
@@ -131,7 +128,7 @@ def test_what_is_trusted_already_is_accepted_and_changes_nothing(bench: Bench, k
         await bench.install(OTHER)
         bench.news.clear()
         assert await bench.install(known) == (InstallStatus.ACCEPTED, "")
-        assert (bench.news, len(bench.kept), bench.entries) == ([], 1, 3)
+        assert (bench.news, len(bench.kept), bench.entries) == ([], 1, 1)
 
     play(scene)
 
@@ -174,15 +171,18 @@ def test_what_is_no_root_is_rejected(bench: Bench) -> None:
 
 
 def test_there_is_a_limit(bench: Bench) -> None:
+    """A distribution's whole bundle in the configuration takes nothing of it."""
+
     async def scene() -> None:
-        for number in range(CERTIFICATE_ENTRIES - 2):
+        bundle = "".join(make_root(f"Bundled {number}").certificate_pem for number in range(CERTIFICATE_ENTRIES + 1))
+        (bench.folder / "csms.pem").write_text(bundle)
+        for number in range(CERTIFICATE_ENTRIES):
             assert (await bench.install(make_root(f"Root {number}")))[0] is InstallStatus.ACCEPTED
         status, reason = await bench.install(OTHER)
         assert (status, bench.entries) == (InstallStatus.REJECTED, CERTIFICATE_ENTRIES)
         assert str(CERTIFICATE_ENTRIES) in reason
-        (bench.folder / "csms.pem").write_text(DELIVERED.certificate_pem + make_root("One more").certificate_pem)
         bench.start()
-        assert bench.entries == CERTIFICATE_ENTRIES, "never more than the device model allows"
+        assert bench.entries == CERTIFICATE_ENTRIES
 
     play(scene)
 
@@ -195,7 +195,7 @@ def test_what_was_installed_can_be_deleted(bench: Bench, algorithm: HashAlgorith
         answer = await bench.trust.delete(hash_of(OTHER, algorithm), in_use=fingerprint(DELIVERED))
         assert answer.status is DeleteStatus.ACCEPTED
         assert bench.kept == {}
-        assert bench.news == [TrustChanged(()), SettingsChanged({ENTRIES: "2"})]
+        assert bench.news == [TrustChanged(()), SettingsChanged({ENTRIES: "0"})]
         assert bench.facts[-1].tech_info == "root certificate deleted: CN=Other"
         assert await bench.delete(OTHER) == (DeleteStatus.NOT_FOUND, "")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.tariff.check import check
+from agent.tariff.check import check, not_yet
 from agent.tariff.parse import parse_tariff
 from tests.support.tariff_json import kwh, minute, tariff, window
 
@@ -169,6 +169,14 @@ def test_what_can_hold_is_not_warned_of(conditions: dict[str, Any]) -> None:
 )
 def test_bounds_of_the_whole_cost(parts: dict[str, Any], expected: list[str]) -> None:
     assert warnings(energy=kwh(1), **parts) == expected
+
+
+def test_what_is_of_the_future_is_told() -> None:
+    made = parse_tariff(tariff(energy=kwh(1), validFrom="2026-12-02T00:00:00+01:00"))
+    assert made.valid_from_ms is not None and not_yet(made, made.valid_from_ms) == []
+    [found] = not_yet(made, made.valid_from_ms - 1)
+    assert str(found) == "$.validFrom: 2026-12-01 23:00:00 UTC is in the future: it prices nothing before"
+    assert not_yet(parse_tariff(tariff(energy=kwh(1))), 0) == []
 
 
 def test_every_dimension_is_looked_at() -> None:

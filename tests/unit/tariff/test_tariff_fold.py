@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.tariff.fold import MAX_STRETCHES, Session
-from agent.tariff.model import Dimension, Tariff
+from agent.tariff import fold
+from agent.tariff.calendar import next_change_ms
+from agent.tariff.fold import GAP_BOUNDARIES, MAX_STRETCHES, Session
+from agent.tariff.model import DAY_MINUTES, Dimension, Tariff
 from agent.tariff.parse import parse_tariff
 from agent.tariff.usage import Activity, Point, Register, Volume
 from tests.support.tariff_json import HOUR_MS, MINUTE_MS, kwh, minute, tariff, window
@@ -43,6 +48,10 @@ def run(first: Tariff | None, *points: Point) -> Session:
 def energies(found: Session) -> dict[tuple[int, int], int]:
     volumes = (each for each in found.usage().volumes if each.dimension is Dimension.ENERGY)
     return {(each.tariff, each.price): each.amount for each in volumes}
+
+
+def clock(minute_of_day: int) -> str:
+    return f"{minute_of_day // 60:02d}:{minute_of_day % 60:02d}"
 
 
 # -------------------------------------------------------------------------------------------- energy
@@ -197,6 +206,38 @@ def test_energy_goes_on_counting_after_a_gap() -> None:
     plan = parsed(energy=kwh((0.1, {"maxEnergy": 1}), 0.5))
     found = run(plan, at(0, 0), at(1, 900), at(2, 900, gap=True), at(3, 1_100))
     assert energies(found) == {(0, 0): 1_000, (0, 1): 100}
+
+
+WINDOWS = [window(clock(number), clock((number + 6) % DAY_MINUTES)) for number in range(0, DAY_MINUTES, 6)]
+
+
+@pytest.mark.parametrize(
+    ("cheap", "hours", "found"),
+    [
+        (window("18:00", "19:00") | {"validFromDate": "2026-06-12"}, 56, 0),  # 12 June 20:00: behind 500 boundaries
+        (window("18:00", "19:00") | {"validFromDate": "2026-06-12"}, 49, 1),  # 12 June 13:00: all are looked at
+        ({"startTimeOfDay": "18:00", "minEnergy": 500}, 744, 1),  # not so much energy
+        ({"startTimeOfDay": "18:00", "evseKind": "DC"}, 744, 1),  # of others
+    ],
+)
+def test_a_gap_with_very_many_boundaries_looks_at_some_and_then_all_prices_count(
+    cheap: dict[str, Any], hours: int, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A week without power, with a price for each minute, kept the station from its watchdog, start after start."""
+    looked = 0
+
+    def look(minutes: Sequence[int], zone: ZoneInfo, wall_ms: int) -> int | None:
+        nonlocal looked
+        looked += 1
+        return next_change_ms(minutes, zone, wall_ms)
+
+    monkeypatch.setattr(fold, "next_change_ms", look)
+    others = [(0.3 + number % 7 / 10, each) for number, each in enumerate(WINDOWS)]
+    plan = parsed(energy=kwh((0.1, cheap), *others))
+    gap = run(plan, at(0, 0), at(hours * HOUR_MS, 900, gap=True))
+    assert looked <= GAP_BOUNDARIES
+    ((_, price),) = energies(gap)
+    assert plan.prices(Dimension.ENERGY)[price].amount == (Fraction(1, 10) if found == 0 else Fraction(3, 10))
 
 
 # --------------------------------------------------------------------------------------------- clock

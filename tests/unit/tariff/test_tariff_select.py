@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.tariff.calendar import local_time
+from agent.tariff import calendar
+from agent.tariff.calendar import local_time, next_change_ms
 from agent.tariff.energy import Choice, Stretch, cheapest, pieces
 from agent.tariff.model import (
     ALWAYS,
@@ -23,7 +24,7 @@ from agent.tariff.model import (
     TaxRate,
     UnitPrice,
 )
-from agent.tariff.select import Situation, energy_candidates, first_for_energy, selected
+from agent.tariff.select import Situation, energy_candidates, first_for_energy, selected, sometime_candidates
 
 ZONE = ZoneInfo("Europe/Berlin")
 NOON = local_time(ZONE, int(datetime(2026, 6, 10, 12, tzinfo=ZONE).timestamp() * 1000))
@@ -120,6 +121,32 @@ def test_candidates_end_with_the_first_price_that_asks_for_no_energy() -> None:
     assert [first_for_energy(prices, (1, 2, 3), mwh) for mwh in (4, 5, 8, 9)] == [1, 3, 3, 2]
     assert first_for_energy(prices, (1, 2), 7) is None
     assert energy_candidates(plan(dc), NOW) == () and selected(plan(dc), Dimension.ENERGY, NOW) is None
+
+
+def test_at_some_time_a_price_holds_whatever_its_hours_and_days_but_not_behind_one_that_always_does() -> None:
+    evening, dc = Conditions(start_minute=1_080), Conditions(evse_kind=EvseKind.DC)
+    summer, below = Conditions(from_date=date(2027, 6, 1)), Conditions(max_energy_mwh=5)
+    tariff = plan(evening, dc, summer, below, ALWAYS, evening)
+    assert energy_candidates(tariff, NOW) == (3, 4)
+    assert sometime_candidates(tariff, NOW) == sometime_candidates(tariff, replace(NOW, at=None)) == (0, 2, 3, 4)
+
+
+# ------------------------------------------------------------------------------- the next boundary
+
+
+def test_of_a_thousand_boundaries_the_next_is_found_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A station asks so often that to look at each of them would keep it from its watchdog."""
+    local, looked = calendar._local, 0
+
+    def look(zone: ZoneInfo, wall_ms: int) -> datetime:
+        nonlocal looked
+        looked += 1
+        return local(zone, wall_ms)
+
+    monkeypatch.setattr(calendar, "_local", look)
+    at = datetime(2026, 6, 10, 12, 0, 30, tzinfo=ZONE)
+    found = next_change_ms(range(1_440), ZONE, int(at.timestamp() * 1_000))
+    assert found == int(at.timestamp() * 1_000) + 30_000 and looked <= 4
 
 
 # -------------------------------------------------------------------------- energy between readings

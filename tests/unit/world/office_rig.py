@@ -19,6 +19,7 @@ from agent.ocpp.session import Direction, Hooks, Session, TransportClosed
 from agent.ocpp.version import Version
 from agent.sim.virtual_time import now_ms
 from agent.sim.world.back_office import BackOffice
+from agent.sim.world.booking import Booked
 from agent.sim.world.wire import Network, Wire
 from tests.conformance.v16 import rig as rig16
 from tests.conformance.v201 import rig as rig201
@@ -26,6 +27,7 @@ from tests.support.fake_csms import until
 from tests.support.fake_station import T0_MS
 
 MESSAGE_TIMEOUT_S = 30.0
+FIRST = {Version.V16: "StartTransaction", Version.V201: "TransactionEvent"}
 
 
 class OfficeRig:
@@ -126,3 +128,20 @@ class OfficeRig:
     async def drained(self, within_s: float = 36_000) -> None:
         """Everything in the ledger is delivered, or given up."""
         await until(lambda: self.station.delivered_seq == len(self.station.ledger), within_s=within_s)
+
+
+def one(rig: OfficeRig) -> Booked:
+    """The only transaction that was booked."""
+    [booked] = rig.office.book.transactions.values()
+    return booked
+
+
+def assert_whole(booked: Booked, version: Version, *, periodic: int = 1) -> None:
+    """Booked once and rightly: ``session_facts`` from begin to end."""
+    assert (booked.starts, booked.ends, booked.disorder) == (1, 1, [])
+    begin_mwh = 1_000_000 if version.is_16 else 1_000_900
+    assert booked.begin_mwh == begin_mwh and booked.end_mwh == booked.last_mwh
+    assert booked.energy_mwh == (periodic + 1) * 1_500_000
+    assert (booked.evse, booked.reason, booked.id_token) == (1, "Local", "04A2B3C4D5E6F7")
+    if not version.is_16:
+        assert booked.seq_nos.ranges == [(0, periodic + 2)]

@@ -128,6 +128,42 @@ def test_a_start_rests_on_a_card_here_or_on_an_order(
     assert bool(lived(act)) is not right
 
 
+@pytest.mark.parametrize(
+    ("order", "shown", "since", "right"),
+    [
+        ({"idTag": OTHER}, False, "stays", False),
+        ({"idTag": OTHER}, True, "stays", True),
+        ({"idTag": OTHER, "connectorId": 1}, False, "stays", True),
+        ({"idTag": OTHER}, False, "comes again", True),
+        ({"idTag": OTHER}, False, "another comes", True),
+        ({"idTag": OTHER}, False, "noise", True),
+    ],
+)
+def test_an_order_that_names_no_outlet_is_for_no_car_that_has_charged_here(
+    order: dict[str, Any], shown: bool, since: str, right: bool
+) -> None:
+    async def act(made: Place) -> None:
+        outlet, first = made.rig.outlet, car()
+        outlet.plug(first)
+        await made.runs()
+        made.parties.card(1, CARD)
+        made.end(StopReason.LOCAL, CARD)
+        if since == "noise":
+            outlet.fault(Fault.PILOT_SILENT)
+        elif since != "stays":
+            await asyncio.sleep(1)
+            outlet.unplug(forced=True)
+            made.parties.left(1)
+            await asyncio.sleep(1)
+            outlet.plug(first if since == "comes again" else car())
+        if shown:
+            made.parties.card(1, OTHER)
+        made.parties.asks("RemoteStartTransaction", order)
+        made.start(OTHER, by="csms" if shown else "remote")
+
+    assert bool(lived(act)) is not right
+
+
 def test_a_card_of_an_hour_ago_starts_nothing() -> None:
     async def act(made: Place) -> None:
         made.parties.card(1, CARD)
