@@ -441,9 +441,11 @@ class Evse:
         remote_start_id: int | None,
         source: str,
         profile: dict[str, Any] | None = None,
+        *,
+        shown: bool = False,
     ) -> None:
         self.force_unlock = False
-        self.flow.authorize(token, group, remote_start_id, source, profile=profile)
+        self.flow.authorize(token, group, remote_start_id, source, profile=profile, shown=shown)
 
     def deadlines(self) -> list[int]:
         """Every instant at which time alone will change something."""

@@ -74,6 +74,7 @@ class Flow:
         self.deadline_ms: int | None = None
         self._authorization: tuple[Token, str | None, int | None, str, Forerunner | None] | None = None
         self._profile: dict[str, Any] | None = None  # that came with the authorization
+        self.shown_at_ms: int | None = None  # when its card was held up here; None: it was not, as with a remote start
         self._begin_trigger = Trigger.AUTHORIZED
         self._reading_after_ms: int | None = None
         self._recovered: Recovered | None = None
@@ -93,11 +94,14 @@ class Flow:
         source: str = "",
         follows: Forerunner | None = None,
         profile: dict[str, Any] | None = None,
+        *,
+        shown: bool = False,
     ) -> None:
         if self.held_token is not None:
             self.held_token = None
         self._authorization = (token, group, remote_start_id, source, follows)
         self._profile = profile
+        self.shown_at_ms = self._ctx.at_ms if shown else None
         self._begin_trigger = Trigger.AUTHORIZED if remote_start_id is None else Trigger.REMOTE_START
         self._feed(_E.AUTHORIZE)
 

@@ -7,7 +7,8 @@ connected; OCPP 1.6 section 4.8):
   opened), then its start row, and only when that row is
   durable may energy flow (ACTIVE is the only state that permits it).
 * It ends in this order: power away, contactor open, fresh register reading, end row, end told.
-* A card that waits for a vehicle is taken back by the same card, and then it is as if its time had ended.
+* A card that waits for a vehicle is taken back by the same card, and then it is as if its time had ended. A remote
+  start is not.
 * A stop that comes while the start row is being written is kept and obeyed right after.
 * A stop is a row of its own, right after power was taken away. A command that stops is answered when that row is
   durable, and a transaction that was stopped does not go on after a restart.

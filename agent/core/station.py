@@ -161,7 +161,7 @@ class Station:
         if isinstance(event, Authorized):
             if self.accepts_start(event.evse):
                 evse, number = self.evses[event.evse], event.remote_start_id
-                evse.authorize(event.token, event.group, number, event.source, event.profile)
+                evse.authorize(event.token, event.group, number, event.source, event.profile, shown=event.shown)
         elif isinstance(event, StopAuthorized):
             reason = StopReason.MASTER_PASS if event.master_pass else StopReason.LOCAL
             stop = Stop(Trigger.STOP_AUTHORIZED, reason, event.token)

@@ -35,6 +35,7 @@ from agent.ledger.state import Clear, Delete, Namespace, Put, StateChange, fits
 
 CACHE_ENTRIES = 1_000
 _MAX_QUESTIONS = 32
+_READ_TWICE_MS = 3_000  # a reader may tell a card again while it is held up
 _LONGEST_ID = {True: 20, False: 36}  # in OCPP 1.6 (16-AUTH-11), and not
 FREE = Token("", NO_AUTHORIZATION)
 
@@ -62,6 +63,7 @@ class _Question:
     remote_start_id: int | None = None
     profile: dict[str, Any] | None = None
     group: str | None = None  # as the request for a start has it
+    shown: bool = False
 
 
 class Tokens:
@@ -130,12 +132,19 @@ class Tokens:
             return self._carry_out(question, decide_stop(token, running, self._knowledge()))
         waiting = evse.flow.waiting_token
         if waiting is not None and same_token(token, waiting):
-            self._shell.give(StopAuthorized(evse_id, token))
-            return "taken back: nothing starts here"  # else whoever plugs in next would charge on this card
+            return self._shown_again(token, evse_id)
         if not self._core.accepts_start(evse_id):
             return "not available now"
-        question = _Question(token, evse_id, evse.vehicle.departures, None)
+        question = _Question(token, evse_id, evse.vehicle.departures, None, shown=True)
         return self._carry_out(question, decide_start(token, self._knowledge()))
+
+    def _shown_again(self, token: Token, evse_id: int) -> str:
+        """The card that waits here for its vehicle."""
+        shown_at_ms = self._core.evses[evse_id].flow.shown_at_ms
+        if shown_at_ms is None or self._core.ctx.at_ms - shown_at_ms < _READ_TWICE_MS:
+            return "waiting for the vehicle"
+        self._shell.give(StopAuthorized(evse_id, token))
+        return "taken back: nothing starts here"  # else whoever plugs in next would charge on this card
 
     def start_free_vehicles(self) -> None:
         """C02: where charging is free, whoever plugs in may charge."""
@@ -231,7 +240,8 @@ class Tokens:
                 return "the vehicle has left"  # whoever is there now would charge on this card
             number, profile = question.remote_start_id, question.profile
             known_group = group or question.group
-            self._shell.give(Authorized(question.evse, question.token, known_group, number, source.value, profile))
+            token, evse = question.token, question.evse
+            self._shell.give(Authorized(evse, token, known_group, number, source.value, profile, question.shown))
             return "accepted"
         tx = self._core.evses[question.evse].flow.tx
         if tx is not None and tx.tx_id == question.to_stop:

@@ -14,7 +14,7 @@ from agent.config.catalogue import key
 from agent.config.load import load
 from agent.config.station_model import build_device_model
 from agent.core.commands import RemoteStart, Unlock
-from agent.core.events import Authorized, Event
+from agent.core.events import Authorized, Commanded, Event
 from agent.core.facts import StopReason, Token, TxKind
 from agent.core.session import SessionState
 from agent.core.settings import EvseHardware, StationSettings
@@ -337,7 +337,9 @@ def test_a_card_that_waits_at_the_wrong_side_is_taken_back_by_showing_it_again(t
     world.boot()
     tokens = Tokens(config, build_device_model(config), world.station, Shell(world), {})
     assert tokens.present(SITE_TOKEN, 1) == "accepted"
-    world.run(5_000)
+    world.run(2_000)
+    assert tokens.present(SITE_TOKEN, 1) == "waiting for the vehicle", "a reader may tell a card twice"
+    world.run(3_000)
     assert tokens.present(ANNA, 1) == "not available now", "nobody else takes it back"
     assert world.state(1) is ConnectorState.PREPARING
     assert tokens.present(Token(SITE_TOKEN.id_token.lower()), 1) == "taken back: nothing starts here"
@@ -349,5 +351,25 @@ def test_a_card_that_waits_at_the_wrong_side_is_taken_back_by_showing_it_again(t
         world.run(5_000)
     assert (world.state(1), world.state(2)) == (ConnectorState.PREPARING, ConnectorState.CHARGING)
     assert tokens.present(SITE_TOKEN, 1) == "accepted", "and it may be shown once more"
+    world.run(5_000)
+    assert world.state(1) is ConnectorState.CHARGING
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_card_does_not_take_a_remote_start_back(checked: bool, tmp_path: Path) -> None:
+    """The hotline starts with the customer's number, and he holds up his card before he plugs in."""
+    station(tmp_path)
+    config = load(tmp_path / "evsed.toml")
+    world = CoreWorld(StationSettings(evses=(EvseHardware(1, 32_000),)))
+    world.boot()
+    tokens = Tokens(config, build_device_model(config), world.station, Shell(world), {})
+    order = RemoteStart(evse=1, token=SITE_TOKEN, remote_start_id=7)
+    if checked:
+        assert tokens.remote_start(order).outcome is Outcome.ACCEPTED
+    else:
+        world.give(Commanded(1, order))
+    world.run(5_000)
+    assert tokens.present(SITE_TOKEN, 1) == "waiting for the vehicle"
+    world.cp(1, CpState.C)
     world.run(5_000)
     assert world.state(1) is ConnectorState.CHARGING
