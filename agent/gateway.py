@@ -300,7 +300,7 @@ class Gateway:
             station = cast(StationPort, self._port)
             self._dialects[self._spoken] = _load(version, station, self._view, self._outside.rng, self._uploads)
         elif self._spoken != before:
-            self._dialects[self._spoken].forget_statuses()
+            self._dialects[self._spoken].others_spoke()
         return self._dialects[self._spoken]
 
     def _registration(self) -> str:

@@ -137,9 +137,10 @@ class Conversation(ABC):
 
     # --------------------------------------------------------------------------------- connection
 
-    def forget_statuses(self) -> None:
-        """See ``Dialect.forget_statuses``."""
+    def others_spoke(self) -> None:
+        """See ``Dialect.others_spoke``."""
         self._reporter.forget()
+        self.delivery.others_spoke()
 
     async def run(self, session: Caller) -> None:
         """See ``Dialect.run``."""

@@ -14,8 +14,8 @@ Message ids derive from the row, so that a message repeated on a new connection 
 had on the old one and the CSMS can spot the duplicate. A retry on the same connection takes a new id
 in 1.6, where ids must differ, and keeps its id in 2.x (16-TX-05).
 
-An answer that comes after its time-out is as good, while it is still the turn of its row: the CSMS has booked that
-sending, and in 1.6 nothing else says under which number.
+An answer that comes after its time-out is as good, while it is still the turn of its row, and of several the first
+counts: the CSMS has booked that sending, and in 1.6 nothing else says under which number.
 
 Where the conversation begins anew on the same connection, what is on its way is waited for before: the CSMS may book
 it, and that must be heard (``_unbroken``).
@@ -123,13 +123,17 @@ class Delivery:
         self._rows_appended = asyncio.Event()
         self._line: Line | None = None  # the last one
         self._retry = Retry(0)  # of the row whose turn it is, over reconnects
-        self._late: asyncio.Future[Payload]  # the answer to this row that comes after its time-out
-        self._bookable_before = 1  # sendings of the first row by the gateway before this one: who knows
+        self._answer: asyncio.Future[Payload]  # the first good one to this row, in time or after its time-out
+        self._bookable_before = 1  # sendings of the first row by the gateway before, or another dialect: who knows
         self._minor_refused = 0  # to the end, since one was taken
 
     def wake(self) -> None:
         """Rows were appended."""
         self._rows_appended.set()
+
+    def others_spoke(self) -> None:
+        """Another dialect did since the last connection: it may have sent the row whose turn it is."""
+        self._bookable_before = 1
 
     async def run(self, line: Line) -> None:
         """Deliver until the link ends. Raises ``LinkGone``, ``StationLost``."""
@@ -156,17 +160,18 @@ class Delivery:
         if message is None:
             return False
         if self._retry.seq != record.seq:
-            self._retry, self._bookable_before = Retry(record.seq, bookable=self._bookable_before), 0
-            self._late = asyncio.get_running_loop().create_future()
-        retry, late, loop = self._retry, self._late, asyncio.get_running_loop()
+            self._retry, self._answer = Retry(record.seq), asyncio.get_running_loop().create_future()
+        self._retry.bookable += self._bookable_before
+        self._bookable_before = 0
+        retry, answer, loop = self._retry, self._answer, asyncio.get_running_loop()
         if line is not self._line:
             self._line = line
             retry.connected(loop.time(), 1 + len(message.shorter))
         if retry.needs_proof and await _lives(line):
             retry.proven()
-        while not (late.done() or retry.is_over(self._policy())):
+        while not (answer.done() or retry.is_over(self._policy())):
             if (wait_s := retry.not_before_s - loop.time()) > 0:
-                done, _ = await asyncio.wait([late], timeout=wait_s)
+                done, _ = await asyncio.wait([answer], timeout=wait_s)
                 if done:
                     break
             outcome = await _unbroken(line, self._attempt(line, record, message))
@@ -174,11 +179,11 @@ class Delivery:
                 return True
             if isinstance(outcome, TimedOut):
                 await self._until_it_lives(line)
-            if not (late.done() or retry.is_over(self._policy())):
+            if not (answer.done() or retry.is_over(self._policy())):
                 self.counters.retried += 1
                 log.warning("delivery_retry", seq=record.seq, action=message.action, failures=retry.failures)
-        if late.done():
-            await self._take(record, message, late.result())
+        if answer.done():
+            await self._take(record, message)
         else:
             await self._give_up(record, message)
         return True
@@ -189,7 +194,8 @@ class Delivery:
         retry, now_s = self._retry, asyncio.get_running_loop().time()
         match outcome:
             case CallResult(answer):
-                await self._take(record, message, answer)
+                _keep(self._answer, answer)
+                await self._take(record, message)
             case CallError():
                 last = message.once or (message.minor and self._minor_refused >= MINOR_REFUSED_MAX)
                 retry.refused(now_s, self._policy(), last=last)
@@ -211,7 +217,7 @@ class Delivery:
                 message.form(retry.form),
                 priority=Priority.STATUS if message.once else Priority.TRANSACTION,
                 message_id=message_id(self._identity, record, number),
-                on_late=partial(_keep, self._late),
+                on_late=partial(_keep, self._answer),
             )
         except NotRegistered:
             retry.denied()
@@ -238,14 +244,15 @@ class Delivery:
         Any answer is a sign of life: some CSMS answer no Heartbeat. It is waited for after the last attempt too, or the
         next message would go to a CSMS that is still busy with this one."""
         timed_out_s, at_once = asyncio.get_running_loop().time(), True
-        while not (self._late.done() or await _lives(line) or line.last_answer_s > timed_out_s):
+        while not (self._answer.done() or await _lives(line) or line.last_answer_s > timed_out_s):
             at_once = False
-            await asyncio.wait([self._late], timeout=LIFE_EVERY_S)
+            await asyncio.wait([self._answer], timeout=LIFE_EVERY_S)
         self._retry.lived(at_once=at_once)
 
-    async def _take(self, record: Record, message: Message, answer: Payload) -> None:
-        """It has come, in time or late. Raises ``StationLost``."""
-        kept = await self._translator.answered(record, replace(message, again=self._retry.bookable > 1), answer)
+    async def _take(self, record: Record, message: Message) -> None:
+        """The answer has come. Raises ``StationLost``."""
+        message = replace(message, again=self._retry.bookable > 1)
+        kept = await self._translator.answered(record, message, self._answer.result())
         await self._station.delivered(record.seq, kept)
         self.counters.delivered += 1
         if message.minor:
@@ -259,9 +266,9 @@ class Delivery:
         await self._station.delivered(record.seq, kept)
 
 
-def _keep(late: asyncio.Future[Payload], answer: Payload) -> None:
-    if not late.done():
-        late.set_result(answer)
+def _keep(first: asyncio.Future[Payload], answer: Payload) -> None:
+    if not first.done():
+        first.set_result(answer)
 
 
 async def _lives(line: Line) -> bool:

@@ -83,8 +83,9 @@ class Dialect(Protocol):
         Raises ``StationLost``."""
         ...
 
-    def forget_statuses(self) -> None:
-        """Another version was spoken meanwhile: what the CSMS was told of connectors by this one stands no more."""
+    def others_spoke(self) -> None:
+        """Another dialect was spoken meanwhile: what the CSMS was told of connectors by this one stands no more, and
+        what is to be told next may have been sent."""
         ...
 
     async def run(self, session: Caller) -> None:
@@ -260,11 +261,9 @@ async def refuse_authorize(station: StationPort, wanted: AuthorizeWanted) -> Non
     await station.token_verdict(wanted.token, TokenVerdict(""), request_id=wanted.request_id)
 
 
-async def token_of(station: StationPort, fact: TransactionFact) -> Token | None:
-    """The token of a transaction: that of this event, else the first that was presented in it."""
-    if fact.token is not None:
-        return fact.token
-    async for row in rows_of(station, fact.tx_id):
+async def first_token(station: StationPort, tx_id: str) -> Token | None:
+    """The first token that was presented in a transaction: its payer's."""
+    async for row in rows_of(station, tx_id):
         if isinstance(row.fact, TransactionFact) and row.fact.token is not None:
             return row.fact.token
     return None

@@ -7,13 +7,15 @@ had not heard everything yet there is no mark: the rows wait for it.
 
 A transaction that the CSMS before was told of is open there, under the number that it gave; here that number may be
 somebody else's. So beside the cursor stands which CSMS has accepted the station last, by its URL, and where another one
-does, what is open and told has a start that it never took, too.
+does, what is open and told has a start that it never took, too. How the URL is written does not matter, nor whether it
+is ws or wss: where a security profile is raised, the CSMS is nearly always the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -23,6 +25,7 @@ from agent.station.archive import CURSOR, Archive, csms_tx_text
 
 ALONE: Final = "alone"
 ACCEPTED_BY: Final = "accepted by"
+_DEFAULT_PORTS: Final = {"ws": ":80", "wss": ":443"}
 
 log = structlog.get_logger("station")
 
@@ -42,6 +45,11 @@ def cursor_at_start(archive: Archive, *, has_csms: bool) -> list[StateChange]:
     return changes
 
 
+def same_csms(one: str, other: str) -> bool:
+    """Whether two URLs lead to one CSMS."""
+    return one == other or _place(one) == _place(other)
+
+
 def accepted_by(url: str, before: str, archive: Archive, delivered_seq: int) -> list[StateChange]:
     """What is to be kept when the CSMS at ``url`` accepts the station; ``before``: the one that did last, empty where
     nobody knows. ``delivered_seq``: up to here somebody was told, be that on disk yet or not."""
@@ -51,6 +59,15 @@ def accepted_by(url: str, before: str, archive: Archive, delivered_seq: int) -> 
     half_told = archive.half_told(delivered_seq)
     log.warning("another CSMS than before", url=url, before=before, transactions_begun_there=half_told)
     return [*_never_taken(half_told), kept]
+
+
+def _place(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    host = parts.netloc.lower().removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
+    return f"{host}{parts.path.removesuffix('/')}?{parts.query}"
 
 
 def _never_taken(tx_ids: Iterable[str]) -> list[StateChange]:

@@ -58,7 +58,7 @@ from agent.station.allowed_rows import AllowedRows
 from agent.station.archive import CURSOR, Archive, csms_tx_text
 from agent.station.build import Build
 from agent.station.customer import Customers
-from agent.station.first_csms import ACCEPTED_BY, accepted_by
+from agent.station.first_csms import ACCEPTED_BY, accepted_by, same_csms
 from agent.station.health import StationHealth
 from agent.station.logic import Logic, PricesChanged, ProfilesChanged
 from agent.station.money import Money
@@ -162,6 +162,7 @@ class StationService:
         self._customers = Customers(archive, tokens, self._money, logic.core)
         self._dialect: str | None = None
         self.delivered_seq = archive.delivered_seq()
+        self._accepting = asyncio.Lock()
         self._accepted_by = archive.state(Namespace.CURSOR).get(ACCEPTED_BY, "")
         self.password_that_worked = archive.state(Namespace.PASSWORD).get(_THAT_WORKED, "")
 
@@ -280,9 +281,12 @@ class StationService:
         self._tokens.link(online, dialect)
         self.monitoring.link(self._dialect)
         self._shell.give(LinkChanged(online))
-        if online and csms_url not in ("", self._accepted_by) and fits(ACCEPTED_BY, csms_url):
-            await self._shell.save(accepted_by(csms_url, self._accepted_by, self._archive, self.delivered_seq))
-            self._accepted_by = csms_url
+        if not online or not csms_url or not fits(ACCEPTED_BY, csms_url):
+            return
+        async with self._accepting:  # one that comes while another is being kept goes by what that leaves
+            if not same_csms(csms_url, self._accepted_by):
+                await self._shell.save(accepted_by(csms_url, self._accepted_by, self._archive, self.delivered_seq))
+                self._accepted_by = csms_url
 
     async def password_worked(self, shown: str) -> None:
         if shown != self.password_that_worked and len(shown) <= _PASSWORD_MAX_CHARS and fits(_THAT_WORKED, shown):

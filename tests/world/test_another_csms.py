@@ -5,10 +5,13 @@ By another address in the configuration file, so in 1.6, too; the office is one,
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from agent.ledger.state import Namespace
 from agent.sim.scenario.expectations import available, charging, finished, online, preparing
 from agent.sim.scenario.play import draw, expect, play, scenario
 from agent.sim.scenario.verbs import CARD, cut_power, drop_link, plug, restore_link, restore_power, swipe, unplug
@@ -69,6 +72,22 @@ def test_16_tx_06_another_csms_does_not_hear_the_number_of_the_one_before(monkey
         assert moving(rig).reached == [NEW]
         assert [each["transactionId"] for each in told(frames)] == [-1]
         assert {each["transactionId"] for each in payloads(frames, "MeterValues")} <= {-1}
+
+    on_a_world_rig("1.6", story, Moving)
+
+
+@pytest.mark.parametrize("change", [lambda url: f"{url}/", lambda url: url.replace("csms", "CSMS")])
+def test_16_tx_06_the_same_csms_written_otherwise_hears_its_number(
+    change: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(rig: WorldRig) -> None:
+        await play(BEGINS, rig)
+        number = number_given(rig)
+        await rig.do(drop_link())
+        await play(ENDS, rig)
+        frames = frames_heard(rig, monkeypatch)
+        await start_at(rig, change(moving(rig).old))
+        assert [each["transactionId"] for each in told(frames)] == [number]
 
     on_a_world_rig("1.6", story, Moving)
 
@@ -143,3 +162,18 @@ def test_20_te_06_a_network_profile_that_falls_back_gives_nothing_up(monkeypatch
         assert "evse" not in ended
 
     on_a_world_rig("2.0.1", story, Moving)
+
+
+def test_the_csms_that_accepts_last_is_the_one_that_is_kept() -> None:
+    """Though the disk is still busy with the one before when it does."""
+
+    async def story(rig: WorldRig) -> None:
+        await play(scenario("accepted", expect(online())), rig)
+        world = moving(rig)
+        assert world.life is not None
+        service = world.life.station.service
+        assert service is not None
+        await asyncio.gather(*(service.link_state(True, "1.6", url) for url in (NEW, world.old)))
+        assert service._archive.state(Namespace.CURSOR)["accepted by"] == world.old
+
+    on_a_world_rig("1.6", story, Moving)

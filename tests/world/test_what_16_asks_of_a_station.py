@@ -60,6 +60,7 @@ def test_16_tx_09_a_car_charges_on_where_the_csms_calls_its_own_transaction_conc
     async def story(rig: WorldRig) -> None:
         office = rig.world.office
         office.mind.manners = replace(office.mind.manners, booked_anyway=1.0)
+        office.book.next_number = 1
         office.script("StartTransaction", Manner.CLOSE)
         begin = (expect(online()), plug(), expect(preparing()), swipe("04FFFFFFFFFFFF"), expect(charging()))
         await play(scenario("a car charges on a card that only the CSMS knows", *begin), rig)

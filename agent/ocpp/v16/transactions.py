@@ -35,7 +35,7 @@ from agent.core.facts import (
 from agent.ipc.port import NO_CSMS_ID, CsmsTx, Progress, Record, StationPort
 from agent.ocpp import signed
 from agent.ocpp.delivery import Message
-from agent.ocpp.dialect import StationView, token_of
+from agent.ocpp.dialect import StationView, first_token
 from agent.ocpp.frames import Payload
 from agent.ocpp.metering import forms, thin
 from agent.ocpp.rows import rows_of
@@ -164,9 +164,9 @@ class TransactionTranslator:
             case TransactionFact(kind=TxKind.STARTED) as fact:
                 kept = CsmsTx(fact.tx_id, answer["transactionId"])
                 self._ids.learn(kept)
-                # To a start that was booked before, it says that the card is in use here (MicroOcpp issue 237).
-                if not (message.again and answer["idTagInfo"]["status"] == CONCURRENT_TX):
-                    await self._token_verdict(message.payload["idTag"], fact, answer["idTagInfo"], tx_id=fact.tx_id)
+                info = answer.get("idTagInfo")
+                if info is not None and not (message.again and _is_of_itself(answer)):
+                    await self._token_verdict(message.payload["idTag"], fact, info, tx_id=fact.tx_id)
                 return kept
             case TransactionFact(kind=TxKind.ENDED) as fact:
                 self._end(fact)
@@ -198,7 +198,8 @@ class TransactionTranslator:
     # --------------------------------------------------------------------------------- messages
 
     async def _start(self, fact: TransactionFact, record: Record) -> Payload:
-        token = await token_of(self._station, fact)  # it may come later: the cable first, say
+        # It may come later: the cable first, say.
+        token = await first_token(self._station, fact.tx_id) if fact.token is None else fact.token
         begin = fact.samples[-1]
         return {
             "connectorId": fact.evse,
@@ -276,6 +277,12 @@ class TransactionTranslator:
         if token is None or token.id_token != tag:  # no word on a token that it was not told
             token = Token(tag)
         await self._station.token_verdict(token, read_id_tag_info(info), tx_id=tx_id)
+
+
+def _is_of_itself(answer: Payload) -> bool:
+    """To a start that was booked before, ConcurrentTx says that the card is in use here (MicroOcpp issue 237). A number
+    that nobody gives goes with a refusal: CitrineOS books nothing then, and answers 0."""
+    return bool(answer["idTagInfo"]["status"] == CONCURRENT_TX and answer["transactionId"] > 0)
 
 
 def meter_values(

@@ -3,8 +3,8 @@
 Charter: the 2.0.1 ``Translator`` of the delivery pump. Messages are derived from rows, never stored.
 The transaction id is the station's own; a transaction that began under another OCPP version goes on under
 the same id, and since the CSMS never got its first event, every later one says which EVSE it is about, and
-the first of them that it takes who pays and whose order it was (20-TE-06, WS-03). So it is where that event, or
-one with a token, was given up, which is kept with the cursor.
+the first of them that it takes who pays and whose order it was (20-TE-06, WS-03), be it another card that ends it. So
+it is where that event, or one with a token, was given up, which is kept with the cursor.
 
 Sources: OCPP 2.0.1 part 2 E01 to E15, J01, J02, A04; checklist 2.3.
 """
@@ -30,7 +30,7 @@ from agent.core.facts import (
 from agent.ipc.port import NO_CSMS_ID, CsmsTx, Progress, Record, StationPort
 from agent.ocpp import signed, tariff_messages
 from agent.ocpp.delivery import Message
-from agent.ocpp.dialect import StationView, token_of
+from agent.ocpp.dialect import StationView, first_token
 from agent.ocpp.frames import Payload
 from agent.ocpp.metering import forms
 from agent.ocpp.rows import rows_of
@@ -77,10 +77,10 @@ class TransactionTranslator:
     async def answered(self, record: Record, message: Message, answer: Payload) -> CsmsTx | None:
         fact = record.fact
         if isinstance(fact, TransactionFact):
-            await self._money(fact, answer)
+            told = messages.read_id_token(message.payload["idToken"]) if "idToken" in message.payload else None
+            await self._money(fact, told, answer)
             if "idTokenInfo" in answer:
-                token = await token_of(self._station, fact) if "idToken" in message.payload else None
-                await self._token_verdict(fact, token, answer["idTokenInfo"])
+                await self._token_verdict(fact, told, answer["idTokenInfo"])
             self._introduced.add(fact.tx_id)
             self._forget_ended(fact)
         return None
@@ -119,7 +119,7 @@ class TransactionTranslator:
             payload["evse"] = {"id": fact.evse, "connectorId": messages.CONNECTOR}
         token = fact.token
         if not (fact.kind is TxKind.STARTED or self._start_told(fact.tx_id) or fact.tx_id in self._introduced):
-            token = await token_of(self._station, fact)
+            token = await first_token(self._station, fact.tx_id)
             payload["transactionInfo"] |= await self._order(fact)
         if token is not None:
             payload["idToken"] = messages.id_token(token)
@@ -153,20 +153,20 @@ class TransactionTranslator:
                 metering.sign(values, fact.samples[-1], record.clock_offset_ms, carried)
         return values
 
-    async def _money(self, fact: TransactionFact, answer: Payload) -> None:
+    async def _money(self, fact: TransactionFact, token: Token | None, answer: Payload) -> None:
         """I02, I03, 20-TE-07: what the CSMS says it costs so far or in all (absent does not mean free), and the price
         in its words."""
         text = messages.personal_message(answer)
         if text:
-            await self._tell_price(fact, text)
+            await self._tell_price(fact, token, text)
         cost = tariff_messages.plain_number(answer.get("totalCost"))
         if cost is not None:
             details = {"priceText": text, **tariff_messages.cost_details(answer.get("customData"))}
             told = tariff_messages.told_cost(fact.tx_id, cost, details, final=fact.kind is TxKind.ENDED)
             await self._station.told_cost(told)
 
-    async def _tell_price(self, fact: TransactionFact, text: str) -> None:
-        token = await token_of(self._station, fact)
+    async def _tell_price(self, fact: TransactionFact, token: Token | None, text: str) -> None:
+        token = await first_token(self._station, fact.tx_id) if token is None else token
         if token is None:  # told to nobody in particular it would be everybody's price
             log.warning("price_of_nobody", tx_id=fact.tx_id)
             return

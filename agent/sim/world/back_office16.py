@@ -2,7 +2,7 @@
 
 Charter: reads, books, answers; how well or badly the answer then travels is ``back_office``'s. A repeated
 StartTransaction gets the number it had and, while its transaction runs, ConcurrentTx for a card that is accepted: one
-transaction per card (MicroOcpp issue 237). Numbers begin at 0.
+transaction per card (MicroOcpp issue 237). Numbers begin at 0; beside that one, ConcurrentTx would be a refusal.
 
 Units: registers in mWh inside, whole Wh on the wire. Sources: OCPP 1.6 sections 4 to 6; checklist 16-TX-01 to 16.
 """
@@ -105,7 +105,7 @@ class Desk16:
         number = self._book.number(booked) if booked.number is None else booked.number
         info = self._id_tag_info(message.payload["idTag"])
         booked.verdict = info["status"]
-        if booked.repeats and booked.is_running and booked.verdict == "Accepted":
+        if number > 0 and booked.repeats and booked.is_running and booked.verdict == "Accepted":
             info["status"] = "ConcurrentTx"
         return {"transactionId": number, "idTagInfo": info}
 

@@ -152,7 +152,7 @@ class Book:
         self.authorizations: deque[tuple[str, str]] = _history()  # token, verdict
         self.forgotten_mwh = 0
         self._by_number: dict[int, str] = {}
-        self._next_number = 0  # 0 is a number as good as any (16-TX-08)
+        self.next_number = 0  # 0 is a number as good as any (16-TX-08)
 
     # ----------------------------------------------------------------------------------- transactions
 
@@ -171,8 +171,8 @@ class Book:
 
     def number(self, booked: Booked) -> int:
         """Give it a transactionId of 1.6."""
-        booked.number = self._next_number
-        self._next_number += 1
+        booked.number = self.next_number
+        self.next_number += 1
         self._by_number[booked.number] = booked.key
         return booked.number
 

@@ -50,6 +50,39 @@ def test_16_tx_04_a_start_that_was_booked_before_is_not_concurrent_with_itself(r
     run_virtual(main())
 
 
+def test_16_tx_04_a_start_that_is_refused_without_a_number_is_not_booked_whatever_was_sent_before() -> None:
+    """CitrineOS answers 0 to what it refuses: the card charges somewhere else."""
+
+    async def main() -> None:
+        rig = Rig()
+        await rig.station.append(session_facts("tx-1")[0])
+        rig.start_gateway()  # the one before may have sent it
+        rig.csms.on["StartTransaction"] = [{"transactionId": 0, "idTagInfo": {"status": "ConcurrentTx"}}]
+        async with rig.online():
+            await rig.drained()
+        ((token, verdict, _, tx_id),) = rig.station.verdicts
+        assert (token, verdict.status, tx_id) == (TOKEN, "ConcurrentTx", "tx-1")
+        assert rig.station.csms_txs["tx-1"].csms_id == 0
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("info", [{}, {"idTagInfo": None}, {"idTagInfo": {}}, {"idTagInfo": {"status": None}}])
+def test_16_tx_09_where_nothing_is_said_of_a_card_it_charges_on(info: dict[str, Any]) -> None:
+    """It was let in before; the number is kept."""
+
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["StartTransaction"] = [{"transactionId": 7} | info]
+        async with rig.online():
+            await rig.station.append(*session_facts("tx-1"))
+            await rig.drained()
+        assert rig.station.verdicts == []
+        assert ids_of(rig) == [("StartTransaction", None), ("MeterValues", 7), ("StopTransaction", 7)]
+
+    run_virtual(main())
+
+
 class SlowCsms(NumberingCsms):
     """Takes 40 s for a start, longer than the station waits."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.facts import ChargingState, SampleContext, TransactionFact, Trigger, TxKind
+from agent.core.facts import ChargingState, SampleContext, StopReason, Token, TransactionFact, Trigger, TxKind
 from agent.ipc.port import TokenVerdict
 from agent.sim.virtual_time import run_virtual
 from tests.conformance.v201.rig import Rig
@@ -53,6 +53,48 @@ def test_20_te_06_where_the_start_was_given_up_the_next_event_says_whose_transac
         assert all(event["evse"] == {"id": 1, "connectorId": 1} for event in told)
         assert rig.station.verdicts == [(TOKEN, TokenVerdict("Blocked"), None, "tx-9")]
         assert rig.station.csms_txs == {}
+
+    run_virtual(main())
+
+
+def test_20_te_06_whoever_ends_it_the_payer_is_told_where_the_start_was_given_up() -> None:
+    """What is said of the token, and the price, is the payer's then."""
+
+    async def main() -> None:
+        rig = Rig()
+        blocked = {
+            "idTokenInfo": {"status": "Blocked"},
+            "updatedPersonalMessage": {"format": "UTF8", "content": "1 EUR"},
+        }
+        rig.csms.on["TransactionEvent"] = ["InternalError"] * 3 + [blocked]
+        other = Token("MASTERPASS")
+        await deliver(
+            rig,
+            _event(TxKind.STARTED, 0, Trigger.AUTHORIZED, samples=(BEGIN,), token=TOKEN),
+            _event(
+                TxKind.ENDED,
+                1,
+                Trigger.STOP_AUTHORIZED,
+                samples=(END,),
+                token=other,
+                stopped_reason=StopReason.MASTER_PASS,
+            ),
+        )
+        ended = rig.events()[-1]
+        assert (ended["eventType"], ended["idToken"]["idToken"]) == ("Ended", TOKEN.id_token)
+        assert rig.station.verdicts == [(TOKEN, TokenVerdict("Blocked"), None, None)]
+        assert rig.station.prices == [(TOKEN, "1 EUR")]
+
+    run_virtual(main())
+
+
+def test_20_te_07_a_refusal_counts_whatever_else_is_said_beside_it() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.csms.on["TransactionEvent"] = [{"idTokenInfo": {"status": "Blocked", "evseId": ["1"]}}]
+        await deliver(rig, session_facts("tx-1")[0])
+        assert len(rig.events()) == 1
+        assert rig.station.verdicts == [(TOKEN, TokenVerdict("Blocked"), None, "tx-1")]
 
     run_virtual(main())
 

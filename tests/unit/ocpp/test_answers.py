@@ -94,12 +94,23 @@ def test_a_status_of_a_token_that_we_do_not_know_is_invalid(
     assert answer == left and told.endswith(" status: not one of the allowed values")
 
 
-@pytest.mark.parametrize(
-    "info", [None, {}, [], {"status": None}, {"status": "Maybe"}, {"status": 1}, {"parentIdTag": "G"}, "absent"]
-)
+@pytest.mark.parametrize("answer", [{}, {"idTagInfo": None}, {"idTagInfo": []}])
+@pytest.mark.parametrize("info", [{}, {"status": None}, {"parentIdTag": "G"}])
+def test_16_tx_the_number_of_a_transaction_is_kept_where_nothing_is_said_of_its_token(
+    answer: dict[str, Any], info: dict[str, Any]
+) -> None:
+    """It is booked, and would be booked again with each further StartTransaction. No verdict is none to stop it."""
+    for each in (answer, {"idTagInfo": info}):
+        taken = {"transactionId": 100} | each
+        [told] = Answers(V16).take("StartTransaction", taken)
+        assert taken == {"transactionId": 100}
+        assert told.startswith("unusable response fields: idTagInfo")
+
+
+@pytest.mark.parametrize("info", [{"status": "Maybe"}, {"status": 1}, {"status": ["Blocked"]}, "Blocked"])
 def test_16_tx_the_number_of_a_transaction_is_kept_whatever_is_said_of_its_token(info: Any) -> None:
-    """It is booked, and would be booked again with each further StartTransaction."""
-    answer = {"transactionId": 100} | ({} if info == "absent" else {"idTagInfo": info})
+    """What nobody can read lets nobody in."""
+    answer = {"transactionId": 100, "idTagInfo": info}
     [told] = Answers(V16).take("StartTransaction", answer)
     assert answer == {"transactionId": 100, "idTagInfo": {"status": "Invalid"}}
     assert told.startswith(("unusable response fields: idTagInfo", "unusable response fields: status"))
@@ -130,6 +141,29 @@ def test_no_restriction_is_dropped_that_would_let_a_token_charge_elsewhere() -> 
     for evses in (["2"], [2, None], "2", {"2": True}):
         with pytest.raises(schema.SchemaViolation, match="evseId"):
             Answers(V201).take("Authorize", {"idTokenInfo": OK | {"evseId": evses}})
+
+
+@pytest.mark.parametrize(
+    ("info", "left"),
+    [
+        ({"status": "Blocked"}, {"status": "Blocked"}),
+        ({"status": "Blocked", "groupIdToken": GROUP, "colour": "red"}, {"status": "Blocked"}),
+        ({"status": "Accepted"}, {"status": "Invalid"}),
+        ({"status": "blocked"}, {"status": "Invalid"}),
+        ({"status": ""}, {"status": "Invalid"}),
+        ({"status": None}, None),
+        ({"status": 1}, None),
+        ({}, None),
+    ],
+)
+def test_20_te_07_what_is_said_of_a_token_outlives_the_evses_that_nobody_can_read(
+    info: dict[str, Any], left: dict[str, Any] | None
+) -> None:
+    """The event is taken all the same; it is told once what was wrong."""
+    answer = {"totalCost": 1.5, "idTokenInfo": {"evseId": ["1"]} | info}
+    [*_, told] = Answers(V201).take("TransactionEvent", answer)
+    assert answer == {"totalCost": 1.5} | ({} if left is None else {"idTokenInfo": left})
+    assert told.startswith("unusable response fields: ")
 
 
 def test_nulls_are_told_once_for_each_action_and_what_is_wrong_each_time() -> None:

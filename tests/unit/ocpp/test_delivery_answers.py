@@ -10,7 +10,7 @@ import pytest
 
 from agent.ocpp.frames import Payload
 from agent.ocpp.retry import RetryPolicy
-from agent.ocpp.rpc import CallOutcome, LinkLost, TimedOut
+from agent.ocpp.rpc import CallOutcome, CallResult, LinkLost, TimedOut
 from agent.sim.virtual_time import run_virtual
 from tests.unit.ocpp.delivery_rig import CUT, DENIED, MUTE, NO, OK, TOLD, Peer, Pump
 
@@ -67,6 +67,34 @@ def test_rpc_05_an_answer_that_comes_when_its_row_is_given_up_is_nobodys() -> No
     run_virtual(main())
 
 
+class Overtaken(Late):
+    """The second sending is answered in time, after the first's answer has come late."""
+
+    after_s = 100.0
+
+    async def call(
+        self, action: str, payload: Payload, *, on_late: Callable[[Payload], None] | None = None, **more: Any
+    ) -> CallOutcome:
+        if payload.get("row") == 1 and self.sent:
+            await Peer.call(self, action, payload, **more)
+            await asyncio.sleep(20)
+            return CallResult({"number": len(self.sent)})
+        return await super().call(action, payload, on_late=on_late, **more)
+
+
+def test_rpc_05_of_two_good_answers_the_first_counts() -> None:
+    """That one was booked; the second may say that there is such a transaction already."""
+
+    async def main() -> None:
+        pump, peer = Pump(TOLD), Overtaken()
+        await pump.run(peer)
+        assert [(row, at_ms) for row, _, _, at_ms in peer.sent] == [(1, 0), (1, 90_000)]
+        assert pump.translator.taken == [({"number": 1}, True)]
+        assert pump.delivery.counters.delivered == 1
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize(
     ("outcomes", "again"),
     [
@@ -99,5 +127,22 @@ def test_the_first_row_may_have_been_sent_by_the_gateway_before() -> None:
         pump = Pump(MUTE, TOLD, TOLD)
         await pump.run(Peer())
         assert pump.translator.taken == [({}, True), ({}, False)]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("tried", [False, True])
+def test_the_first_row_may_have_been_sent_by_another_dialect_meanwhile(tried: bool) -> None:
+    """Whether this one had come to it before or not."""
+
+    async def main() -> None:
+        pump = Pump(TOLD)
+        await pump.run(Peer(), for_s=1)
+        await pump.station.append(TOLD, TOLD)
+        if tried:
+            await pump.run(Peer([LinkLost("cut")]))
+        pump.delivery.others_spoke()
+        await pump.run(Peer())
+        assert pump.translator.taken[1:] == [({}, True), ({}, False)]
 
     run_virtual(main())

@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.facts import TxKind
 from agent.ledger.state import Delete, Namespace, Put, StateChange
-from agent.station.first_csms import accepted_by, cursor_at_start
+from agent.station.first_csms import accepted_by, cursor_at_start, same_csms
 from tests.unit.station.test_archive import tx, written
 
 CURSOR = Namespace.CURSOR
@@ -75,3 +75,31 @@ def test_what_another_csms_was_told_of_and_has_not_heard_the_end_of_is_given_up(
     marks = [Put(Namespace.CSMS_TX, tx_id, "-1 given_up") for tx_id in given_up]
     assert accepted_by(NEW, before, archive, delivered_seq) == [*marks, Put(CURSOR, "accepted by", NEW)]
     archive.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("ws://h.example/a", "ws://h.example/a", True),
+        ("ws://h.example/a", "WS://H.Example/a", True),
+        ("ws://h.example/a", "ws://h.example/a/", True),
+        ("ws://h.example", "ws://h.example/", True),
+        ("ws://h.example/a", "ws://h.example:80/a", True),
+        ("wss://h.example/a", "wss://h.example:443/a", True),
+        ("ws://h.example/a", "wss://h.example/a", True),  # a security profile was raised
+        ("ws://h.example:80", "wss://h.example:443", True),
+        ("ws://[::1]:80/a", "ws://[::1]/a", True),
+        ("ws://h.example/a?x=1", "ws://h.example/a/?x=1", True),
+        ("ws://h.example/a", "ws://h.example/A", False),
+        ("ws://h.example/a", "ws://h.example/a//", False),
+        ("ws://h.example/a", "ws://h.example/b", False),
+        ("ws://h.example/a?x=1", "ws://h.example/a?x=2", False),
+        ("ws://h.example", "ws://h.example:8080", False),
+        ("ws://h.example:443", "wss://h.example:80", False),
+        ("ws://[::80]", "ws://[:]", False),  # the second is no URL
+        ("ws://h.example", "ws://h.example.com", False),
+        ("ws://h.example", "", False),
+    ],
+)
+def test_one_csms_by_its_url_however_it_is_written(one: str, other: str, same: bool) -> None:
+    assert same_csms(one, other) == same_csms(other, one) == same
