@@ -13,7 +13,7 @@ import time
 from agent.config.check import render
 from agent.config.load import load
 from agent.config.problem import ConfigError, Problem
-from agent.config.tariff_files import tariffs_to_come
+from agent.config.tariff_files import tariff_warnings
 from agent.config.update import UpdateConfig
 
 
@@ -22,7 +22,7 @@ def check_config(parsed: argparse.Namespace) -> int:
     try:
         config = load(parsed.file)
         problems = [] if config.update is None else _trust_problems(config.update)
-        warnings += tariffs_to_come(config.price, int(time.time() * 1000))
+        warnings += tariff_warnings(config.price, int(time.time() * 1000), has_time_zone=config.station.has_time_zone)
     except ConfigError as error:
         problems = list(error.problems)
     if parsed.json:

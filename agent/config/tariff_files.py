@@ -1,8 +1,10 @@
 """Whether the tariff files that a configuration names are tariffs.
 
-Charter: reads each file once and turns every mistake in it into a problem of the configuration. The live tariff
-is left out: another program writes it later. Oddities that are no mistakes are for ``evsed tariff check``; what is
-none today, but prices nothing yet, is told by ``evsed check-config`` (no problem: at a start nobody may know the time).
+Charter: reads each file once and turns every mistake in it into a problem of the configuration. The live tariff's is
+left out: another program writes it later. Oddities that are no mistakes are for ``evsed tariff check``. What would
+price nothing, and still is no problem, is told by ``evsed check-config``: a tariff of the future (at a start nobody may
+know the time), and a live tariff with hours of nobody's day (its writer may say another any time, and a station that
+does not start sells nothing).
 """
 
 from __future__ import annotations
@@ -47,11 +49,23 @@ def tariff_problems(price: PriceConfig, *, has_time_zone: bool) -> Iterator[Prob
             yield Problem(path, f"another tariffId than {first} has, whose content differs", tariff.tariff_id)
 
 
-def tariffs_to_come(price: PriceConfig, wall_ms: int) -> Iterator[str]:
-    """Of a configuration without problems: the files that price nothing yet."""
+def tariff_warnings(price: PriceConfig, wall_ms: int, *, has_time_zone: bool) -> Iterator[str]:
+    """Of a configuration without problems: the files that price nothing, or nothing yet."""
     for path, file in _named(price):
         for finding in not_yet(parse_tariff(_read(file), allow_negative=price.allow_negative), wall_ms):
             yield f"{path}: {file.name}: {finding}"
+    if not has_time_zone and _live_goes_by_local_time(price):
+        yield "price.live_tariff: has prices by local time, and is refused while station.time_zone is not there"
+
+
+def _live_goes_by_local_time(price: PriceConfig) -> bool:
+    """As its file is now, where it is a tariff and this process may read it."""
+    if price.live_tariff is None:
+        return False
+    try:
+        return goes_by_local_time(parse_tariff(_read(price.live_tariff), allow_negative=price.allow_negative))
+    except (OSError, TariffError):
+        return False
 
 
 def _named(price: PriceConfig) -> Iterator[tuple[str, Path]]:

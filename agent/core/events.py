@@ -58,8 +58,8 @@ class LinkChanged:
 @dataclass(frozen=True, slots=True)
 class Authorized:
     """The token may start a transaction here. ``source`` is what that rests on, in the words of
-    ``agent.auth.policy.Source``; ``profile`` is that of the ``RemoteStart`` which asked for it. ``shown``: held up here,
-    so whoever did can take it back."""
+    ``agent.auth.policy.Source``; ``profile`` is that of the ``RemoteStart`` which asked for it. ``shown``: held up
+    here, so whoever did can take it back."""
 
     evse: int
     token: Token

@@ -129,16 +129,18 @@ class Station:
     def find_startable(self, evse_id: int | None) -> int | None:
         """The EVSE on which a transaction could start: the one asked for, or else the only one that can be meant.
 
-        That is where a vehicle has come and waits, else where none is. Never one whose vehicle is done, nor one whose
-        vehicle nobody saw come (since a restart, or since it was out of sight): it may be anybody's."""
+        That is where a vehicle has come and waits, else where none is. Never one whose vehicle is done; and where one
+        stands that nobody saw come (since a restart, or since it was out of sight), it may be meant, or anybody's."""
         if evse_id is None and len(self.evses) == 1:
             evse_id = next(iter(self.evses))
         if evse_id is not None:
             return evse_id if evse_id in self.evses and self.accepts_start(evse_id) else None
         free = {each: evse for each, evse in self.evses.items() if self.accepts_start(each)}
-        waits = [n for n, evse in free.items() if evse.flow.state is SessionState.PLUGGED and evse.vehicle.has_come]
-        found = waits or [n for n, evse in free.items() if evse.vehicle.connected is False]
-        return found[0] if len(found) == 1 else None
+        waits = [each for each, evse in free.items() if evse.flow.state is SessionState.PLUGGED]
+        if waits:
+            return waits[0] if len(waits) == 1 and free[waits[0]].vehicle.has_come else None
+        empty = [each for each, evse in free.items() if evse.vehicle.connected is False]
+        return empty[0] if len(empty) == 1 else None
 
     # ------------------------------------------------------------------------------------- routing
 

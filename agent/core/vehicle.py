@@ -4,8 +4,8 @@ Rules (IEC 61851-1, charging-behaviour reference):
 
 * Power reacts to ``raw`` at once and only ever downwards: leaving C needs no debounce.
 * The session (plugged, unplugged, ready) believes a state after it has lasted ``debounce_ms``. An A that was told while
-  the process stood still is believed at once: it has lasted for nobody knows how long, and power may have gone on with
-  another vehicle.
+  the process stood still, or just before, is believed at once: it has lasted for nobody knows how long, and power may
+  have gone on with another vehicle.
 * While the board is lost nothing is known: ``raw`` and ``stable`` are None, power is off. ``unseen_since_ms`` is when
   that began; where it lasts, another vehicle may have come.
 * A board that reports F says nothing of the vehicle, so ``stable`` stays. Where it is not we who send it, the vehicle
@@ -60,6 +60,8 @@ class Vehicle:
     def stalled(self, at_ms: int) -> None:
         """The process stood still until now, for long enough that another vehicle may have come."""
         self._stalled_until_ms = at_ms + self._debounce_ms
+        if self.raw is CpState.A and self._settles_at_ms is not None:
+            self.stable, self._settles_at_ms = self.raw, None
 
     def lose(self) -> None:
         self.raw = self.stable = self._settles_at_ms = None

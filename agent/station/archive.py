@@ -187,9 +187,12 @@ class Archive:
         return self._reader.state_of_ended(Namespace.CSMS_TX, self.delivered_seq(), PAGE_MAX_ROWS)
 
     def clock_of(self, boot_id: str) -> Row | None:
-        """The newest row, if it is of this boot: each tells by which clock the station went as it was made."""
-        row = self.last_row()
-        return row if row.boot_id == boot_id else None
+        """Of the newest rows of this boot the one that was made last: each tells by which clock the station went then.
+        A row that waits for a meter's signature comes to the ledger after younger ones."""
+        rows = self._reader.rows(0, _TOLD_ROWS, newest=True)
+        return max(
+            (row for row in rows if row.boot_id == boot_id), key=lambda row: (row.mono_ms, row.seq), default=None
+        )
 
     def _records(self, rows: list[Row]) -> list[Record]:
         self._learn_clock()

@@ -360,7 +360,7 @@ class Billing:
     def use_live_tariff(self, said: str | None = None) -> None:
         """The live tariff's file now says this (None: it may be time for what it has said): running transactions that
         follow it go by what holds from now on, those that a restart has cut off as soon as they go on."""
-        content = self.tariffs.newly_live(self._core.ctx.sure_wall_ms, said)
+        content = self.tariffs.newly_live(self._core.ctx.sure_wall_ms, said, self._core.ctx.wall_ms)
         for each in self._open.values():
             now = each.wanted or next(reversed(each.books.tariff_hashes), None)
             if content is not None and each.books.ended is None and self.tariffs.follows_live(now):

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from agent.billing.books import Stamp
 from agent.config.built import BUILD_TIME_MS
 from agent.core.context import Context
 from agent.core.events import ClockSet
+from agent.core.facts import ClockFact
 from agent.ledger.rows import Row
 
 LOOK_EVERY_MS: Final = 10_000
@@ -63,3 +65,11 @@ class MachineClock:
 
     def _is_vouched(self, wall_ms: int) -> bool:
         return wall_ms >= self._earliest_ms and self._is_proven(wall_ms)
+
+
+def found_out(kept: Row | None, now: Stamp) -> list[ClockFact]:
+    """What dates the rows of this boot from before, where nobody knew the time then (``kept``) and the machine's clock
+    is vouched for now. What the CSMS tells leaves a row anyway."""
+    if kept is None or kept.time_status != "U" or now.time_status != "I":
+        return []
+    return [ClockFact(now.wall_ms, "rtc", now.mono_ms + kept.wall_ms - kept.mono_ms)]

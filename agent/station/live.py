@@ -58,7 +58,7 @@ from agent.security.keys import oca_key
 from agent.station.agreed_time import AgreedTime
 from agent.station.archive import Archive
 from agent.station.build import Build, make_durable_directory, note_boot_cause
-from agent.station.clock import MachineClock
+from agent.station.clock import MachineClock, found_out
 from agent.station.disk import Disk
 from agent.station.ending_writer import EndingWriter
 from agent.station.first_csms import cursor_at_start
@@ -116,7 +116,7 @@ class LiveStation:
         self._stop = stop
         self.stop_cause = "ApplicationReset"
         self._loop = asyncio.get_running_loop()
-        stall_s = SWAP_MS / 1_000
+        stall_s = SWAP_MS / 2_000  # it may have begun a second before the timer was due
         self._next_look = NextLook(self._loop, lambda: self.give(Tick()), stall_s, lambda: self.give(Stalled()))
         self._clock = clock = MachineClock(platform.machine_wall_ms, platform.clock_is_proven)
         software, serial = build.software_version, build.config.station.serial
@@ -323,7 +323,8 @@ class LiveStation:
             log.info("old rows removed", rows=done.rows, transactions=done.transactions, up_to_seq=done.last_seq)
 
     def _tariff_for(self, evse: int, token: Token, group: str | None) -> str | None:
-        return self._tariffs.for_start(evse, token, group, self.logic.core.ctx.sure_wall_ms)
+        ctx = self.logic.core.ctx
+        return self._tariffs.for_start(evse, token, group, ctx.sure_wall_ms, ctx.wall_ms)
 
     def _publish_sample(self, effect: SampleTaken) -> None:
         ctx = self.logic.core.ctx
@@ -390,7 +391,7 @@ class LiveStation:
     def begin(self) -> None:
         """The first events of every start, in this order: clock, open transactions, boot row."""
         now_ms = self._now_ms()
-        clock = self._clock.first(self._archive.clock_of(self._build.boot_id), now_ms)
+        clock = self._clock.first(kept := self._archive.clock_of(self._build.boot_id), now_ms)
         self.logic.step(clock, now_ms)  # what follows has its row already, or concerns devices: none is open yet
         if changes := cursor_at_start(self._archive, has_csms=self._build.config.csms is not None):
             self._writer.append((), changes)
@@ -416,7 +417,7 @@ class LiveStation:
         if self.logic.limits.keep_transactions(running):
             self._writer.append((), [profiles_change(self.logic.limits.profiles)])
         last = self._archive.last_row()
-        self.append(BootFact(self._build.boot_cause, self._build.software_version))
+        self.append(BootFact(self._build.boot_cause, self._build.software_version), *found_out(kept, self.now_stamp()))
         if self._build.boot_cause in UNCLEAN and last.seq > 1:
             times = (("boot_id", last.boot_id), ("mono_ms", str(last.mono_ms)), ("wall_ms", str(last.wall_ms)))
             self.append(LogFact(LogEntry.UNCLEAN_STOP, details=(("last_row", str(last.seq)), *times)))

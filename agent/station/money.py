@@ -210,7 +210,8 @@ class Money:
         evse, tx_id = view.evse, view.tx_id
         books = self._billing.books(tx_id) if tx_id is not None else None
         token = view.token or Token("")
-        content = self._billing.tariffs.for_start(evse, token, None, self._core.ctx.sure_wall_ms)
+        ctx = self._core.ctx
+        content = self._billing.tariffs.for_start(evse, token, None, ctx.sure_wall_ms, ctx.wall_ms)
         tariff = None if content is None else self._billing.tariffs.tariff(content)
         if books is not None:
             tariff = books.tariff

@@ -8,9 +8,10 @@ Order (metering reference 3.5): a tariff or limit that the site gives a token or
 of the EVSE, its default of all EVSEs, the site's live tariff, the site's tariff. A default of the CSMS may
 lie in the future; it then replaces the older one by itself. The older one stays here, out of sight: the time that
 made it old may have been wrong. No other tariff counts before its ``validFrom`` either: the one before the live
-tariff goes on until then, in place of the site's the next in order counts. Where no CSMS is configured, the defaults
-of one that was price nothing. A running transaction keeps its tariff: only ``ChangeTransactionTariff`` reaches it,
-and where the site priced it, the live tariff (a price that follows a market).
+tariff goes on until then, in place of the site's the next in order counts. Where nobody knows the time and no live
+tariff surely holds, the machine's clock says which does, since its file is written by that clock, too. Where no CSMS is
+configured, the defaults of one that was price nothing. A running transaction keeps its tariff: only
+``ChangeTransactionTariff`` reaches it, and where the site priced it, the live tariff (a price that follows a market).
 
 Sources: OCPP 2.1 I07 to I10 (SetDefaultTariff, GetTariffs, ClearTariffs, ChangeTransactionTariff).
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from agent.auth.token import fold, same_group
 from agent.config.built import BUILD_TIME_MS
@@ -36,6 +38,7 @@ from agent.tariff.problem import Problem, TariffError
 ALL_EVSES = 0
 DEFAULTS_MAX = 64
 PARSED_MAX = 256
+AHEAD_MAX_MS: Final = 60_000  # so far the CSMS's clock may be ahead of ours before its next heartbeat puts that right
 _KEY, _KNOWN, _LIVES = "defaults", "known_ms", "lives"
 _SITE, _LIVE, _ASSIGNED, _CSMS = "site", "live", "assigned", "csms"  # who brought a tariff first
 
@@ -79,7 +82,7 @@ class TariffBook:
         self._live: str | None = None  # as its file says; see ``live``
         self._before: str | None = None  # that held when the live tariff came
         self._told_live: str | None = None  # see ``newly_live``
-        self._lives: list[str] = json.loads(stored.get(_LIVES, "[]"))[:2]  # before and live, as kept last
+        self._lives: list[str] = json.loads(stored.get(_LIVES, "[]"))[:2]  # as kept last; see ``settle``
         self._last: str | None = None  # that was learned; whoever says it twice has said nothing new
         self._assigned: list[tuple[Assignment, str | None]] = []
         for each in self._defaults:
@@ -107,9 +110,9 @@ class TariffBook:
         return self._learned(text, _LIVE, facts), facts
 
     def learn(self, text: str, wall_ms: int) -> tuple[str, list[TariffFact]]:
-        """A tariff of the CSMS that is to hold now. Raises ``TariffError``."""
+        """A tariff of the CSMS that is to hold now, by its clock. Raises ``TariffError``."""
         tariff = parse_tariff(text, allow_negative=self._config.allow_negative)
-        if early := not_yet(tariff, self._at_least_ms(wall_ms)):
+        if early := not_yet(tariff, self._at_least_ms(wall_ms) + AHEAD_MAX_MS):
             raise TariffError([Problem(each.path, "a time that has come", each.text) for each in early])
         facts: list[TariffFact] = []
         return self._learned(text, _CSMS, facts), facts
@@ -170,30 +173,41 @@ class TariffBook:
 
     # -------------------------------------------------------------------------------------- choice
 
-    def for_start(self, evse: int, token: Token, group: str | None, wall_ms: int) -> str | None:
-        """Content hash of the tariff of a transaction that starts now."""
+    def for_start(self, evse: int, token: Token, group: str | None, wall_ms: int, shown_ms: int = 0) -> str | None:
+        """Content hash of the tariff of a transaction that starts now. ``shown_ms``: see ``live``."""
         for each, content in self._assigned:
             if content is not None and _fits(each, evse, token, group) and self._holds(content, wall_ms):
                 return content
         for where in (evse, ALL_EVSES) if self._has_csms else ():
             if (default := self._default(where, wall_ms)) is not None:
                 return default
-        return self.live(wall_ms) or (self._site if self._holds(self._site, wall_ms) else None)
+        return self.live(wall_ms, shown_ms) or (self._site if self._holds(self._site, wall_ms) else None)
 
-    def live(self, wall_ms: int) -> str | None:
+    def live(self, wall_ms: int, shown_ms: int = 0) -> str | None:
         """Content hash of the live tariff that holds now: the file's, or the one before it while that is of the
-        future. The clock may be set back, too."""
-        return next((each for each in (self._live, self._before) if self._holds(each, wall_ms)), None)
+        future. The clock may be set back, too. ``shown_ms``: by the clock, be that known to be right or not."""
+        return self._first_that_holds((self._live, self._before), wall_ms, shown_ms)
 
-    def newly_live(self, wall_ms: int, said: str | None = None) -> str | None:
+    def newly_live(self, wall_ms: int, said: str | None = None, shown_ms: int = 0) -> str | None:
         """The live tariff that holds now, where it is another than when this was asked last; ``said``: the file has
         just brought this one."""
         if said not in (None, self._live):
-            kept = self._lives[0] if self._lives[1:] == [said] else None  # a restart came in between
-            self._before, self._live = self.live(wall_ms) or kept, said
-        now = self.live(wall_ms)
+            self._before = self.live(wall_ms, shown_ms) or self._kept(said, wall_ms, shown_ms)
+            self._live = said
+        now = self.live(wall_ms, shown_ms)
         told, self._told_live = self._told_live, now
         return None if now == told else now
+
+    def _kept(self, said: str | None, wall_ms: int, shown_ms: int) -> str | None:
+        """What held before a restart, as far as is known. That of two which came first has held, whatever the clock
+        says now; of the other, and of a single one, it is the clock that must say so."""
+        others = [each for each in reversed(self._lives) if each != said]
+        return self._first_that_holds(others, wall_ms, shown_ms) or (self._lives[0] if self._lives[1:] else None)
+
+    def _first_that_holds(self, contents: Iterable[str | None], wall_ms: int, shown_ms: int) -> str | None:
+        """Surely, or else by the clock as it is: where nothing holds, energy is given away."""
+        found = (each for now_ms in (wall_ms, shown_ms) for each in contents if self._holds(each, now_ms))
+        return next(found, None)
 
     def _holds(self, content: str | None, wall_ms: int) -> bool:
         """Whether its time has come."""
@@ -265,9 +279,9 @@ class TariffBook:
         """It is so late, says the CSMS (or the machine, where there is none): what is valid by now is so from now on
         even where nobody knows the time, until they say otherwise. Changes to keep."""
         changes = []
-        lives = [each for each in (self._before, self._live) if each is not None]
-        if len(lives) == 2 and lives != self._lives and not self._holds(self._live, wall_ms):
-            self._lives = lives  # the file says no more what holds until then
+        lives = [each for each in dict.fromkeys((self._before, self._live)) if each is not None]
+        if lives and lives != self._lives:
+            self._lives = lives  # the file may say another when this process has ended and the next has begun
             changes.append(Put(Namespace.TARIFF, _LIVES, json.dumps(lives)))
         sure = time_status == "S" or (time_status == "I" and not self._has_csms)
         if sure and (wall_ms < self._known_ms or any(self._known_ms < each <= wall_ms for each in self._begins_ms())):

@@ -7,7 +7,7 @@ ones together is found as well. Conditions other than local ones are compared on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -61,6 +61,19 @@ def not_yet(tariff: Tariff, wall_ms: int) -> list[Finding]:
 
 def goes_by_local_time(tariff: Tariff) -> bool:
     return any(price.conditions.is_local for dimension in Dimension for price in tariff.prices(dimension))
+
+
+def has_free_hours(all_conditions: Sequence[Conditions], first: date, last: date) -> bool:
+    """Whether one of these days has a local time at which none of the conditions holds, whatever else is so."""
+    for day in range((last - first).days + 1):
+        covered, weekday = 0, (first + timedelta(days=day)).weekday()
+        dates = _Dates(first + timedelta(days=day), first + timedelta(days=day + 1))
+        for held in all_conditions:
+            if _in_range(held, dates) and (held.days is None or weekday in held.days):
+                covered |= _minutes(held)
+        if covered != _WHOLE_DAY:
+            return True
+    return False
 
 
 def _bounds(tariff: Tariff) -> Iterator[Finding]:

@@ -28,9 +28,10 @@ from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from agent.tariff.calendar import MAX_WALL_MS, MIN_WALL_MS, boundary_minutes, local_time, next_change_ms
+from agent.tariff.check import has_free_hours
 from agent.tariff.energy import Choice, Stretch, cheapest, pieces
 from agent.tariff.model import Dimension, EvseKind, Payment, Tariff, same_currency
-from agent.tariff.select import Situation, energy_candidates, selected, sometime_candidates
+from agent.tariff.select import Situation, energy_candidates, is_for_any_energy, selected, sometime_candidates
 from agent.tariff.usage import Activity, Period, Point, Register, Usage, Volume
 
 ESTIMATE_ABOVE_MS = 3_000  # a reading this close to a boundary counts as one at the boundary
@@ -243,7 +244,7 @@ class Session:
         looked = 0
         while at_ms is not None and at_ms <= point.wall_ms:
             if looked == GAP_BOUNDARIES:
-                choices |= dict.fromkeys(self._any_choice(now.wall_ms))
+                choices |= dict.fromkeys(self._any_choice(now.wall_ms, point.wall_ms))
                 break
             choices[self._choice(at_ms)] = None
             at_ms = next_change_ms(self._minutes, self._zone, at_ms)
@@ -358,13 +359,20 @@ class Session:
         candidates = energy_candidates(self.tariff, self._situation(wall_ms, known=known))
         return Choice(len(self._periods) - 1, len(self._tariffs) - 1, candidates)
 
-    def _any_choice(self, wall_ms: int) -> Iterator[Choice]:
+    def _any_choice(self, wall_ms: int, until_wall_ms: int) -> Iterator[Choice]:
         """Each energy price that may hold at some time. Where the energy is not within its bounds, what holds at
-        ``wall_ms`` counts."""
+        ``wall_ms`` counts. Where the days of the gap have hours without any of these, also what holds at all hours,
+        be it nothing."""
         assert self.tariff is not None
         then = self._choice(wall_ms)
-        for index in sometime_candidates(self.tariff, self._situation(wall_ms)):
+        found = sometime_candidates(self.tariff, self._situation(wall_ms))
+        for index in found:
             yield replace(then, candidates=(index, *then.candidates))
+        held = {index: self.tariff.prices(Dimension.ENERGY)[index].conditions for index in found}
+        since_ms = max(wall_ms, until_wall_ms - GAP_LOOK_BACK_MS)
+        first, last = (local_time(self._zone, each).date for each in (since_ms, until_wall_ms))
+        if has_free_hours([each for each in held.values() if is_for_any_energy(each)], first, last):
+            yield replace(then, candidates=tuple(index for index, each in held.items() if not each.is_local))
 
     def _knows_the_time(self) -> bool:
         return self._now is None or self._now.wall_known

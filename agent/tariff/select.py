@@ -46,7 +46,7 @@ def energy_candidates(tariff: Tariff, now: Situation) -> tuple[int, ...]:
     for index, price in enumerate(tariff.prices(Dimension.ENERGY)):
         if holds(price.conditions, now):
             found.append(index)
-            if _is_for_any_energy(price.conditions):
+            if is_for_any_energy(price.conditions):
                 break
     return tuple(found)
 
@@ -57,7 +57,7 @@ def sometime_candidates(tariff: Tariff, now: Situation) -> tuple[int, ...]:
     for index, price in enumerate(tariff.prices(Dimension.ENERGY)):
         if _holds_sometime(price.conditions, now):
             found.append(index)
-            if not price.conditions.is_local and _is_for_any_energy(price.conditions):
+            if not price.conditions.is_local and is_for_any_energy(price.conditions):
                 break
     return tuple(found)
 
@@ -69,7 +69,7 @@ def first_for_energy(prices: tuple[UnitPrice, ...], candidates: tuple[int, ...],
     return None
 
 
-def _is_for_any_energy(conditions: Conditions) -> bool:
+def is_for_any_energy(conditions: Conditions) -> bool:
     return conditions.min_energy_mwh is None and conditions.max_energy_mwh is None
 
 

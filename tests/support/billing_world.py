@@ -51,7 +51,7 @@ from agent.ledger.state import Namespace, StateChange
 from agent.ledger.writer import OnDurable
 from agent.station.archive import Archive
 from agent.station.billing import Billing
-from agent.station.clock import MachineClock
+from agent.station.clock import MachineClock, found_out
 from agent.station.disk import Disk
 from agent.station.limits import Limits
 from agent.station.logic import Logic, PricesChanged
@@ -180,20 +180,21 @@ class BillingWorld:
         self._devices_come()
 
     def _tariff_for(self, evse: int, token: Token, group: str | None) -> str | None:
-        return self.tariffs.for_start(evse, token, group, self.core.ctx.sure_wall_ms)
+        ctx = self.core.ctx
+        return self.tariffs.for_start(evse, token, group, ctx.sure_wall_ms, ctx.wall_ms)
 
     def _begin(self) -> None:
         shown_ms = self.mono_ms if self.machine_clock is None else self.machine_clock
         machine = MachineClock(
             lambda: shown_ms, lambda ms: abs(ms - self.hardware_clock) < 5_000, earliest_ms=NOON_MS // 2
         )
-        clock = machine.first(self.archive.clock_of(self.boot_id), self.mono_ms)
+        clock = machine.first(kept := self.archive.clock_of(self.boot_id), self.mono_ms)
         self.logic.step(clock, self.mono_ms)
         wall_ms = clock.wall_ms if self.logic.clock_known else None
         for found in self.archive.open_transactions(self.boot_id, self.mono_ms, wall_ms):
             self.billing.restore(self.archive.history(found.tx_id))
             self.logic.step(cast(Recovered, found), self.mono_ms)  # nobody carries out what follows: there is no device
-        self.append(BootFact("PowerUp", "0.1.0"))
+        self.append(BootFact("PowerUp", "0.1.0"), *found_out(kept, self.now_stamp()))
         if self.key.key_id not in self.archive.known_keys():
             created = LogFact(LogEntry.KEY_CREATED, details=(("key_id", self.key.key_id),))
             keys = [PutKey(self.key.key_id, self.key.public_der)]

@@ -14,6 +14,7 @@ from agent.cli.main import main
 from agent.config.load import check_file, load
 from agent.config.money import AfterDamage, TimePolicy, TokenInRecord
 from agent.config.problem import ConfigError
+from agent.config.tariff_files import tariff_warnings
 from tests.unit.config.test_config_cross import HEAD, evse
 
 TARIFF = {"tariffId": "site", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.4}]}}
@@ -185,6 +186,35 @@ def test_prices_by_local_time_need_a_time_zone_that_somebody_said(tmp_path: Path
     found = check_file(file)
     assert [each.path for each in found] == problems
     assert all("price.assign[0].tariff" in each.expected for each in found)
+
+
+@pytest.mark.parametrize(
+    ("live", "zone", "warned"),
+    [
+        (NIGHT, False, 1),
+        (NIGHT, True, 0),
+        (TARIFF, False, 0),
+        ("no tariff", False, 0),
+        (b"\xff\xfe", False, 0),
+        ("9" * 70_000, False, 0),
+        (None, False, 0),  # not there yet
+    ],
+)
+def test_a_live_tariff_that_is_there_by_now_is_warned_of_where_there_is_no_time_zone(
+    tmp_path: Path, live: object, zone: bool, warned: int
+) -> None:
+    """It will be refused, and where there is no other all energy given away. Its writer may say another any time: a
+    station that does not start for it would sell nothing at all."""
+    file = configured(tmp_path, '[price]\nlive_tariff = "live.json"\n')
+    if zone:
+        file.write_text(file.read_text().replace("[station]\n", '[station]\ntime_zone = "UTC"\n'))
+    if live is not None:
+        text = live if isinstance(live, bytes | str) else json.dumps(live)
+        (tmp_path / "live.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert check_file(file) == []
+    config = load(file)
+    found = list(tariff_warnings(config.price, 0, has_time_zone=config.station.has_time_zone))
+    assert len(found) == warned and all("price.live_tariff" in each for each in found)
 
 
 def test_a_tariff_that_prices_nothing_yet_is_told_and_is_no_problem(

@@ -187,6 +187,20 @@ def test_a_vehicle_that_left_during_a_stall_has_left_though_another_is_there(tic
     assert ended(made) and not made.evses[1].power and made.state() is ConnectorState.PREPARING
 
 
+def test_a_vehicle_that_left_just_before_a_stall_has_left_though_another_is_there() -> None:
+    made = world()
+    made.charge()
+    made.evses[1].cp = CpState.A
+    made.pilot(1, PilotState(CpState.A))
+    made.at_ms += 8_000
+    made.give(Stalled())
+    for cp in (CpState.B, CpState.C):
+        made.evses[1].cp = cp
+        made.pilot(1, PilotState(cp))
+    made.run(10_000)
+    assert ended(made) and not made.evses[1].power and made.state() is ConnectorState.PREPARING
+
+
 def test_a_pilot_that_bounces_without_a_stall_or_well_after_one_ends_no_session() -> None:
     made = world()
     made.charge()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from agent.core.events import GapKind
 from agent.core.facts import BootFact, ClockFact, SecurityFact, TxKind
 from tests.unit.station.test_archive import BOOT, recovered, tx, written
@@ -48,7 +50,7 @@ def test_gap_over_a_boot_is_unknown_where_nobody_vouched_for_the_clock_before_it
     archive.close()
 
 
-def test_the_clock_of_a_boot_is_that_of_its_newest_row(tmp_path: Path) -> None:
+def test_the_clock_of_a_boot_is_that_of_the_row_made_last(tmp_path: Path) -> None:
     """A clock need not have left a row of its own (``agent.core.clock``)."""
     archive = written(
         tmp_path / "l",
@@ -59,4 +61,17 @@ def test_the_clock_of_a_boot_is_that_of_its_newest_row(tmp_path: Path) -> None:
     found = archive.clock_of(BOOT)
     assert found is not None and (found.mono_ms, found.wall_ms, found.time_status) == (3_000, 1_800_007_203_000, "S")
     assert archive.clock_of("boot-2") is None
+    archive.close()
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_a_row_that_waited_for_a_signature_does_not_take_the_clock_back(tmp_path: Path, tie: bool) -> None:
+    archive = written(
+        tmp_path / "l",
+        (BootFact("PowerUp", "1"), 2_000, 2_000, "U"),
+        (ClockFact(1_800_003_602_000, "CSMS", 0), 2_000 if tie else 2_001, 1_800_003_602_000, "S"),
+        *[(SecurityFact("E", ""), 1_000, 1_000, "U")] * 5,
+    )
+    found = archive.clock_of(BOOT)
+    assert found is not None and (found.wall_ms, found.time_status) == (1_800_003_602_000, "S")
     archive.close()

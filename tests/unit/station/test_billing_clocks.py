@@ -61,6 +61,22 @@ def test_what_a_clock_that_stood_dates_is_put_right_when_the_time_is_told() -> N
         assert begun.trusted_time and 0 <= begun.wall_ms - began_ms < 2_000
 
 
+def test_a_restart_that_finds_the_clock_vouched_for_dates_what_was_written_before() -> None:
+    """The proof came while no process ran: nobody else would tell the time of these rows, ever."""
+    with BillingWorld(SITE, wall_ms=EVENING_MS, online=False) as made:
+        cut_power(made, 8, clock_stands=True)
+        began_ms = made.wall_ms
+        made.charge(60)
+        made.machine_clock = made.hardware_clock = made.wall_ms
+        for _ in range(2):
+            made.crash()
+            assert (made.core.ctx.time_status, made.core.ctx.wall_ms) == ("I", made.wall_ms)
+        sold(made)
+        (begun,) = (record for record in made.records() if record.kind == "tx_started")
+        assert begun.trusted_time and 0 <= begun.wall_ms - began_ms < 2_000
+        assert [row.kind for row in made.all_rows() if row.boot_id == made.boot_id].count("clock") == 1, "it is known"
+
+
 @pytest.mark.parametrize("restarts", [1, 3])
 def test_a_restart_in_mid_charge_goes_on_with_the_time_that_the_csms_told_this_boot(restarts: int) -> None:
     """The machine's clock was eight hours behind all along, and nobody may set it."""

@@ -51,11 +51,11 @@ class Ledger:
             self.texts[fact.content_hash] = canonical_text(fact.text).decode()
             self.sources[fact.content_hash] = fact.source
 
-    def live(self, book: TariffBook, tariff: str, wall_ms: int = NOW_MS) -> str | None:
+    def live(self, book: TariffBook, tariff: str, wall_ms: int = NOW_MS, shown_ms: int = 0) -> str | None:
         """The live tariff's file now says this; id of the tariff that running transactions go by, where it changes."""
         content, facts = book.learn_live(tariff)
         self.keep(facts)
-        return name_of(book, book.newly_live(wall_ms, content))
+        return name_of(book, book.newly_live(wall_ms, content, shown_ms))
 
     def settle(self, book: TariffBook, wall_ms: int, time_status: str = "S") -> bool:
         """After an event. Whether there was something to keep."""
@@ -150,43 +150,6 @@ def test_a_tariff_of_a_group_prices_nothing_before_its_time(monkeypatch: pytest.
     assert by_the_hour(book, 1, 2) == ["site", "house"]
 
 
-def test_until_the_time_of_a_live_tariff_the_one_before_goes_on() -> None:
-    ledger = Ledger()
-    book = ledger.book()
-    ledger.live(book, LIVE)
-    assert ledger.live(book, text("soon", **SOON)) is None, "nothing changes for those who charge"
-    assert by_the_hour(book, 0, 1, 2) == ["live", "live", "soon"] and chosen(book, wall_ms=0) == "live"
-    assert [book.newly_live(NOW_MS + hour * HOUR_MS) for hour in (0, 1)] == [None, None]
-    assert [name_of(book, book.newly_live(NOW_MS + hour * HOUR_MS)) for hour in (2, 3, 1)] == ["soon", None, "live"], (
-        "and back, where the clock was wrong"
-    )
-
-
-def test_a_live_tariff_that_is_replaced_before_its_time_has_never_been() -> None:
-    ledger = Ledger()
-    book = ledger.book()
-    for tariff in (LIVE, text("soon", **SOON), text("later", **LATER)):
-        ledger.live(book, tariff)
-    assert by_the_hour(book, 0, 2, 3) == ["live", "live", "later"]
-
-
-def test_the_live_tariff_before_one_of_the_future_outlives_a_restart() -> None:
-    """Its file says it no more."""
-    ledger = Ledger()
-    book = ledger.book()
-    ledger.live(book, LIVE)
-    assert not ledger.settle(book, NOW_MS)
-    ledger.live(book, text("soon", **SOON))
-    assert ledger.settle(book, NOW_MS, "U") and not ledger.settle(book, NOW_MS)
-    restarted = ledger.book()
-    assert content_hash(LIVE) in restarted.in_use(), "no cut of the ledger takes it"
-    assert ledger.live(restarted, text("soon", **SOON)) == "live"
-    assert by_the_hour(restarted, 0, 2) == ["live", "soon"]
-    other = ledger.book()
-    ledger.live(other, text("later", **LATER))
-    assert chosen(other) == "site", "what came before that one, nobody knows"
-
-
 @pytest.mark.parametrize(("has_csms", "status", "kept"), [(True, "I", False), (True, "S", True), (False, "I", True)])
 def test_what_has_been_in_force_is_so_without_a_clock(has_csms: bool, status: str, kept: bool) -> None:
     ledger = Ledger()
@@ -202,6 +165,16 @@ def test_a_running_transaction_is_given_no_tariff_of_the_future() -> None:
         with pytest.raises(TariffError, match="validFrom"):
             book.learn(text("soon", **SOON), wall_ms)
     assert book.learn(text("soon", **SOON), NOW_MS + 2 * HOUR_MS)[1]
+
+
+@pytest.mark.parametrize(("behind_ms", "taken"), [(200, True), (60_000, True), (60_001, False)])
+def test_a_change_from_now_on_holds_where_our_clock_is_a_little_behind_the_csmss(behind_ms: int, taken: bool) -> None:
+    book, now = Ledger().book(), text("from-now-on", **SOON)
+    if taken:
+        assert book.learn(now, NOW_MS + 2 * HOUR_MS - behind_ms)[1]
+    else:
+        with pytest.raises(TariffError, match="validFrom"):
+            book.learn(now, NOW_MS + 2 * HOUR_MS - behind_ms)
 
 
 # --------------------------------------------------------------------------- where nobody says what

@@ -119,7 +119,7 @@ def test_a_meter_that_was_silent_at_the_end_is_believed_up_to_there() -> None:
         silence(world)
         receipt, end = ended(world)
     assert receipt.bill is not None and Fraction(end.total_cost or 0) == gross(receipt) >= 3
-    assert "The last good reading counts." in lines(receipt) and f"Total {end.total_cost} EUR" in lines(receipt)
+    assert "The last good reading before it does." in lines(receipt) and f"Total {end.total_cost} EUR" in lines(receipt)
 
 
 # ------------------------------------------------------------------------------------ in other words

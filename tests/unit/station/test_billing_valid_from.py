@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,44 @@ def test_with_a_clock_that_is_lost_it_does_not_hold_and_with_one_that_was_known_
             made.live_tariff(SOON)
             made.charge(60)
             assert list(billed(made)) == ["soon" if known else "now"]
+
+
+TODAY = text("today", 0.4, validFrom="2026-12-01T09:00:00Z")
+LIVE_ONLY = Site(PriceConfig(live_tariff=Path("live")))
+
+
+@pytest.mark.parametrize("cut", [{}, {"power": True, "away_ms": 5 * MINUTE_MS, "clock_kept": False}])
+def test_a_live_tariff_that_holds_is_not_lost_where_its_file_changes_while_the_station_is_down(
+    cut: dict[str, Any],
+) -> None:
+    with BillingWorld(LIVE_ONLY) as made:
+        made.live_tariff(TODAY)
+        made.advance(1_000)
+        made.online = not cut
+        made.crash(**cut)
+        made.live_tariff(SOON)
+        made.charge(60)
+        assert list(billed(made)) == ["today"]
+
+
+def test_a_price_of_each_quarter_is_billed_where_no_clock_is_ever_known() -> None:
+    """chrony alone, no battery, no CSMS."""
+    with BillingWorld(replace(LIVE_ONLY, has_csms=False), clock="I", online=False) as made:
+        made.hardware_clock = 0
+        made.crash(power=True)
+        assert made.core.ctx.time_status == "U"
+        for number in range(3):
+            since = datetime.fromtimestamp(made.wall_ms // 1_000 - 60, UTC)
+            made.live_tariff(text(f"quarter-{number}", 0.4, validFrom=f"{since:%Y-%m-%dT%H:%M:%SZ}"))
+            if number == 0:
+                made.charge(60)
+            made.advance(15 * MINUTE_MS)
+        made.live_tariff(text("tomorrow", 0.8, validFrom="2026-12-02T00:00:00Z"))
+        assert list(billed(made)) == ["quarter-0", "quarter-1", "quarter-2"]
+        made.unplug()
+        made.advance(5_000)
+        made.charge(60)
+        assert list(billed(made)) == ["quarter-2"], "it still waits"
 
 
 def test_the_tariff_of_the_site_prices_nothing_before_its_time() -> None:

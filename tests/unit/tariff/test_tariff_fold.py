@@ -240,6 +240,32 @@ def test_a_gap_with_very_many_boundaries_looks_at_some_and_then_all_prices_count
     assert plan.prices(Dimension.ENERGY)[price].amount == (Fraction(1, 10) if found == 0 else Fraction(3, 10))
 
 
+TWO_MINUTES = [window(clock(at % DAY_MINUTES), clock((at + 2) % DAY_MINUTES)) for at in range(720, 1720, 2)]
+SOLD = window("12:00", "04:40")
+
+
+@pytest.mark.parametrize(
+    ("prices", "hours", "price"),
+    [
+        (kwh((0.3, SOLD)), 15, 0),  # all boundaries are looked at, and there are no free hours in the gap
+        (kwh((0.3, SOLD)), 24, None),
+        (kwh((0.3, SOLD), 0.9), 24, 0),
+        (kwh((0.3, SOLD), (0.9, {"maxEnergy": 5}), (0.8, {"minEnergy": 5})), 24, 0),  # never free
+        (kwh((0.3, SOLD), (0.9, {"maxEnergy": 0.5})), 24, None),  # not so little energy
+        (kwh((0.3, SOLD), (0.9, {"evseKind": "DC"})), 24, None),  # of others
+        (kwh((0.3, {"validToDate": "2026-06-20"})), 200, 0),  # each day of the gap has prices
+        (kwh((0.3, {"validToDate": "2026-06-20"})), 250, None),  # the last one has none
+    ],
+)
+def test_free_hours_count_in_a_gap_with_very_many_boundaries(
+    prices: dict[str, Any], hours: int, price: int | None
+) -> None:
+    """No price is the cheapest, also where it lies behind the boundaries that are looked at one by one."""
+    plan = parsed(energy=prices, chargingTime=minute(*((0.1, each) for each in TWO_MINUTES)))
+    found = run(plan, at(0, 0), at(MINUTE_MS, 600), at(hours * HOUR_MS, 1_500, gap=True), at(hours * HOUR_MS, 1_500))
+    assert energies(found) == ({(0, 0): 600} if price is None else {(0, 0): 1_500})
+
+
 # --------------------------------------------------------------------------------------------- clock
 
 
