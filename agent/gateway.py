@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 import structlog
 
+from agent.allowance import Allowance
 from agent.config.catalogue import NETWORK_SLOTS, PASSWORD
 from agent.config.model import Config, CsmsConfig
 from agent.config.networks import FILE_SLOT, VERSIONS, order_in, profile_in, security_profiles_in, worked_last_in
@@ -36,7 +37,6 @@ from agent.ipc.port import (
 )
 from agent.ipc.statistics import GatewayStatistics, ProcessStatistics
 from agent.ipc.updates import FetchOrder
-from agent.monitoring.allowance import Allowance
 from agent.ocpp.backoff import BackoffSettings
 from agent.ocpp.dialect import Dialect, StationView, refuse_authorize
 from agent.ocpp.endpoint import Endpoint, TlsSettings

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent.allowance import Allowance
 from agent.core.context import Context
 from agent.core.events import ClockSet
 from agent.core.facts import ClockFact
@@ -25,8 +26,7 @@ class Clock:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._row_offset_ms: int | None = None  # as the newest row of this run has it
-        self._rows_left = ROWS_AT_ONCE
-        self._earned_at_ms = 0
+        self._rows = Allowance(ROWS_AT_ONCE, ROW_EVERY_MS)
 
     def set(self, event: ClockSet) -> None:
         ctx = self._ctx
@@ -38,7 +38,7 @@ class Clock:
             ctx.time_status = "I"
         if event.trusted and (self._row_offset_ms is None or self.row_is_due()):
             self._row_offset_ms = ctx.wall_offset_ms
-            self._rows_left -= 1
+            self._rows.take()
             ctx.append(ClockFact(event.wall_ms, event.source, before_ms))
 
     def row_is_due(self) -> bool:
@@ -46,8 +46,4 @@ class Clock:
         ctx = self._ctx
         if self._row_offset_ms is None or abs(ctx.wall_offset_ms - self._row_offset_ms) <= _WRONG_MS:
             return False
-        earned = (ctx.at_ms - self._earned_at_ms) // ROW_EVERY_MS
-        if earned > 0:
-            self._rows_left = min(ROWS_AT_ONCE, self._rows_left + earned)
-            self._earned_at_ms += earned * ROW_EVERY_MS
-        return self._rows_left > 0 and not ctx.ledger_scarce
+        return self._rows.has_one(ctx.at_ms) and not ctx.ledger_scarce

@@ -13,9 +13,9 @@ from typing import Final
 
 import structlog
 
+from agent.allowance import Allowance
 from agent.core.facts import LogFact, SecurityFact
 from agent.core.station import Station
-from agent.monitoring.allowance import Allowance
 
 AT_ONCE: Final = 20
 EVERY_MS: Final = 3_600_000

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from agent.allowance import Allowance
 from agent.config.catalogue import key
 from agent.config.device_model import DeviceModel
 from agent.config.model import Config
@@ -46,7 +47,6 @@ from agent.ipc.codec import CodecError, from_json, from_stored, to_json, to_plai
 from agent.ipc.monitors import ClearMonitorStatus, Monitor, MonitorAnswer, MonitorWrite, SetMonitorStatus
 from agent.ipc.port import SettingsChanged
 from agent.ledger.state import Delete, Namespace, Put, StateChange
-from agent.monitoring.allowance import Allowance
 from agent.monitoring.book import FIRST_CUSTOM_ID, SEVERITIES, MonitorBook, key_of
 from agent.monitoring.hard_wired import Trouble, monitors_of
 from agent.monitoring.rules import Memory, Now, Spoken, evaluate

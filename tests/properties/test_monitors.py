@@ -7,13 +7,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.allowance import Allowance
 from agent.config.load import load
 from agent.config.monitoring_catalogue import problem_specs
 from agent.config.station_model import build_device_model, modules_of
 from agent.core.facts import EventTrigger, MonitorOrigin, VariableName
 from agent.health.catalogue import CATALOGUE
 from agent.ipc.monitors import ClearMonitorStatus, Monitor, MonitorType, MonitorWrite, SetMonitorStatus
-from agent.monitoring.allowance import Allowance
 from agent.monitoring.book import CUSTOM_MAX, SEVERITIES, MonitorBook, key_of
 from agent.monitoring.hard_wired import monitors_of
 from agent.monitoring.rules import CLEAR_AFTER_MS, DAY_MS, Memory, Now, evaluate

@@ -12,6 +12,7 @@ from agent.sim.scenario.rig import RigTrouble
 from agent.sim.scenario.verbs import CARD, OTHER_CARD, STATION, Fault, FaultGone, Kill, Limit, Plug, Swipe
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.station.logic import Logic
+from tests.support.autonomous_site import make_autonomous
 
 SUPPLY_MA = 16_000
 
@@ -19,14 +20,7 @@ SUPPLY_MA = 16_000
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two autonomous boards of 32 A, and a resume window of a minute."""
-    plain = quiet_world._plain_site
-
-    def of_openevse(file: Path) -> Path:
-        text = plain(file).read_text().replace('board = "mcu_ac"', 'board = "openevse"')
-        file.write_text(text.replace("resume_window_s = 600", "resume_window_s = 60"))
-        return file
-
-    monkeypatch.setattr(quiet_world, "_plain_site", of_openevse)
+    make_autonomous(monkeypatch)
 
 
 @pytest.fixture

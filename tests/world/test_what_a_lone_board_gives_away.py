@@ -3,19 +3,17 @@ that the world would see it if somebody were."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from agent.billing import read
 from agent.core.flow import Flow
-from agent.sim.scenario import quiet_world
 from agent.sim.scenario.expectations import available, charging, finished, online, preparing
 from agent.sim.scenario.play import expect, play, scenario
 from agent.sim.scenario.rig import RigTrouble
 from agent.sim.scenario.verbs import CARD, plug, swipe, unplug
 from agent.sim.scenario.world_rig import WorldRig, on_a_world_rig
 from agent.station.archive import Archive
+from tests.support.autonomous_site import make_autonomous
 
 MINUTE_MS = 60_000
 CHARGING = scenario("a car charges", expect(online()), plug(), expect(preparing()), swipe(CARD), expect(charging()))
@@ -26,14 +24,7 @@ END = scenario("it ends", swipe(CARD), expect(finished()))
 @pytest.fixture(autouse=True)
 def site(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autonomous boards, and a resume window of a minute."""
-    plain = quiet_world._plain_site
-
-    def of_openevse(file: Path) -> Path:
-        text = plain(file).read_text().replace('board = "mcu_ac"', 'board = "openevse"')
-        file.write_text(text.replace("resume_window_s = 600", "resume_window_s = 60"))
-        return file
-
-    monkeypatch.setattr(quiet_world, "_plain_site", of_openevse)
+    make_autonomous(monkeypatch)
 
 
 async def station_dies(rig: WorldRig, away_ms: int) -> tuple[str, int]:
